@@ -1,0 +1,56 @@
+"""What flows between the stages.
+
+Pixel coordinates are (x, y) with pixel centres at integers; matrices are 2x3 and map column vectors (x, y, 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of the stream; a photo is a stream of one."""
+
+    image: np.ndarray  # (H, W, 3) uint8 or uint16 BGR, upright; never changed in place
+    index: int = 0  # counts from 0 in the stream
+    time: float = 0.0  # seconds from the start of the file
+
+
+@dataclass(frozen=True)
+class Face:
+    """A detected face."""
+
+    box: np.ndarray  # (4,) float32, left, top, right, bottom, frame pixels
+    score: float  # detector confidence, 0..1
+    kps: np.ndarray  # (5, 2) float32: left eye, right eye, nose, left and right mouth corner, as seen in the image
+
+
+@dataclass(frozen=True)
+class TrackedFace:
+    """A face that is to be swapped, after matching and smoothing."""
+
+    kps: np.ndarray  # (5, 2) float32, smoothed
+    person: int  # index of the source whose identity it gets
+    track: int  # number of the uninterrupted appearance it belongs to
+    template: int  # alignment template 0..4 that the track keeps
+    detected: bool = True  # False where a missed detection was bridged
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A face cut out for a network."""
+
+    image: np.ndarray  # (S, S, 3) uint8 BGR
+    M_frame2crop: np.ndarray  # (2, 3) float64
+
+
+@dataclass
+class FrameReport:
+    """What happened to one frame, in numbers that add up over a run."""
+
+    found: int = 0
+    swapped: int = 0
+    skipped: list[str] = field(default_factory=list)  # one reason per face, or one for the frame
