@@ -1,0 +1,1 @@
+"""Networks beside AEI-Net: face enhancer and eye landmarks."""
