@@ -1,0 +1,154 @@
+"""Pretrained networks that label pictures for the small networks; tools of training and measuring, never of the product.
+
+Packages: ai-edge-litert for the face mesh (requirements-teachers.txt). Files are given by path and never downloaded.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from utils.errors import InputError, ResourceError, WeightsError
+from utils.training.landmarks106 import to_106
+
+__all__ = ["Mesh", "MediaPipeLandmarks", "to_106"]
+
+_INPUT = 256  # side of the landmarker's input
+_MARGIN = 1.5  # the landmarker was trained on squares 1.5 times the box around its points
+# Where the five-template crops show the face, in parts of the crop's side: median over 88 varied faces of the box around
+# the mesh, 1.5 times. The centre's x depends on the template, but the second pass finds it.
+_CROP_CENTRE = (0.505, 0.602)
+_CROP_SIDE = 1.16
+_LEFT_CORNER, _RIGHT_CORNER = 33, 263  # outer eye corners in the mesh
+_LANDMARKER = "face_landmarks_detector.tflite"
+
+
+class Mesh(NamedTuple):
+    """What the landmarker saw in one picture."""
+
+    points: np.ndarray  # (478, 3) float32, pixels of the picture, (x, y, depth); the last ten are the irises
+    score: float  # presence of a face, 0..1
+
+
+def _read_model(path: Path) -> bytes:
+    """The landmarker's bytes, from the .tflite itself or from the .task archive that holds it."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected MediaPipe's face_landmarker.task or {_LANDMARKER}")
+    if path.suffix != ".task":
+        return path.read_bytes()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(_LANDMARKER)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise WeightsError(f"{path}: not a face landmarker ({error}); expected an archive with {_LANDMARKER}") from error
+
+
+def _interpreter(path: Path, threads: int) -> Any:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise ResourceError("the MediaPipe landmarker needs `pip install ai-edge-litert`") from error
+    try:
+        interpreter = Interpreter(model_content=_read_model(path), num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path}: not a usable .tflite model ({error})") from error
+    shape = tuple(interpreter.get_input_details()[0]["shape"])
+    if shape != (1, _INPUT, _INPUT, 3):
+        raise WeightsError(f"{path}: input of shape {shape}, expected (1, {_INPUT}, {_INPUT}, 3)")
+    return interpreter
+
+
+def _images(crops: Any) -> np.ndarray:
+    """Crops as (B, H, W, 3) uint8 BGR, from that, from one such picture, or from a (B, 3, H, W) RGB tensor in [-1, 1]."""
+    if isinstance(crops, np.ndarray):
+        crops = crops[None] if crops.ndim == 3 else crops
+        if crops.ndim != 4 or crops.shape[3] != 3 or crops.dtype != np.uint8:
+            raise ValueError(f"expected (B, H, W, 3) uint8 BGR, got {crops.shape} {crops.dtype}")
+        return crops
+    if crops.ndim != 4 or crops.shape[1] != 3:
+        raise ValueError(f"expected a (B, 3, H, W) tensor, got {tuple(crops.shape)}")
+    values = crops.detach().float().clamp(-1, 1).add(1).mul(127.5).round().byte()
+    return values.flip(1).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+class MediaPipeLandmarks:
+    """MediaPipe's face landmarker without its detector: 478 mesh points in a picture whose face is roughly known.
+
+    Source: Kartynnik et al., arXiv:1907.06724; the model file is Apache-2.0.
+    """
+
+    def __init__(self, path: Path | str, threads: int = 1, passes: int = 2) -> None:
+        """path: face_landmarker.task or the .tflite in it. passes: each one frames the face by the points before it.
+
+        Raises InputError, WeightsError, or ResourceError when ai-edge-litert is missing.
+        """
+        self.passes = passes
+        self._interpreter = _interpreter(Path(path), threads)
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        outputs = self._interpreter.get_output_details()
+        self._points = next(o["index"] for o in outputs if int(np.prod(o["shape"])) == 478 * 3)
+        # Two single numbers come out: presence has four axes, the other (tongue out) two.
+        self._presence = next(o["index"] for o in outputs if tuple(o["shape"]) == (1, 1, 1, 1))
+
+    def __call__(self, crops: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Find the mesh in five-template crops.
+
+        crops: (B, 3, S, S) float RGB tensor in [-1, 1], or (B, S, S, 3) or (S, S, 3) uint8 BGR.
+        Returns points (B, 478, 2) float32, crop pixels, and scores (B,) float32, 0..1.
+        """
+        meshes = [self._in_crop(image) for image in _images(crops)]
+        points = np.stack([mesh.points[:, :2] for mesh in meshes])
+        return points, np.array([mesh.score for mesh in meshes], np.float32)
+
+    def landmarks(self, crops: Any) -> tuple[np.ndarray, np.ndarray]:
+        """As a call, but the project's (B, 106, 2) landmarks instead of the mesh."""
+        points, scores = self(crops)
+        return np.stack([to_106(mesh) for mesh in points]), scores
+
+    def in_image(self, image: np.ndarray, M_frame2crop: np.ndarray, size: int) -> Mesh:
+        """Find the mesh of one face in a whole picture, which gives the network more context than a crop.
+
+        image: (H, W, 3) uint8 BGR. M_frame2crop: (2, 3), to the five-template crop with side `size`.
+        Returns points in pixels of `image`.
+        """
+        to_frame = cv2.invertAffineTransform(np.asarray(M_frame2crop, np.float64))
+        centre = to_frame[:, :2] @ (np.array(_CROP_CENTRE) * size) + to_frame[:, 2]
+        across = to_frame[:, 0]  # the crop's x axis in the picture
+        side = _CROP_SIDE * size * float(np.hypot(*across))
+        return self._refined(image, centre, side, float(np.arctan2(across[1], across[0])))
+
+    def _in_crop(self, crop: np.ndarray) -> Mesh:
+        size = crop.shape[0]
+        return self._refined(crop, np.array(_CROP_CENTRE) * size, _CROP_SIDE * size, 0.0)
+
+    def _refined(self, image: np.ndarray, centre: np.ndarray, side: float, angle: float) -> Mesh:
+        mesh = self._look(image, centre, side, angle)
+        for _ in range(self.passes - 1):
+            points = mesh.points[:, :2]
+            low, high = points.min(axis=0), points.max(axis=0)
+            eyes = points[_RIGHT_CORNER] - points[_LEFT_CORNER]
+            side = max(_MARGIN * float((high - low).max()), 8.0)
+            mesh = self._look(image, (low + high) / 2, side, float(np.arctan2(eyes[1], eyes[0])))
+        return mesh
+
+    def _look(self, image: np.ndarray, centre: np.ndarray, side: float, angle: float) -> Mesh:
+        """Run the network on the square at `centre` turned by `angle` radians."""
+        scale = _INPUT / side
+        cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
+        matrix = np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0]])
+        matrix[:, 2] = (_INPUT - 1) / 2 - matrix[:, :2] @ centre
+        flags = cv2.INTER_LINEAR if scale > 0.6 else cv2.INTER_AREA
+        square = cv2.warpAffine(image, matrix, (_INPUT, _INPUT), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        self._interpreter.set_tensor(self._input, (square[None, :, :, ::-1] / 255.0).astype(np.float32))
+        self._interpreter.invoke()
+        points = self._interpreter.get_tensor(self._points).reshape(478, 3)
+        presence = float(self._interpreter.get_tensor(self._presence).item())
+        back = cv2.invertAffineTransform(matrix)
+        flat = points[:, :2] @ back[:, :2].T + back[:, 2]
+        found = np.concatenate([flat, points[:, 2:] / scale], axis=1).astype(np.float32)
+        return Mesh(found, float(1.0 / (1.0 + np.exp(-presence))))
