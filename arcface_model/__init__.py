@@ -1,0 +1,1 @@
+"""ArcFace identity encoder."""

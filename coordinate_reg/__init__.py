@@ -1,0 +1,1 @@
+"""Regression of the 106 facial landmarks."""

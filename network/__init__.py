@@ -1,0 +1,1 @@
+"""AEI-Net, its attribute encoders and the discriminator. Networks know no files and no devices."""
