@@ -54,3 +54,13 @@ class FrameReport:
     found: int = 0
     swapped: int = 0
     skipped: list[str] = field(default_factory=list)  # one reason per face, or one for the frame
+
+
+@dataclass(frozen=True)
+class SwappedFrame:
+    """A frame of the result."""
+
+    image: np.ndarray  # (H, W, 3) BGR, dtype of the input frame; the input's own array where nothing was swapped
+    index: int
+    time: float  # seconds from the start of the file
+    report: FrameReport

@@ -1,0 +1,40 @@
+"""The only conversion between pictures (uint8 BGR) and what networks take (float RGB in [-1, 1])."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """Any picture as 8 bit: (..., 3) uint8 or uint16 -> uint8, rounded."""
+    if image.dtype == np.uint8:
+        return image
+    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def to_tensor(crops: Sequence[np.ndarray]) -> torch.Tensor:
+    """Crops for a network.
+
+    crops: N pictures (S, S, 3) uint8 [0, 255] BGR, all of one size.
+    Returns (N, 3, S, S) float32 [-1, 1] RGB on the CPU.
+    """
+    import torch
+
+    batch = np.ascontiguousarray(np.stack(crops)[..., ::-1].transpose(0, 3, 1, 2))
+    return torch.from_numpy(batch).float().div_(255).sub_(0.5).div_(0.5)
+
+
+def to_images(tensor: torch.Tensor) -> np.ndarray:
+    """A network's output as pictures.
+
+    tensor: (N, 3, S, S) floating point [-1, 1] RGB, any device.
+    Returns (N, S, S, 3) uint8 [0, 255] BGR, rounded.
+    """
+    levels = tensor.detach().float().div(2).add(0.5).mul(255).round().clamp(0, 255)
+    return np.ascontiguousarray(levels.byte().permute(0, 2, 3, 1).cpu().numpy()[..., ::-1])
