@@ -1,0 +1,64 @@
+"""The published networks' names, shapes and reference outputs, reduced to what fits into the repository.
+
+`python -m tests.parity_data REFERENCE` makes `tests/data/parity/` from a folder with the whole reference: `manifest.json`
+and `golden/*.npz`, float32 CPU outputs of the published definitions for the weights of `tests/fill.py`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+FOLDER = Path(__file__).parent / "data" / "parity"
+NETWORKS = ("aei_unet_2", "aei_linknet_2", "aei_resnet_2", "disc", "iresnet100", "lipspade", "fan")
+STEP = 7  # coprime with the strides of all networks, so that every phase of every upsampling is sampled
+
+
+def reduce_array(array: np.ndarray) -> dict[str, np.ndarray]:
+    """An array as it is, or for large maps (B, C, H, W) every seventh pixel and each channel's mean and deviation."""
+    if array.ndim < 4 or array.shape[2] < 32:
+        return {"": array}
+    return {
+        "_pixels": np.ascontiguousarray(array[:, :, ::STEP, ::STEP]),
+        "_mean": array.mean(axis=(2, 3)),
+        "_std": array.std(axis=(2, 3), ddof=1),
+    }
+
+
+def reduce_reference(reference: Path) -> dict[str, np.ndarray]:
+    """All reference outputs, reduced; keys are network/array."""
+    reduced = {}
+    for network in NETWORKS:
+        with np.load(reference / "golden" / f"{network}.npz") as arrays:
+            for key in arrays.files:
+                for suffix, array in reduce_array(arrays[key]).items():
+                    reduced[f"{network}/{key}{suffix}"] = array
+    return reduced
+
+
+def golden() -> dict[str, np.ndarray]:
+    """The reduced reference outputs in the repository."""
+    with np.load(FOLDER / "golden.npz") as arrays:
+        return {key: arrays[key] for key in arrays.files}
+
+
+def manifest() -> dict[str, list[list]]:
+    """Per network, the [name, shape, type] of every tensor in the order of its state_dict."""
+    with gzip.open(FOLDER / "manifest.json.gz", "rt") as file:
+        return json.load(file)
+
+
+def main(reference: Path) -> None:
+    """Write the reduced reference."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(FOLDER / "golden.npz", **reduce_reference(reference))
+    content = json.dumps(json.loads((reference / "manifest.json").read_text()), separators=(",", ":")).encode()
+    (FOLDER / "manifest.json.gz").write_bytes(gzip.compress(content, 9, mtime=0))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
