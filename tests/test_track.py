@@ -1,0 +1,234 @@
+"""Following people through scripted detections; no networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from utils.inference.smooth import Templates, jumped, smooth
+from utils.inference.track import (
+    LOOK_AHEAD,
+    NO_FACE,
+    NO_MATCH,
+    NOT_SELECTED,
+    TOO_SMALL,
+    Selection,
+    TrackedFrame,
+    follow,
+)
+from utils.inference.types import Face, Frame
+
+SHAPE = (120, 400, 3)
+FACE = np.array([[-10, -10], [10, -10], [0, 2], [-8, 10], [8, 10]], np.float32)
+rng = np.random.default_rng(0)
+IDENTITIES = {name: rng.normal(size=64) for name in "ABCDE"}
+
+Script = list[dict[str, tuple[float, float]]]  # per frame: who is where
+
+
+class Embedder:
+    """Gives the identity of scripted faces, with noise, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+        self._rng = np.random.default_rng(1)
+
+    def __call__(self, frame: Frame, faces: list[Face]) -> np.ndarray:
+        self.asked.append((frame.index, len(faces)))
+        names = ["ABCDE"[round(face.score * 10)] for face in faces]
+        return np.stack([5.0 * (IDENTITIES[name] + 0.5 * self._rng.normal(size=64)) for name in names])
+
+
+def face(name: str, centre: tuple[float, float], scale: float = 1.0) -> Face:
+    kps = (FACE * scale + np.array(centre)).astype(np.float32)
+    box = np.array([*(kps.min(axis=0) - 8 * scale), *(kps.max(axis=0) + 8 * scale)], np.float32)
+    return Face(box, "ABCDE".index(name) / 10, kps)  # the score carries the name to the embedder
+
+
+def stream(script: Script, cuts: tuple[int, ...] = (), order: int = 1) -> Iterator[tuple[Frame, list[Face]]]:
+    image = np.full(SHAPE, 40, np.uint8)
+    for index, people in enumerate(script):
+        if index in cuts:
+            image = np.full(SHAPE, 255 - image[0, 0, 0], np.uint8)
+        yield Frame(image, index), [face(name, at) for name, at in people.items()][::order]
+
+
+def frontal(kps: np.ndarray) -> np.ndarray:
+    return np.array([9.0, 9.0, 1.0, 9.0, 9.0])
+
+
+def run(script: Script, who: str | None = "A", mode: str = "reference", **changes: object) -> list[TrackedFrame]:
+    references = np.stack([IDENTITIES[name] for name in who]) if who else None
+    embed = changes.pop("embed", Embedder())
+    selection = Selection(mode, references, threshold=0.4)  # type: ignore[arg-type]
+    return list(follow(stream(script, **changes), embed, selection, frontal))  # type: ignore[arg-type]
+
+
+def place(tracked: TrackedFrame, person: int) -> float | None:
+    """x of the nose of the face that gets the source `person`."""
+    at = [float(f.kps[2, 0]) for f in tracked.faces if f.person == person]
+    assert len(at) <= 1, "a source was given twice"
+    return at[0] if at else None
+
+
+def test_photo_is_a_stream_of_one() -> None:
+    (tracked,) = run([{"A": (100, 60), "B": (250, 60)}], "B")
+    assert [(f.person, f.template, f.detected) for f in tracked.faces] == [(0, 2, True)]
+    np.testing.assert_allclose(tracked.faces[0].kps, FACE + np.array([250, 60]), atol=1e-4)
+    assert tracked.report.found == 2 and tracked.report.skipped == [NO_MATCH]
+
+
+def test_each_reference_keeps_its_own_source_while_two_people_cross() -> None:
+    script = [{"A": (50 + 4.0 * i, 60), "B": (290 - 4.0 * i, 62)} for i in range(60)]
+    script[30] = {"A": script[30]["A"]}  # one hides the other
+    embed = Embedder()
+    out = run(script, "BA", embed=embed)
+    for i, tracked in enumerate(out):
+        assert place(tracked, 1) == pytest.approx(50 + 4 * i, abs=3), i
+        assert place(tracked, 0) == pytest.approx(290 - 4 * i, abs=3), i
+    assert {f.track for tracked in out for f in tracked.faces} == {0, 1}
+    far_apart = [index for index, _ in embed.asked if 0 < index < 15 or index > 45]
+    assert not far_apart, "identity was computed where positions say enough"
+
+
+def test_order_of_detections_does_not_matter() -> None:
+    script = [{"A": (100, 60), "B": (250, 60)} for _ in range(4)]
+    shuffled = [run(script, "AB", order=order) for order in (1, -1)]
+    places = [[(place(t, 0), place(t, 1)) for t in out] for out in shuffled]
+    assert places[0] == places[1] == [(100.0, 250.0)] * 4
+
+
+def test_somebody_leaves_and_comes_back() -> None:
+    here, away = {"A": (100.0, 60.0), "B": (250.0, 60.0)}, {"B": (250.0, 60.0)}
+    out = run([here] * 10 + [away] * 20 + [{"A": (330, 60), **away}] * 10, "AB")
+    assert [place(t, 0) for t in out] == [100.0] * 10 + [None] * 20 + [330.0] * 10
+    assert [place(t, 1) for t in out] == [250.0] * 40
+    tracks = [next(f.track for f in out[i].faces if f.person == 0) for i in (0, 39)]
+    assert tracks[0] != tracks[1], "a new appearance is a new track"
+
+
+def test_missed_detections_are_bridged_by_straight_lines() -> None:
+    script: Script = [{"A": (100 + i, 60)} for i in range(30)]
+    for i in range(10, 15):
+        script[i] = {}
+    out = run(script)
+    assert [place(t, 0) for t in out] == pytest.approx([100 + i for i in range(30)], abs=1e-3)
+    assert [i for i, t in enumerate(out) for f in t.faces if not f.detected] == [10, 11, 12, 13, 14]
+    assert all(not t.report.skipped or i in range(10, 15) for i, t in enumerate(out))
+    assert {f.track for t in out for f in t.faces} == {0}
+
+
+def test_longer_absence_stays_a_hole_and_is_reported() -> None:
+    out = run([{"A": (100, 60)}] * 5 + [{}] * 6 + [{"A": (100, 60)}] * 5)
+    assert [i for i, t in enumerate(out) if not t.faces] == list(range(5, 11))
+    assert all(out[i].report.skipped == [NO_FACE] and out[i].report.found == 0 for i in range(5, 11))
+
+
+def test_a_stranger_in_the_same_place_after_a_gap_is_not_swapped() -> None:
+    out = run([{"A": (100, 60)}] * 5 + [{}] * 2 + [{"C": (100, 60)}] * 8)
+    assert [len(t.faces) for t in out] == [1] * 5 + [0] * 10
+    assert out[-1].report.skipped == [NO_MATCH]
+
+
+def test_a_cut_ends_tracks_even_in_the_same_place() -> None:
+    script: Script = [{"A": (100, 60), "B": (250, 60)}] * 6 + [{"B": (100, 60), "A": (250, 60)}] * 6
+    out = run(script, "AB", cuts=(6,))
+    assert [place(t, 0) for t in out] == [100.0] * 6 + [250.0] * 6
+    assert [place(t, 1) for t in out] == [250.0] * 6 + [100.0] * 6
+    assert not {f.track for t in out[:6] for f in t.faces} & {f.track for t in out[6:] for f in t.faces}
+
+
+def test_a_stranger_who_enters_gets_nothing() -> None:
+    alone, both = {"A": (100.0, 60.0)}, {"A": (100.0, 60.0), "C": (200.0, 60.0)}
+    embed = Embedder()
+    out = run([alone] * 5 + [both] * 40, embed=embed)
+    assert [place(t, 0) for t in out] == [100.0] * 45
+    assert [t.report.skipped for t in out] == [[]] * 5 + [[NO_MATCH]] * 40
+    assert sum(n for _, n in embed.asked) <= 9, "a known stranger is looked at rarely"
+
+
+def test_the_better_match_takes_the_reference_over() -> None:
+    IDENTITIES["E"] = IDENTITIES["A"] + 1.1 * IDENTITIES["D"]  # alike enough to pass the threshold
+    out = run([{"E": (100, 60)}] * 10 + [{"E": (100, 60), "A": (250, 60)}] * 10)
+    assert [place(t, 0) for t in out] == [100.0] * 10 + [250.0] * 10
+
+
+def test_more_references_than_people_and_nobody_at_all() -> None:
+    out = run([{}] * 3 + [{"C": (100, 60)}] * 3, "ABC")
+    assert [place(t, 2) for t in out] == [None] * 3 + [100.0] * 3
+    assert [t.report.skipped for t in out] == [[NO_FACE]] * 3 + [[]] * 3
+    assert run([]) == []
+
+
+def test_without_references_the_first_prominent_face_is_the_one() -> None:
+    script: Script = [{}] * 2 + [{"B": (30, 20), "A": (200, 60)}] * 5 + [{"B": (200, 60)}] * 5
+    out = run(script, None, cuts=(7,))
+    assert [place(t, 0) for t in out] == [None] * 2 + [200.0] * 5 + [None] * 5
+    assert out[3].report.skipped == [NOT_SELECTED]
+
+
+def test_all_and_largest_need_no_identity() -> None:
+    script: Script = [{"A": (100, 60), "B": (205, 60)}] * 8
+    embed = Embedder()
+    everybody, one = run(script, None, "all", embed=embed), run(script, None, "largest", embed=embed)
+    assert all(sorted(f.person for f in t.faces) == [0, 0] for t in everybody)
+    assert [place(t, 0) for t in one] == [205.0] * 8 and one[0].report.skipped == [NOT_SELECTED]
+    assert not embed.asked
+
+
+def test_largest_does_not_flicker_between_equals() -> None:
+    script: Script = [{"A": (160 + 3 * (-1) ** i, 60), "B": (240, 60)} for i in range(20)]
+    out = run(script, None, "largest")
+    assert len({f.track for t in out for f in t.faces}) == 1
+
+
+def test_small_faces_are_left_alone() -> None:
+    tiny = face("A", (100, 60), scale=0.3)
+    frames = [(Frame(np.zeros(SHAPE, np.uint8), i), [tiny]) for i in range(3)]
+    out = list(follow(frames, Embedder(), Selection("all"), frontal))
+    assert [(t.faces, t.report.skipped) for t in out] == [([], [TOO_SMALL])] * 3
+
+
+def test_a_bounded_number_of_frames_is_held_back() -> None:
+    taken = 0
+
+    def counted() -> Iterator[tuple[Frame, list[Face]]]:
+        nonlocal taken
+        for item in stream([{"A": (100, 60)}] * 50):
+            taken += 1
+            yield item
+
+    for gone, tracked in enumerate(follow(counted(), Embedder(), Selection("all"), frontal), start=1):
+        assert tracked.frame.index == gone - 1
+        assert taken - gone <= LOOK_AHEAD
+
+
+def test_smoothing_is_symmetric_and_shrinks_at_the_ends() -> None:
+    kps: list[np.ndarray | None] = [FACE + np.float32(0.1) * i * i for i in range(6)]
+    np.testing.assert_allclose(smooth(kps, 0), kps[0])
+    np.testing.assert_allclose(smooth(kps, 1)[0], FACE[0] + np.mean([0, 0.1, 0.4]), rtol=1e-5)
+    np.testing.assert_allclose(smooth(kps, 3)[0], FACE[0] + np.mean([0.1, 0.4, 0.9, 1.6, 2.5]), rtol=1e-5)
+    np.testing.assert_allclose(smooth([*kps[:4], None, kps[5]], 2)[0], FACE[0] + np.mean([0.1, 0.4, 0.9]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0, 10.0])
+def test_jumps_are_relative_to_the_face(scale: float) -> None:
+    at_1080p = 4 * FACE  # eyes 80 pixels apart
+    assert not jumped(scale * at_1080p, scale * (at_1080p + 4.9))
+    assert jumped(scale * at_1080p, scale * (at_1080p + 5.1))
+    still = [scale * at_1080p] * 3 + [scale * (at_1080p + 30)] * 3
+    assert smooth(still, 2)[0, 0] == pytest.approx(scale * at_1080p[0, 0])  # type: ignore[arg-type]
+
+
+def test_templates_change_only_for_a_clearly_better_one() -> None:
+    def errors(kps: np.ndarray) -> np.ndarray:
+        return np.array([50.0, 40.0 - kps[0, 0], 20.0, 50.0, 50.0])
+
+    templates = Templates(errors)
+    chosen = [templates.choose(7, np.full((5, 2), value)) for value in (0, 18, 22, 23, 25, 22, 17)]
+    assert chosen == [2, 2, 2, 2, 1, 1, 1]
+    assert templates.choose(8, np.full((5, 2), 22)) == 1, "another track chooses freely"
+    templates.keep_only({8})
+    assert templates.choose(7, np.full((5, 2), 22)) == 1, "an ended track is forgotten"

@@ -1,0 +1,126 @@
+"""Which face of this frame continues which face of the frames before: position first, identity where that is in doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from utils.inference.types import Face
+
+# Distances between faces are mean distances of their key points in units of the face's size.
+_REACH = 1.0  # farther apart, two faces of neighbouring frames are different ones
+_SURE = 0.35  # nearer, they are the same, unless another one is about as near
+_MARGIN = 0.3  # how much farther the next best has to be
+_FORGET = 0.5  # weight of the newest motion in a track's velocity
+
+Embed = Callable[[Sequence[int]], np.ndarray]  # positions of faces in the frame -> (N, D) embeddings
+
+
+def face_size(kps: np.ndarray) -> float:
+    """Size of a face in pixels that hardly depends on its pose: about the distance of the eyes seen from the front.
+
+    kps: (5, 2) float, pixels (x, y).
+    """
+    eyes = float(np.linalg.norm(kps[1] - kps[0]))
+    height = float(np.linalg.norm((kps[3] + kps[4] - kps[0] - kps[1]) / 2))
+    return max(eyes, height, 1e-3)
+
+
+def unit(embeddings: np.ndarray) -> np.ndarray:
+    """Scale embeddings (..., D) to length 1."""
+    return embeddings / np.maximum(np.linalg.norm(embeddings, axis=-1, keepdims=True), 1e-12)
+
+
+@dataclass
+class Track:
+    """One face over the frames in which it is seen without interruption."""
+
+    number: int
+    kps: np.ndarray  # (5, 2) float32, where it was last seen
+    index: int  # of the frame where it was last seen
+    embedding: np.ndarray | None = None  # (D,) sum of the unit embeddings seen so far
+    person: int | None = None  # source that it gets
+    velocity: np.ndarray = field(default_factory=lambda: np.zeros(2, np.float32))  # pixels per frame
+    born: int = 0  # index of its first frame
+    look_again: int = 0  # index of the frame where an unmatched face is identified once more
+
+    def predict(self, index: int) -> np.ndarray:
+        """Key points expected in the frame `index`, (5, 2) float32."""
+        return self.kps + self.velocity * (index - self.index)
+
+    def see(self, kps: np.ndarray, index: int) -> None:
+        """Continue the track with the key points (5, 2) found in the frame `index`."""
+        motion = (kps - self.kps).mean(axis=0) / max(1, index - self.index)
+        self.velocity = _FORGET * motion + (1.0 - _FORGET) * self.velocity
+        self.kps, self.index = kps, index
+
+    def learn(self, embedding: np.ndarray) -> None:
+        """Add one look (D,) to what is known of the face."""
+        look = unit(embedding)
+        self.embedding = look if self.embedding is None else self.embedding + look
+
+    def likeness(self, embeddings: np.ndarray) -> np.ndarray:
+        """Cosine similarity (N,) to unit embeddings (N, D); 1 while the track has none of its own."""
+        return np.ones(len(embeddings)) if self.embedding is None else embeddings @ unit(self.embedding)
+
+
+def best_pairs(scores: np.ndarray) -> list[tuple[int, int]]:
+    """Match rows and columns one to one so that the sum of scores is largest; pairs that score 0 or less stay apart.
+
+    scores: (R, C) float, unitless. Source: Hungarian method, scipy.optimize.linear_sum_assignment.
+    """
+    gains = np.maximum(scores, 0.0)
+    rows, columns = linear_sum_assignment(gains, maximize=True)
+    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if gains[r, c] > 0.0]
+
+
+def distances(tracks: Sequence[Track], faces: Sequence[Face], index: int) -> np.ndarray:
+    """Distances (T, F) between where tracks should be in the frame `index` and the faces found there."""
+    expected = np.stack([track.predict(index) for track in tracks])[:, None]
+    found = np.stack([face.kps for face in faces])[None]
+    sizes = np.array([face_size(track.kps) for track in tracks])[:, None]
+    sizes = np.maximum(sizes, np.array([face_size(face.kps) for face in faces])[None])
+    return np.linalg.norm(expected - found, axis=-1).mean(axis=-1) / (
+        2.0 * sizes
+    )  # a head is about two eye distances wide
+
+
+def _doubtful(apart: np.ndarray, pairs: list[tuple[int, int]], tracks: Sequence[Track], index: int) -> set[int]:
+    """Faces (columns of `apart`) whose track is not clear from positions alone."""
+    unclear: set[int] = set()
+    for row, column in pairs:
+        others = np.concatenate([np.delete(apart[row], column), np.delete(apart[:, column], row)])
+        rival = others.min(initial=np.inf) < apart[row, column] + _MARGIN
+        if rival or apart[row, column] > _SURE or index - tracks[row].index > 1:
+            unclear.update(np.flatnonzero(apart[row] < _REACH).tolist())
+    return unclear
+
+
+def continue_tracks(
+    tracks: Sequence[Track], faces: Sequence[Face], index: int, embed: Embed | None, threshold: float
+) -> dict[int, int]:
+    """Match the faces of the frame `index` to tracks, one to one, best total first.
+
+    embed: gives unit embeddings of the faces at the named positions; asked only for faces in doubt. None: position only.
+    threshold: cosine similarity below which a face in doubt is another person's.
+    Returns position of the face -> position of its track; embeddings of faces in doubt are learnt by their tracks.
+    """
+    if not tracks or not faces:
+        return {}
+    apart = distances(tracks, faces, index)
+    scores = 1.0 - apart / _REACH
+    pairs = best_pairs(scores)
+    unclear = sorted(_doubtful(apart, pairs, tracks, index)) if embed is not None else []
+    if embed is None or not unclear:
+        return {column: row for row, column in pairs}
+    looks = embed(unclear)
+    likeness = np.stack([track.likeness(looks) for track in tracks])
+    near = scores[:, unclear] > 0.0
+    scores[:, unclear] = np.where(near & (likeness >= threshold), scores[:, unclear] + 2.0 * likeness, 0.0)
+    for row, column in (pairs := best_pairs(scores)):
+        if column in unclear:
+            tracks[row].learn(looks[unclear.index(column)])
+    return {column: row for row, column in pairs}

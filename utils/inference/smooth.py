@@ -1,0 +1,67 @@
+"""Steady key points: a symmetric average over neighbouring frames, and one alignment template per track."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from utils.inference.associate import face_size
+
+RADIUS = 2  # frames on either side
+_JUMP = 1.0 / 16.0  # of the face's size: 5 pixels on a face with eyes 80 pixels apart, usual at 1080p
+_CLEARLY_BETTER = 0.8  # another template has to have this part of the present one's error, or less
+
+TemplateErrors = Callable[[np.ndarray], np.ndarray]  # kps (5, 2) -> (5,) sums of point distances, crop pixels
+
+
+def jumped(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether eyes or nose moved too far between two frames to be averaged.
+
+    before, after: (5, 2) float, pixels (x, y).
+    """
+    moved = np.abs(after[:3] - before[:3]).max()
+    return bool(moved > _JUMP * max(face_size(before), face_size(after)))
+
+
+def smooth(kps: Sequence[np.ndarray | None], centre: int) -> np.ndarray:
+    """Average a face's key points over a symmetric window of up to two frames on either side of `centre`.
+
+    kps: (5, 2) float per consecutive frame, pixels; None where the face is missing or another scene is shown. The window
+    shrinks at the ends of a run; a run also ends where eyes or nose jump.
+    Returns (5, 2) float32.
+    """
+    middle = kps[centre]
+    assert middle is not None
+    window = [middle]
+    for offset in range(1, RADIUS + 1):
+        low, high = centre - offset, centre + offset
+        if low < 0 or high >= len(kps):
+            break
+        before, after = kps[low], kps[high]
+        if before is None or after is None or jumped(before, window[0]) or jumped(window[-1], after):
+            break
+        window = [before, *window, after]
+    return np.stack(window).mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+class Templates:
+    """The alignment template that each track keeps until another one fits clearly better."""
+
+    def __init__(self, errors: TemplateErrors) -> None:
+        self._errors = errors
+        self._chosen: dict[int, int] = {}
+
+    def choose(self, track: int, kps: np.ndarray) -> int:
+        """Template 0..4 for a track whose face has the key points (5, 2) now."""
+        errors = self._errors(kps)
+        best = int(np.argmin(errors))
+        current = self._chosen.get(track, best)
+        if errors[best] < _CLEARLY_BETTER * errors[current]:
+            current = best
+        self._chosen[track] = current
+        return current
+
+    def keep_only(self, tracks: set[int]) -> None:
+        """Forget the tracks that have ended."""
+        self._chosen = {track: template for track, template in self._chosen.items() if track in tracks}

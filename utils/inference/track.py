@@ -1,0 +1,254 @@
+"""Follow people through a stream of frames: who is who, and where each face is, steadily.
+
+A photo is a stream of one frame. No networks here: faces come with the frames, and identity is asked for by a callable.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from utils.inference.associate import Track, best_pairs, continue_tracks, unit
+from utils.inference.scene import SceneCuts
+from utils.inference.smooth import RADIUS, TemplateErrors, Templates, smooth
+from utils.inference.types import Face, Frame, FrameReport, TrackedFace
+
+LONGEST_GAP = 5  # missed detections that are bridged
+LOOK_AHEAD = LONGEST_GAP + RADIUS  # frames held back
+
+_LOYALTY = 0.05  # similarity by which somebody else must be more like a reference to take a person over
+_HELD = 0.7  # the largest face stays chosen until it is smaller than this part of another one
+_LONGEST_WAIT = 25  # frames until a face that matched nobody is identified once more; new faces wait less
+
+NO_FACE = "no face found"
+NO_MATCH = "no reference matches"
+NOT_SELECTED = "not selected"
+TOO_SMALL = "too small"
+
+EmbedFaces = Callable[[Frame, list[Face]], np.ndarray]  # -> (N, D) float embeddings
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Whose face is swapped."""
+
+    mode: Literal["reference", "largest", "all"] = "reference"
+    references: np.ndarray | None = (
+        None  # (R, D) float unit embeddings; None: the first prominent face is the reference
+    )
+    threshold: float = 0.15  # cosine similarity from which two embeddings are one person's
+    min_size: float = 16.0  # pixels; faces whose box has a shorter side are left alone
+
+
+@dataclass
+class TrackedFrame:
+    """A frame with the faces to swap in it."""
+
+    frame: Frame
+    faces: list[TrackedFace]
+    report: FrameReport
+
+
+@dataclass
+class _Sighting:
+    """Where a track is in one frame, before smoothing."""
+
+    kps: np.ndarray  # (5, 2) float32
+    person: int
+    detected: bool = True
+
+
+@dataclass
+class _Pending:
+    """A frame that waits for the frames after it."""
+
+    frame: Frame
+    report: FrameReport
+    sightings: dict[int, _Sighting] = field(default_factory=dict)  # by track number
+
+
+def prominence(face: Face, shape: tuple[int, ...]) -> float:
+    """How much a face is the subject of its picture: its area, up to halved towards the edges.
+
+    shape: of the picture, (H, W, ...).
+    """
+    left, top, right, bottom = (float(value) for value in face.box)
+    height, width = shape[:2]
+    off_centre = np.hypot((left + right) / width - 1.0, (top + bottom) / height - 1.0)
+    return (right - left) * (bottom - top) * (1.0 - 0.5 * min(1.0, float(off_centre)))
+
+
+def most_prominent(faces: list[Face], shape: tuple[int, ...]) -> int:
+    """Position of the face that is most the subject of the picture; `faces` must not be empty."""
+    return int(np.argmax([prominence(face, shape) for face in faces]))
+
+
+class _Looks:
+    """Unit embeddings of the faces of one frame, each computed once and only when asked for."""
+
+    def __init__(self, embed: EmbedFaces, frame: Frame, faces: list[Face]) -> None:
+        self._embed, self._frame, self._faces = embed, frame, faces
+        self._known: dict[int, np.ndarray] = {}
+
+    def __call__(self, positions: Iterable[int]) -> np.ndarray:
+        positions = list(positions)
+        new = [p for p in positions if p not in self._known]
+        if new:
+            embeddings = unit(np.asarray(self._embed(self._frame, [self._faces[p] for p in new]), np.float64))
+            self._known.update(zip(new, embeddings, strict=True))
+        return np.stack([self._known[p] for p in positions])
+
+
+class _People:
+    """Tracks and the persons that they are."""
+
+    def __init__(self, embed: EmbedFaces, selection: Selection) -> None:
+        self.selection = selection
+        self.references = None if selection.references is None else unit(selection.references)
+        self.tracks: list[Track] = []
+        self._embed = embed
+        self._next = 0
+        self._first_face = selection.mode == "reference" and selection.references is None
+
+    def update(self, frame: Frame, faces: list[Face], cut: bool) -> dict[int, Track]:
+        """Take in the next frame; returns position of the face -> its track."""
+        looks = _Looks(self._embed, frame, faces)
+        ask = looks if self.selection.mode == "reference" else None
+        self.tracks = [t for t in self.tracks if not cut and frame.index - t.index <= LONGEST_GAP + 1]
+        matches = continue_tracks(self.tracks, faces, frame.index, ask, self.selection.threshold)
+        seen = {position: self.tracks[which] for position, which in matches.items()}
+        for position, track in seen.items():
+            track.see(faces[position].kps, frame.index)
+        for position in range(len(faces)):
+            if position not in seen:
+                seen[position] = self._begin(faces[position], frame.index)
+        self._identify(seen, looks, frame, faces)
+        self._choose(seen, frame, faces)
+        return seen
+
+    def _begin(self, face: Face, index: int) -> Track:
+        track = Track(self._next, face.kps, index, born=index, look_again=index)
+        self._next += 1
+        self.tracks.append(track)
+        return track
+
+    def _identify(self, seen: dict[int, Track], looks: _Looks, frame: Frame, faces: list[Face]) -> None:
+        """Look at the faces that nobody knows yet, and now and then at those that matched nobody."""
+        if self.selection.mode != "reference" or not seen:
+            return
+        if self.references is None:
+            self.references = looks([most_prominent(faces, frame.image.shape)])
+        unknown = [p for p, t in seen.items() if t.person is None and t.look_again <= frame.index]
+        for position, look in zip(unknown, looks(unknown), strict=True) if unknown else ():
+            track = seen[position]
+            track.learn(look)
+            track.look_again = frame.index + min(max(1, frame.index - track.born), _LONGEST_WAIT)
+
+    def _choose(self, seen: dict[int, Track], frame: Frame, faces: list[Face]) -> None:
+        """Decide which person each visible track is; a track that changes its person becomes another track."""
+        if self.selection.mode == "all":
+            persons: dict[int, int] = dict.fromkeys(seen, 0)
+        elif self.selection.mode == "largest":
+            persons = {self._largest(seen, frame, faces): 0} if seen else {}
+        else:
+            persons = self._match_references(seen)
+        for position, track in seen.items():
+            person = persons.get(position)
+            if track.person is not None and person != track.person:
+                track.number, self._next = self._next, self._next + 1
+            track.person = person
+
+    def _largest(self, seen: dict[int, Track], frame: Frame, faces: list[Face]) -> int:
+        """Position of the face that is chosen by its size; whoever was chosen before stays so a little longer."""
+        shape = frame.image.shape
+        sizes = {p: prominence(faces[p], shape) / (1.0 if t.person is None else _HELD) for p, t in seen.items()}
+        return max(sizes, key=sizes.__getitem__)
+
+    def _match_references(self, seen: dict[int, Track]) -> dict[int, int]:
+        if not seen or self.references is None:
+            return {}
+        positions = list(seen)
+        likeness = np.stack([seen[p].likeness(self.references) for p in positions])
+        scores = np.where(likeness >= self.selection.threshold, likeness, 0.0)
+        for row, position in enumerate(positions):
+            person = seen[position].person
+            if person is not None and scores[row, person] > 0.0:
+                scores[row, person] += _LOYALTY
+        return {positions[row]: person for row, person in best_pairs(scores)}
+
+    def reason(self) -> str:
+        """Why a face that was found is not swapped."""
+        return NO_MATCH if self.selection.mode == "reference" and not self._first_face else NOT_SELECTED
+
+
+def _bridge(pending: Iterable[_Pending], track: Track, last: int, last_kps: np.ndarray, index: int) -> None:
+    """Fill the frames between `last` and `index`, where the detector missed the face, by straight lines."""
+    assert track.person is not None
+    for entry in pending:
+        at = entry.frame.index
+        if last < at < index and all(s.person != track.person for s in entry.sightings.values()):
+            share = (at - last) / (index - last)
+            kps = ((1.0 - share) * last_kps + share * track.kps).astype(np.float32)
+            entry.sightings[track.number] = _Sighting(kps, track.person, detected=False)
+
+
+def _take_in(people: _People, frame: Frame, faces: list[Face], cut: bool, pending: deque[_Pending]) -> None:
+    """Add a frame to those that wait, and fill the gaps that it closes."""
+    before = {track.number: (track.index, track.kps) for track in people.tracks}
+    large = [f for f in faces if min(f.box[2] - f.box[0], f.box[3] - f.box[1]) >= people.selection.min_size]
+    report = FrameReport(found=len(faces), skipped=[TOO_SMALL] * (len(faces) - len(large)))
+    entry = _Pending(frame, report)
+    for track in people.update(frame, large, cut).values():
+        if track.person is None:
+            report.skipped.append(people.reason())
+            continue
+        entry.sightings[track.number] = _Sighting(track.kps, track.person)
+        if track.number in before and frame.index - before[track.number][0] > 1:
+            _bridge(pending, track, *before[track.number], frame.index)
+    pending.append(entry)
+
+
+def _release(window: deque[_Pending], position: int, templates: Templates) -> TrackedFrame:
+    """Smooth the frame at `position` of the window and let it go."""
+    entry = window[position]
+    faces = []
+    for number, sighting in entry.sightings.items():
+        run = [e.sightings[number].kps if number in e.sightings else None for e in window]
+        kps = smooth(run, position)
+        template = templates.choose(number, kps)
+        faces.append(TrackedFace(kps, sighting.person, number, template, sighting.detected))
+    if not faces and not entry.report.found:
+        entry.report.skipped.append(NO_FACE)
+    return TrackedFrame(entry.frame, faces, entry.report)
+
+
+def follow(
+    stream: Iterable[tuple[Frame, list[Face]]],
+    embed: EmbedFaces,
+    selection: Selection,
+    template_errors: TemplateErrors,
+) -> Iterator[TrackedFrame]:
+    """Follow the selected people; yields every frame in order, at most LOOK_AHEAD frames after it came in.
+
+    stream: frames with consecutive indices and their faces, in any order.
+    embed: identity embeddings of faces of a frame; called only when a track begins or is in doubt.
+    template_errors: kps -> how badly each of the five alignment templates fits (utils.inference.align).
+    """
+    people, cuts, templates = _People(embed, selection), SceneCuts(), Templates(template_errors)
+    window: deque[_Pending] = deque()  # up to RADIUS frames that have gone out, then those that wait
+    gone = 0
+    for frame, faces in stream:
+        _take_in(people, frame, faces, cuts.begins(frame.image), window)
+        if len(window) - gone > LOOK_AHEAD:
+            yield _release(window, gone, templates)
+            gone += 1
+        if gone > RADIUS:
+            window.popleft()
+            gone -= 1
+            templates.keep_only({number for entry in window for number in entry.sightings})
+    for position in range(gone, len(window)):
+        yield _release(window, position, templates)
