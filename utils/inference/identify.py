@@ -1,0 +1,52 @@
+"""Face to identity embedding z_id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from utils.inference import align
+from utils.inference.pixels import to_tensor
+from utils.inference.types import Face
+
+_SIDE = 112
+_BATCH = 32
+
+
+class Identifier:
+    """Identity encoder with the framing that it was trained with.
+
+    Runs in float32: embeddings steer the generator and are compared with a calibrated threshold.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device, direct: bool) -> None:
+        """direct: cut the crop at 112 (embedded encoder); else at 224 and halve it (published encoder)."""
+        self._network = network.to(device)
+        self._device = device
+        self._direct = direct
+
+    def embed(self, image: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
+        """Raw embeddings of faces of a picture.
+
+        image: (H, W, 3) uint8 or uint16 BGR. Returns (N, D) float32, unitless, not normalised.
+        """
+        side = _SIDE if self._direct else align.BASE
+        crops = [align.cut(image, face.kps, side).image for face in faces]
+        parts = [self._run(crops[i : i + _BATCH]) for i in range(0, len(crops), _BATCH)]
+        return np.concatenate(parts)
+
+    @torch.inference_mode()
+    def _run(self, crops: list[np.ndarray]) -> np.ndarray:
+        x = to_tensor(crops).to(self._device)
+        if not self._direct:
+            x = F.interpolate(x, size=(_SIDE, _SIDE), mode="bilinear", align_corners=True)
+        return self._network(x).float().cpu().numpy()
+
+
+def normalise(embeddings: np.ndarray) -> np.ndarray:
+    """Scale embeddings (N, D) to length 1, for comparisons only."""
+    return embeddings / np.maximum(np.linalg.norm(embeddings, axis=-1, keepdims=True), 1e-12)

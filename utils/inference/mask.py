@@ -1,0 +1,59 @@
+"""The soft mask of a swapped face: the hull of its landmarks, shrunk or widened and feathered in the aligned crop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+# Positions among the 106 landmarks; the order within upper brow edges and upper lids pairs them.
+_LEFT_CONTOUR, _RIGHT_CONTOUR = [1, 2, 13], [17, 18, 29]
+_BROWS = [43, 48, 49, 51, 50, 102, 103, 104, 105, 101]
+_LIDS = [35, 41, 40, 42, 39, 89, 95, 94, 96, 93]
+
+
+@dataclass(frozen=True)
+class MaskParams:
+    """Numbers of one face's mask, in pixels of the crop."""
+
+    erode: int  # side of the square kernel; negative: dilate
+    sigma_x: int
+    sigma_y: int
+    brow: float  # how far the upper edge of the brows moves up, in half distances from the lid
+
+
+_WIDER, _WIDE, _NARROW, _USUAL = MaskParams(15, 15, 10, 2.7), MaskParams(10, 10, 8, 2.0), MaskParams(-5, 5, 10, 0.5), \
+    MaskParams(5, 5, 5, 2.0)
+
+
+def choose_params(landmarks_swap: np.ndarray, landmarks_target: np.ndarray) -> MaskParams:
+    """Mask numbers from how far the swap's face contour lies inside or outside of the target's.
+
+    landmarks_swap, landmarks_target: (106, 2) float, crop pixels.
+    """
+    moved = landmarks_swap[:, 0] - landmarks_target[:, 0]
+    offset = max(moved[_LEFT_CONTOUR].sum(), -moved[_RIGHT_CONTOUR].sum())
+    if offset > 6:
+        return _WIDER
+    if offset > 3:
+        return _WIDE
+    return _NARROW if offset < -3 else _USUAL
+
+
+def draw(landmarks: np.ndarray, params: MaskParams, size: int) -> np.ndarray:
+    """Draw the mask of a swapped face.
+
+    landmarks: (106, 2) float, crop pixels, of the swap. size: side of the crop.
+    Returns (size, size) float32 [0, 1]; 1 shows the swap.
+    """
+    points = landmarks.astype(np.int32).astype(np.float64)
+    points[_BROWS] += params.brow * 0.5 * (points[_BROWS] - points[_LIDS])
+    mask = np.zeros((size, size), np.uint8)
+    cv2.fillConvexPoly(mask, cv2.convexHull(points.astype(np.int32)), 255)
+    kernel = np.ones((abs(params.erode), abs(params.erode)), np.uint8)
+    mask = cv2.erode(mask, kernel) if params.erode > 0 else cv2.dilate(mask, kernel)
+    border = 2 * params.sigma_y
+    mask[:border] = mask[-border:] = 0
+    mask[:, :border] = mask[:, -border:] = 0
+    return cv2.GaussianBlur(mask, (0, 0), sigmaX=params.sigma_x, sigmaY=params.sigma_y).astype(np.float32) / 255

@@ -1,0 +1,64 @@
+"""Affine warps that read only the part of a picture that they need, and do not alias when they shrink."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+
+def invert(M: np.ndarray) -> np.ndarray:
+    """Inverse of an affine map, (2, 3) float64."""
+    return cv2.invertAffineTransform(np.asarray(M, np.float64))
+
+
+def apply(M: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Map points (..., 2), (x, y) pixels, by M (2, 3)."""
+    return points @ M[:, :2].T + M[:, 2]
+
+
+def rescaled(M: np.ndarray, ratio: float) -> np.ndarray:
+    """M followed by a resize by `ratio` with pixel centres at integers: x' = ratio x + (ratio - 1) / 2."""
+    result = np.asarray(M, np.float64) * ratio
+    result[:, 2] += (ratio - 1.0) / 2.0
+    return result
+
+
+def bounds(M: np.ndarray, box: tuple[float, float, float, float], shape: tuple[int, ...], margin: int) -> tuple[int, ...]:
+    """Whole pixels that a box (left, top, right, bottom) covers after M, plus a margin, inside a picture of `shape`.
+
+    Returns left, top, right, bottom; the last two are outside; empty regions have no width or no height.
+    """
+    left, top, right, bottom = box
+    corners = apply(M, np.array([(left, top), (right, top), (left, bottom), (right, bottom)], np.float64))
+    low = np.floor(corners.min(axis=0)).astype(int) - margin
+    high = np.ceil(corners.max(axis=0)).astype(int) + margin + 1
+    x = np.clip([low[0], high[0]], 0, shape[1])
+    y = np.clip([low[1], high[1]], 0, shape[0])
+    return int(x[0]), int(y[0]), int(x[1]), int(y[1])
+
+
+def warp(image: np.ndarray, M: np.ndarray, size: tuple[int, int], border: int = cv2.BORDER_REPLICATE) -> np.ndarray:
+    """Resample `image` by M, bilinear; pixels from outside repeat the nearest edge, or are 0 with cv2.BORDER_CONSTANT.
+
+    image: (H, W) or (H, W, C), any type cv2 warps. M: (2, 3), image pixels -> result pixels. size: width, height.
+    """
+    width, height = size
+    shrink = max(1, int(1.0 / max(float(np.sqrt(abs(np.linalg.det(M[:, :2])))), 1e-6)))
+    box = (0.0, 0.0, width - 1.0, height - 1.0)
+    left, top, right, bottom = bounds(invert(M), box, image.shape, margin=2 * shrink)
+    if right <= left or bottom <= top:  # nothing of the picture is seen: what is seen is its nearest corner
+        left, top = min(left, image.shape[1] - 1), min(top, image.shape[0] - 1)
+        right, bottom = left + 1, top + 1
+    region = image[top:bottom, left:right]
+    if shrink > 1 and min(region.shape[:2]) > shrink:
+        # Averaging blocks of pixels first: a bilinear step that jumps over pixels makes noise out of detail.
+        small = (-(-region.shape[1] // shrink), -(-region.shape[0] // shrink))
+        extra = (small[1] * shrink - region.shape[0], small[0] * shrink - region.shape[1])
+        region = cv2.copyMakeBorder(region, 0, extra[0], 0, extra[1], border)
+        region = cv2.resize(region, small, interpolation=cv2.INTER_AREA)
+    else:
+        shrink = 1
+    inner = M[:, :2] * shrink
+    offset = apply(M, np.array([left, top], np.float64) + (shrink - 1) / 2.0)
+    return cv2.warpAffine(np.ascontiguousarray(region), np.column_stack([inner, offset]), size, flags=cv2.INTER_LINEAR,
+                          borderMode=border)
