@@ -15,7 +15,7 @@ import numpy as np
 from utils.errors import InputError, ResourceError, WeightsError
 from utils.training.landmarks106 import to_106
 
-__all__ = ["Mesh", "MediaPipeLandmarks", "to_106"]
+__all__ = ["MediaPipeLandmarks", "Mesh", "to_106"]
 
 _INPUT = 256  # side of the landmarker's input
 _MARGIN = 1.5  # the landmarker was trained on squares 1.5 times the box around its points

@@ -1,0 +1,90 @@
+"""Head pose, openings of mouth and eyes, and gaze, from the 106 landmarks (indices: coordinate_reg/landmarks.py).
+
+Everything here is a pure function of landmarks (106, 2) float, pixels of any picture, (x, y).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+# A generic head: eye corners, nose and mouth, in units of the distance between the outer eye corners; x to the image's
+# right, y down, z away from the camera. Made symmetric; the median shape of 335 rigidly aligned synthetic faces.
+_HEAD: dict[int, tuple[float, float, float]] = {
+    35: (-0.500, -0.014, 0.030), 39: (-0.193, 0.014, -0.030), 89: (0.193, 0.014, -0.030), 93: (0.500, -0.014, 0.030),
+    72: (0.0, -0.033, -0.221), 73: (0.0, 0.107, -0.289), 74: (0.0, 0.225, -0.370), 86: (0.0, 0.403, -0.449),
+    75: (-0.229, 0.429, -0.116), 80: (0.0, 0.540, -0.241), 81: (0.229, 0.429, -0.116),
+    52: (-0.290, 0.784, 0.0), 61: (0.290, 0.784, 0.0), 71: (0.0, 0.717, -0.228),
+}  # fmt: skip
+_HEAD_INDICES = list(_HEAD)
+_HEAD_POINTS = np.array([_HEAD[i] for i in _HEAD_INDICES])
+_FOCAL = 20.0  # focal length in face sizes: nearly orthographic, since nothing is known about the camera
+
+_EYES = {"left": (35, 39, ((41, 36), (40, 33), (42, 37)), 38), "right": (89, 93, ((95, 90), (94, 87), (96, 91)), 88)}
+_MOUTH_CORNERS = (52, 61)
+_MOUTH_GAPS = ((66, 54), (62, 60), (70, 57))
+
+
+def head_rotation(landmarks: np.ndarray) -> np.ndarray:
+    """Rotation (3, 3) of a generic head that projects to the landmarks, by cv2.solvePnP.
+
+    Raises ValueError when the points fit no head, for example because they all coincide.
+    """
+    points = landmarks[_HEAD_INDICES].astype(np.float64)
+    centre, size = points.mean(axis=0), float(np.linalg.norm(np.ptp(points, axis=0)))
+    camera = np.array([[_FOCAL * size, 0, centre[0]], [0, _FOCAL * size, centre[1]], [0, 0, 1.0]])
+    found = size > 0
+    if found:
+        found, rotation, shift = cv2.solvePnP(_HEAD_POINTS, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
+    if not found:
+        raise ValueError("these landmarks fit no head")
+    rotation, _ = cv2.solvePnPRefineLM(_HEAD_POINTS, points, camera, None, rotation, shift)
+    return cv2.Rodrigues(rotation)[0]
+
+
+def head_angles(rotation: np.ndarray) -> np.ndarray:
+    """Yaw, pitch and roll (3,) in degrees of a rotation (3, 3); positive: to the image's left, up, clockwise."""
+    yaw = np.arctan2(-rotation[2, 0], np.hypot(rotation[2, 1], rotation[2, 2]))
+    pitch = np.arctan2(rotation[2, 1], rotation[2, 2])
+    roll = np.arctan2(rotation[1, 0], rotation[0, 0])
+    return np.degrees([yaw, pitch, roll])
+
+
+def angle_between(first: np.ndarray, second: np.ndarray) -> float:
+    """Angle in degrees of the rotation that turns one head (3, 3) into the other."""
+    cosine = (np.trace(second @ first.T) - 1) / 2
+    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
+
+
+def _distance(landmarks: np.ndarray, first: int, second: int) -> float:
+    return float(np.linalg.norm(landmarks[first].astype(np.float64) - landmarks[second]))
+
+
+def mouth_opening(landmarks: np.ndarray) -> float:
+    """Mean gap between the inner lips over the mouth's width; 0 is closed."""
+    gaps = [_distance(landmarks, upper, lower) for upper, lower in _MOUTH_GAPS]
+    return float(np.mean(gaps)) / max(_distance(landmarks, *_MOUTH_CORNERS), 1e-6)
+
+
+def eye_opening(landmarks: np.ndarray) -> float:
+    """Mean gap between the lids over the eye's width, mean of both eyes; about 0.3 is open."""
+    ratios = []
+    for inner, outer, lids, _ in _EYES.values():
+        gap = np.mean([_distance(landmarks, upper, lower) for upper, lower in lids])
+        ratios.append(gap / max(_distance(landmarks, inner, outer), 1e-6))
+    return float(np.mean(ratios))
+
+
+def gaze(landmarks: np.ndarray) -> np.ndarray:
+    """Offset (2,) of the pupils from the middle between the eye's corners, in eye widths, mean of both eyes.
+
+    x along the line through the corners towards the image's right, y across it, downwards.
+    """
+    offsets = []
+    for left, right, _, pupil in _EYES.values():
+        along = landmarks[right].astype(np.float64) - landmarks[left]
+        width = max(float(np.linalg.norm(along)), 1e-6)
+        away = (landmarks[pupil] - (landmarks[left].astype(np.float64) + landmarks[right]) / 2) / width
+        along = along / width
+        offsets.append((away @ along, away @ np.array([-along[1], along[0]])))
+    return np.mean(offsets, axis=0)

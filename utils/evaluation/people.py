@@ -1,0 +1,101 @@
+"""Whose photos are swapped with whose: folders of faces, the openpeople package, and a deterministic choice of pairs."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.errors import InputError, OptionError, ResourceError
+
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+OPENPEOPLE = {"studio": "studio_portrait.jpg", "selfie": "amateur_selfie.jpg"}
+OPENPEOPLE_STEPS = (1, 3)  # person i goes into person i + 1 and i + 3, cyclic
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo of one person."""
+
+    path: Path
+    identity: str
+
+
+def folder_photos(folder: Path) -> list[Photo]:
+    """All photos below a folder, sorted: in sub-folders the sub-folder's name is the identity, else the file's own.
+
+    Raises InputError when there are none.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected photos, or one folder of photos per person")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
+    if not paths:
+        raise InputError(f"{folder}: no photos here; expected files such as {', '.join(sorted(PHOTO_SUFFIXES)[:3])}")
+    return [Photo(path, path.stem if path.parent == folder else path.relative_to(folder).parts[0]) for path in paths]
+
+
+def listed(photos: list[Photo], names_file: Path) -> list[Photo]:
+    """The photos whose file name without its ending stands in a text file, one a line.
+
+    Raises InputError when the file is missing or one of its names is not among the photos.
+    """
+    if not names_file.is_file():
+        raise InputError(f"{names_file}: no such file; expected one photo name a line")
+    names = [line.strip() for line in names_file.read_text(encoding="utf-8").splitlines()]
+    names = [name for name in names if name and not name.startswith("#")]
+    by_stem = {photo.path.stem: photo for photo in photos}
+    missing = [name for name in names if name not in by_stem]
+    if missing:
+        raise InputError(f"{names_file}: {len(missing)} names have no photo, the first is {missing[0]}")
+    return [by_stem[name] for name in names]
+
+
+def openpeople_photos(kind: str) -> list[Photo]:
+    """The ten synthetic people of the `openpeople` package, one photo each, in the package's order."""
+    if kind not in OPENPEOPLE:
+        raise OptionError(f"--openpeople is {' or '.join(OPENPEOPLE)}, not {kind}")
+    package = importlib.util.find_spec("openpeople")
+    if package is None or package.origin is None:
+        raise ResourceError("the openpeople photos need `pip install openpeople`")
+    people = sorted((Path(package.origin).parent / "data" / "curated").glob("P*"))
+    return [Photo(person / "assets" / OPENPEOPLE[kind], person.name) for person in people]
+
+
+def one_per_person(photos: Sequence[Photo]) -> list[Photo]:
+    """The first photo of each identity."""
+    return list({photo.identity: photo for photo in reversed(photos)}.values())[::-1]
+
+
+def cyclic_pairs(photos: Sequence[Photo], steps: Sequence[int]) -> list[tuple[Photo, Photo]]:
+    """Source and target: each photo into the one `step` places further, for every step."""
+    count = len(photos)
+    return [(photos[i], photos[(i + step) % count]) for step in steps for i in range(count)]
+
+
+def crossed_pairs(
+    sources: Sequence[Photo], targets: Sequence[Photo], count: int, seed: int = 0
+) -> list[tuple[Photo, Photo]]:
+    """Cross sources and targets of different identity; the same arguments always give the same pairs.
+
+    count: most pairs wanted, 0 for all. Sources and targets are used as evenly as the count allows.
+    Raises InputError when no two photos show different people.
+    """
+    sources, targets = list(sources), list(targets)
+    shuffler = random.Random(seed)
+    shuffler.shuffle(sources)
+    offsets = list(range(len(targets)))
+    shuffler.shuffle(offsets)
+    pairs: dict[tuple[Photo, Photo], None] = {}  # keeps the order, drops repeats
+    # Both wrap around: one turn of the longer list uses every photo of either at least once.
+    for offset in offsets:
+        for i in range(max(len(sources), len(targets))):
+            pair = (sources[i % len(sources)], targets[(i + offset) % len(targets)])
+            if pair[0].identity != pair[1].identity:
+                pairs[pair] = None
+        if count and len(pairs) >= count:
+            break
+    if not pairs:
+        raise InputError("no pair of photos shows two different people; give photos of at least two")
+    return list(pairs)[: count or None]

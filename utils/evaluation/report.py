@@ -1,0 +1,95 @@
+"""Metrics as JSON and as a Markdown table for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from utils.evaluation.measures import Case
+from utils.io.atomic import atomic_path
+
+_IDENTITY = (
+    ("retrieval", "ID retrieval", "{:.1%}"), ("nearer_to_source", "nearer to source than to target", "{:.1%}"),
+    ("distance_to_source", "distance swap to source", "{:.3f}"),
+    ("distance_to_target", "distance swap to target", "{:.3f}"),
+    ("distance_source_to_target", "distance source to target", "{:.3f}"),
+    ("moved", "source to target minus source to swap", "{:.3f}"),
+    ("cosine_source", "cosine similarity to source", "{:.3f}"), ("cosine_target", "cosine similarity to target", "{:.3f}"),
+)  # fmt: skip
+_ATTRIBUTES = (
+    ("pose_degrees", "pose difference", "{:.2f}°"), ("yaw_degrees", "yaw difference", "{:.2f}°"),
+    ("pitch_degrees", "pitch difference", "{:.2f}°"), ("roll_degrees", "roll difference", "{:.2f}°"),
+    ("mouth_correlation", "mouth opening, correlation", "{:.3f}"),
+    ("mouth_difference", "mouth opening, mean difference", "{:.4f}"),
+    ("eyes_correlation", "eye opening, correlation", "{:.3f}"),
+    ("eyes_difference", "eye opening, mean difference", "{:.4f}"),
+    ("gaze_x_correlation", "gaze sideways, correlation", "{:.3f}"),
+    ("gaze_x_difference", "gaze sideways, mean difference (eye widths)", "{:.4f}"),
+    ("gaze_y_difference", "gaze up and down, mean difference (eye widths)", "{:.4f}"),
+)  # fmt: skip
+_PIXELS = (
+    ("psnr", "self-swap PSNR in the face", "{:.2f} dB"), ("ssim", "self-swap SSIM in the face", "{:.4f}"),
+    ("background_difference", "background difference (levels)", "{:.4f}"),
+    ("background_changed_share", "background pixels changed", "{:.3%}"),
+)  # fmt: skip
+_PERCEPTUAL = (("fid", "FID of swaps and targets", "{:.2f}"), ("lpips", "self-swap LPIPS", "{:.4f}"))
+_VIDEO = (
+    ("flicker", "flicker (levels per frame)", "{:.3f}"),
+    ("jitter_swap", "landmark jitter of the result (eye distances)", "{:.5f}"),
+    ("jitter_target", "landmark jitter of the target (eye distances)", "{:.5f}"),
+)
+
+
+def write_json(path: Path, metrics: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(metrics, indent=1, sort_keys=False) + "\n", encoding="utf-8")
+
+
+def _rows(values: dict[str, Any], lines: Sequence[tuple[str, str, str]], network: str) -> list[str]:
+    shown = [(title, form.format(values[key])) for key, title, form in lines if values.get(key) is not None]
+    return [f"| {title} | {value} | {network} |" for title, value in shown]
+
+
+def markdown(metrics: dict[str, Any], pairs: Sequence[Case] = ()) -> str:
+    """The metrics as a table, with the network behind each; and a row per pair for the cases given."""
+    lines = [f"# {metrics['title']}", "", *metrics["notes"], "", "| Measure | Value | Network |", "|---|---|---|"]
+    for name, seen in metrics["identity"].items():
+        lines += _rows(seen, _IDENTITY, name + (" (a teacher)" if seen["teacher"] else ""))
+    landmarker = metrics["landmarker"]
+    lines += _rows(metrics["attributes"], _ATTRIBUTES, landmarker)
+    lines += _rows(metrics["pixels"], _PIXELS, "none; the face is where " + landmarker + " puts it")
+    for key, title, form in _PERCEPTUAL:
+        lines += _rows(metrics["perceptual"], [(key, title, form)], metrics["perceptual"].get(f"{key}_network", ""))
+    lines += _rows(metrics["video"], _VIDEO, landmarker)
+    return "\n".join(lines + _pair_table(pairs)) + "\n"
+
+
+def _pair_table(cases: Sequence[Case]) -> list[str]:
+    if not cases:
+        return []
+    name = next((name for case in cases for name in case.identity), "")
+    lines = ["", f"Pair by pair ({name}; distances, small is alike):", "",
+             "| Source | Target | Swap to source | Swap to target | Source to target | Gain | Place of the source |",
+             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    for case in cases:
+        people = f"| {_person(case.source)} | {_person(case.target)} |"
+        seen = case.identity.get(name)
+        if seen is None:
+            lines.append(f"{people} not swapped: {case.failure} | | | | |")
+            continue
+        numbers = (seen.to_source, seen.to_target, seen.source_to_target, seen.source_to_target - seen.to_source)
+        lines.append(people + "".join(f" {number:.3f} |" for number in numbers) + f" {seen.rank} |")
+    return lines
+
+
+def _person(path: Path) -> str:
+    return path.parts[-3] if path.parent.name == "assets" else path.stem
+
+
+def write_markdown(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

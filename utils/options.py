@@ -1,0 +1,57 @@
+"""Command lines from dataclasses: the text beside each field is its help, its value the only default."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import MISSING, Field, field, fields
+from typing import Any, NoReturn
+
+from utils.errors import OptionError
+
+_TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
+
+
+def option(default: Any, text: str, **argument: Any) -> Any:
+    """A dataclass field with its help text and further arguments of `add_argument`."""
+    value = {"default_factory": default} if callable(default) else {"default": default}
+    return field(**value, metadata={"help": text, **argument})
+
+
+def boolean(text: str) -> bool:
+    """True and False as people write them, so that `--flag False` switches off."""
+    word = text.strip().lower()
+    if word not in _TRUE | _FALSE:
+        raise argparse.ArgumentTypeError(f"expected True or False, not {text!r}")
+    return word in _TRUE
+
+
+class Parser(argparse.ArgumentParser):
+    """Gives bad options one message and the exit code of OptionError, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(f"{message} (see python {self.prog} --help)")
+
+
+def _add(target: Any, entry: Field[Any]) -> None:
+    """One field as one option; booleans take `--flag`, `--flag True` and `--flag False`."""
+    argument = {key: value for key, value in entry.metadata.items() if key not in ("alias", "group")}
+    default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
+    if argument.get("type") is boolean:
+        argument |= {"nargs": "?", "const": True, "metavar": "True|False"}
+    if default not in (None, [], ""):
+        shown = " ".join(map(str, default)) if isinstance(default, list) else default
+        argument["help"] += f" (default: {shown})"
+    names = [f"--{entry.name}"]
+    names += [entry.metadata["alias"]] if "alias" in entry.metadata else []
+    target.add_argument(*names, dest=entry.name, default=default, **argument)
+
+
+def build_parser(options: type[Any], program: str, description: str) -> Parser:
+    """The command line of a dataclass whose fields are made by `option`; `group` in a field starts a new group."""
+    result = Parser(prog=program, description=description, allow_abbrev=False)
+    target: Any = result
+    for entry in fields(options):
+        if "group" in entry.metadata:
+            target = result.add_argument_group(entry.metadata["group"])
+        _add(target, entry)
+    return result
