@@ -51,8 +51,8 @@ class LIPEncoder(nn.Module):
 class SpectralConv(nn.Module):
     """Convolution whose weight is divided by its largest singular value, estimated by power iteration.
 
-    The buffers are those of PyTorch's first spectral norm: `weight_orig`, `weight_u`, `weight_v`. In training mode every
-    call moves u and v by one iteration, unless `frozen`.
+    The buffers are those of PyTorch's first spectral norm: `weight_orig`, `weight_u`, `weight_v`. In training mode
+    every call moves u and v by one iteration, unless `frozen`.
     Source: Miyato et al., Spectral Normalization for GANs, ICLR 2018.
     """
 
@@ -138,8 +138,8 @@ class LIPSPADEGenerator(nn.Module):
     """The enhancer of the published `10_net_G.pth`.
 
     Three ways to take statistics: `eval()` and `train()` as PyTorch has them, and `per_image_statistics()`, the
-    product's: every image is normalised by its own mean and variance and nothing is updated, so a result depends neither
-    on the other images of the batch nor on earlier calls.
+    product's: every image is normalised by its own mean and variance and nothing is updated, so a result depends
+    neither on the other images of the batch nor on earlier calls.
     """
 
     def __init__(self, ngf: int = 48) -> None:

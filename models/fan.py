@@ -40,7 +40,7 @@ class CoordConv(nn.Module):
         self.conv = nn.Conv2d(before + extra, after, kernel, stride=stride, padding=kernel // 2)
 
     def forward(self, x: Tensor, heat: Tensor | None = None) -> Tensor:
-        """Convolve x (B, before, H, W); with heat (B, 99, H, W) add coordinates masked by its boundary map, the last."""
+        """Convolve x (B, before, H, W); with heat (B, 99, H, W) add coordinates masked by its last map."""
         vertical, horizontal, radius = coordinates(x)
         parts = [x, vertical, horizontal, radius]
         if heat is not None:

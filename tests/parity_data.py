@@ -1,7 +1,7 @@
 """The published networks' names, shapes and reference outputs, reduced to what fits into the repository.
 
-`python -m tests.parity_data REFERENCE` makes `tests/data/parity/` from a folder with the whole reference: `manifest.json`
-and `golden/*.npz`, float32 CPU outputs of the published definitions for the weights of `tests/fill.py`.
+`python -m tests.parity_data REFERENCE` makes `tests/data/parity/` from a folder with the whole reference:
+`manifest.json` and `golden/*.npz`, float32 CPU outputs of the published definitions for the weights of `tests/fill.py`.
 """
 
 from __future__ import annotations
