@@ -47,7 +47,7 @@ class PublishedLandmarks:
         blobs = np.ascontiguousarray(seen, np.float32)  # RGB, 0..255
         parts = [self._session.run(None, {self._input: blobs[i : i + self._batch]})[0]
                  for i in range(0, len(blobs), self._batch)]
-        points = np.concatenate(parts).reshape(len(crops), -1, 2)[:, -POINTS:]
+        points = np.concatenate(parts).reshape(len(crops), POINTS, 2)
         return (((points + 1) * (side / 2) - shift) / scale).astype(np.float32)
 
 

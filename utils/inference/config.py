@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
 
 from utils.errors import OptionError
+from utils.options import Parser, boolean, build_parser, option
 
 G_PATH = "weights/G_unet_2blocks.pth"
 NETWORK_CROP = 224  # side of the crop that the published landmarks and masks are measured on
-_TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
-
-
-def option(default: Any, text: str, **argument: Any) -> Any:
-    """A dataclass field with its help text and further arguments of `add_argument`."""
-    value = {"default_factory": default} if callable(default) else {"default": default}
-    return field(**value, metadata={"help": text, **argument})
-
-
-def boolean(text: str) -> bool:
-    """True and False as people write them, so that `--flag False` switches off."""
-    word = text.strip().lower()
-    if word not in _TRUE | _FALSE:
-        raise argparse.ArgumentTypeError(f"expected True or False, not {text!r}")
-    return word in _TRUE
 
 
 @dataclass(frozen=True)
@@ -71,7 +55,8 @@ class InferenceConfig:
     json: bool = option(False, "print one JSON object with the result on standard output", type=boolean,
                         group="reporting")
     quiet: bool = option(False, "print errors only", type=boolean)
-    no_overwrite: bool = option(False, "fail instead of replacing an existing output file", type=boolean)
+    no_overwrite: bool = option(False, "fail instead of replacing an existing output file", type=boolean,
+                                 alias="--no-overwrite")
 
     def check(self) -> None:
         """Refuse values and combinations that cannot work, before any work; raises OptionError."""
@@ -108,41 +93,19 @@ class InferenceConfig:
             raise OptionError(f"no target: give --target_video for a video, or {instead}")
 
     @property
+    def target(self) -> str:
+        """The file that is to be changed."""
+        return (self.target_image if self.image_to_image else self.target_video) or ""
+
+    @property
     def output(self) -> Path:
         """The file that this run writes."""
         return Path(self.out_image_name if self.image_to_image else self.out_video_name)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Gives bad options one message and the exit code of OptionError, like every other error."""
-
-    def error(self, message: str) -> NoReturn:
-        raise OptionError(f"{message} (see python {self.prog} --help)")
-
-
-def _add(target: Any, entry: Field[Any]) -> None:
-    """One field as one option; booleans take `--flag`, `--flag True` and `--flag False`."""
-    argument = {key: value for key, value in entry.metadata.items() if key not in ("alias", "group")}
-    default = entry.default if entry.default is not MISSING else []
-    if argument.get("type") is boolean:
-        argument |= {"nargs": "?", "const": True, "metavar": "True|False"}
-    if default not in (None, []):
-        argument["help"] += f" (default: {default})"
-    names = [f"--{entry.name}"]
-    names += [f"--{entry.name.replace('_', '-')}"] if entry.name == "no_overwrite" else []
-    names += [entry.metadata["alias"]] if "alias" in entry.metadata else []
-    target.add_argument(*names, dest=entry.name, default=default, **argument)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line of inference.py, built from InferenceConfig."""
-    result = _Parser(prog="inference.py", description="Swap faces in a photo or a video.", allow_abbrev=False)
-    target: Any = result
-    for entry in fields(InferenceConfig):
-        if "group" in entry.metadata:
-            target = result.add_argument_group(entry.metadata["group"])
-        _add(target, entry)
-    return result
+def parser() -> Parser:
+    """The command line of inference.py."""
+    return build_parser(InferenceConfig, "inference.py", "Swap faces in a photo or a video.")
 
 
 def parse(argv: Sequence[str] | None = None) -> InferenceConfig:

@@ -38,8 +38,8 @@ def suppress(faces: Sequence[Face], overlap: float) -> list[Face]:
     """Keep the best of faces whose boxes overlap by more than `overlap` (intersection over union), best first."""
     if not faces:
         return []
-    boxes = [(f.box[0], f.box[1], f.box[2] - f.box[0], f.box[3] - f.box[1]) for f in faces]
-    boxes = [tuple(float(v) for v in box) for box in boxes]
+    corners = np.stack([face.box for face in faces]).astype(float)
+    boxes = np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]]).tolist()
     order = cv2.dnn.NMSBoxes(boxes, [face.score for face in faces], 0.0, overlap)
     return [faces[int(i)] for i in order]
 
@@ -74,8 +74,7 @@ class CenterFace:
         boxes, scores, kps = decode(heat[0, 0], scales[0], offsets[0], points[0], _SCORE)
         ratio = np.array([width / small[0], height / small[1]], np.float32)
         limit = np.array([width, height, width, height], np.float32)
-        boxes = np.clip((boxes.reshape(-1, 2, 2) * ratio).reshape(-1, 4), 0, limit)
-        kps = (kps + 0.5) * ratio - 0.5
+        boxes, kps = np.clip(boxes * np.tile(ratio, 2), 0, limit), kps * ratio
         return [Face(box, float(score), points) for box, score, points in zip(boxes, scores, kps, strict=True)]
 
 

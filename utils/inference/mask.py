@@ -52,8 +52,8 @@ def draw(landmarks: np.ndarray, params: MaskParams, size: int) -> np.ndarray:
     mask = np.zeros((size, size), np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(points.astype(np.int32)), 255)
     kernel = np.ones((abs(params.erode), abs(params.erode)), np.uint8)
-    mask = cv2.erode(mask, kernel) if params.erode > 0 else cv2.dilate(mask, kernel)
+    shaped = cv2.erode(mask, kernel) if params.erode > 0 else cv2.dilate(mask, kernel)
     border = 2 * params.sigma_y
-    mask[:border] = mask[-border:] = 0
-    mask[:, :border] = mask[:, -border:] = 0
-    return cv2.GaussianBlur(mask, (0, 0), sigmaX=params.sigma_x, sigmaY=params.sigma_y).astype(np.float32) / 255
+    shaped[:border] = shaped[-border:] = 0
+    shaped[:, :border] = shaped[:, -border:] = 0
+    return cv2.GaussianBlur(shaped, (0, 0), sigmaX=params.sigma_x, sigmaY=params.sigma_y).astype(np.float32) / 255

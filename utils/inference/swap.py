@@ -23,18 +23,19 @@ class Swapper:
         device: torch.device,
         dtype: torch.dtype,
         batch_size: int = 40,
-        note: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """network: AEI-Net in float32. size: side of its crops. note: takes messages for the user."""
+        """network: AEI-Net in float32. size: side of its crops."""
         self.size, self.batch_size = size, batch_size
-        self._device, self._note = device, note
+        self.note: Callable[[str], None] = lambda text: None  # takes messages for the user
+        self._device = device
         self._exact = network  # kept in float32, for the day the fast one overflows
         self._fast = self._placed(copy.deepcopy(network), dtype) if dtype != torch.float32 else None
         if self._fast is None:
             self._exact = self._placed(network, torch.float32)
 
     def _placed(self, network: nn.Module, dtype: torch.dtype) -> nn.Module:
-        return network.to(self._device, dtype, memory_format=torch.channels_last)
+        network.to(self._device, dtype)
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def dtype(self) -> str:
@@ -63,7 +64,7 @@ class Swapper:
         self.batch_size //= 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        self._note(f"{self._device} ran out of memory; going on with {self.batch_size} faces at once")
+        self.note(f"{self._device} ran out of memory; going on with {self.batch_size} faces at once")
 
     @torch.inference_mode()
     def _run(self, crops: torch.Tensor, z_id: torch.Tensor) -> np.ndarray:
@@ -71,7 +72,7 @@ class Swapper:
             Y = self._forward(self._fast, crops, z_id)
             if torch.isfinite(Y).all():
                 return to_images(Y)
-            self._note(f"the generator overflowed in {self.dtype}; going on in float32")
+            self.note(f"the generator overflowed in {self.dtype}; going on in float32")
             self._fast, self._exact = None, self._placed(self._exact, torch.float32)
         return to_images(self._forward(self._exact, crops, z_id))
 

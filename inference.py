@@ -1,0 +1,61 @@
+"""Swap faces in a photo or a video: `python inference.py --help`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from utils.errors import INTERRUPTED, GhostError
+from utils.inference.config import InferenceConfig, parse
+
+
+def run(config: InferenceConfig) -> dict[str, Any]:
+    """Swap as the options say; returns the result for --json."""
+    from utils.inference.pipeline import load_pipeline  # PyTorch and all: --help must not wait for it
+    from utils.io.image import check_input, check_output
+
+    for path in (*config.source_paths, *config.target_faces_paths, config.target):
+        check_input(path)
+    check_output(config.output, overwrite=not config.no_overwrite)
+    pipeline = load_pipeline(config)
+    return pipeline.swap_photo(config.source_paths, config.target, config.output, config.target_faces_paths)
+
+
+def terminate(number: int, frame: object) -> NoReturn:
+    """End like Ctrl-C does, so that unfinished output is removed."""
+    raise KeyboardInterrupt
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, check, build, run; returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    signal.signal(signal.SIGTERM, terminate)
+    as_json = False
+    try:
+        config = parse(arguments)
+        as_json = config.json
+        level = logging.ERROR if config.quiet else logging.INFO
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+        logging.getLogger("ghost").setLevel(level)
+        result = run(config)
+    except GhostError as error:
+        print(f"error: {error}", file=sys.stderr)
+        if as_json:
+            print(json.dumps({"error": str(error), "exit_code": error.exit_code}))
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; no output was written", file=sys.stderr)
+        return INTERRUPTED
+    if config.json:
+        print(json.dumps(result, indent=1))
+    elif not config.quiet:
+        print(f"{result['output']}: {result['faces']['swapped']} of {result['faces']['found']} faces swapped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""Where networks run, in which arithmetic, and with which random numbers."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from utils.errors import ResourceError
+
+if TYPE_CHECKING:
+    import torch
+
+_AMPERE = (8, 0)  # CUDA cards from this capability on compute in bfloat16 natively
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device that --device names; auto takes CUDA, then MPS, then the CPU.
+
+    Raises ResourceError when the machine or the installed PyTorch lacks it.
+    """
+    import torch
+
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(device for device, there in present.items() if there))
+    if not present.get(name):
+        raise ResourceError(f"--device {name}: this machine, or its PyTorch {torch.__version__}, has no {name}; "
+                            "use --device auto")
+    return torch.device(name)
+
+
+def fastest_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device computes it natively, else float32; float16 overflows in this generator."""
+    import torch
+
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= _AMPERE
+    else:
+        native = device.type == "cpu" and _cpu_has_bfloat16()
+    return torch.bfloat16 if native else torch.float32
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware (AVX-512 BF16 or AMX)."""
+    import torch
+
+    flags = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and PyTorch."""
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def onnx_providers(device: torch.device) -> list[str]:
+    """ONNX Runtime's providers for a device, best first; TensorRT is never taken unasked."""
+    import onnxruntime
+
+    wanted = ["CUDAExecutionProvider"] if device.type == "cuda" else []
+    return [name for name in wanted if name in onnxruntime.get_available_providers()] + ["CPUExecutionProvider"]

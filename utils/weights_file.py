@@ -1,0 +1,131 @@
+"""Files of weights, read without running anything that they hold, and checked before anything is built from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import struct
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from utils.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_SHOWN = 3  # names listed in a message
+# What PyTorch was seen to raise on files that are cut short, damaged or of another kind.
+_GARBAGE = (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, AssertionError, struct.error)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .pth or .safetensors file, floating point as float32.
+
+    Raises WeightsError for missing, truncated, foreign and unsafe files.
+    """
+    if not path.is_file():
+        raise WeightsError(f"weights not found: {path}; get them with download_models.sh, or use --model embedded")
+    if path.stat().st_size == 0:
+        raise WeightsError(f"{path} is empty; download it again")
+    state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise _broken(path, "a safetensors file") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # guesses about damaged files; the error says it better
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "GLOBAL" in str(error) or "Unsupported class" in str(error):
+            raise WeightsError(f"{path} holds more than tensors (Python code or objects) and was not opened further; "
+                               "expected a state_dict of tensors. Do not use files from untrusted places") from error
+        raise _broken(path, "a PyTorch file") from error
+    except _GARBAGE as error:
+        raise _broken(path, "a PyTorch file") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not isinstance(content, dict) or not content or not all(isinstance(v, torch.Tensor) for v in content.values()):
+        raise WeightsError(f"{path} is not a state_dict: expected names with one tensor each; save module.state_dict()")
+    return dict(content)
+
+
+def _broken(path: Path, kind: str) -> WeightsError:
+    size = path.stat().st_size
+    return WeightsError(f"{path} ({size} bytes) is not {kind} or was cut short; download it again and compare its "
+                        "sha256 with weights/manifest.tsv")
+
+
+def _unreadable(path: Path, error: OSError) -> WeightsError:
+    return WeightsError(f"cannot read {path}: {error.strerror or error}; check its permissions")
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The JSON beside a .safetensors file, which says how to build the network; checks the sha256 that it names.
+
+    Raises WeightsError.
+    """
+    beside = path.with_suffix(".json")
+    try:
+        card = json.loads(beside.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path} needs {beside.name} beside it, which says how to build its network") from error
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"cannot read {beside}: {error}") from error
+    if not isinstance(card, dict) or not isinstance(card.get("arguments"), dict) or "network" not in card:
+        raise WeightsError(f"{beside}: expected an object with 'network' and 'arguments'")
+    if card.get("format") != 1:
+        raise WeightsError(f"{beside}: format {card.get('format')!r} is unknown here, expected 1; update the program")
+    wanted = card.get("sha256")
+    if wanted and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
+        raise WeightsError(f"{path} is not the file that {beside.name} describes (sha256 differs); get both again")
+    return card
+
+
+def build(make: Callable[[], nn.Module], state: Mapping[str, Tensor], path: Path, expected: str) -> nn.Module:
+    """A network that holds exactly the tensors of `state`, ready for inference.
+
+    make: builds the network; called without memory for its weights, so a file that lies about its size costs nothing.
+    expected: the architecture in words, for the message. Raises WeightsError where a name or shape differs.
+    """
+    import torch
+
+    try:
+        with torch.device("meta"):
+            network = make()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path}: cannot build {expected}: {error}") from error
+    check_names_and_shapes(network.state_dict(), state, path, expected)
+    network.load_state_dict(dict(state), strict=True, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def check_names_and_shapes(
+    wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path, expected: str
+) -> None:
+    """Raises WeightsError that names the first differences."""
+    differences = [f"{name} is missing" for name in wanted if name not in state]
+    differences += [f"{name} is unknown" for name in state if name not in wanted]
+    differences += [f"{name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
+                    for name, tensor in wanted.items() if name in state and state[name].shape != tensor.shape]
+    if differences:
+        more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+        raise WeightsError(f"{path} does not hold {expected}: {'; '.join(differences[:_SHOWN])}{more}. "
+                           "Choose the file or the options that belong together")
