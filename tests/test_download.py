@@ -392,6 +392,7 @@ def test_manifest_of_the_repository() -> None:
     rows = [line.split("\t") for line in lines[1:]]
     assert all(len(row) == 7 and all(row) for row in rows)
     assert len({row[0] for row in rows}) == len({row[1] for row in rows}) == len(rows)
-    assert len({row[2].partition("#")[0].rpartition("/")[2] for row in rows}) == len(rows), "a mirror is one flat folder"
+    fetched = {row[2].partition("#")[0].rpartition("/")[2] for row in rows}
+    assert len(fetched) == len(rows), "a mirror is one flat folder"
     assert all(row[4] == "-" or len(row[4]) == 64 for row in rows)
     assert all(set(row[5].split(",")) <= {"inference", "training", "legacy"} for row in rows)
