@@ -10,6 +10,7 @@ import gzip
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def reduce_array(array: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def reduce_reference(reference: Path) -> dict[str, np.ndarray]:
+def reduce_reference(reference: Path) -> dict[str, Any]:
     """All reference outputs, reduced; keys are network/array. Also one face's landmarks on a 224 crop."""
     with np.load(reference / "golden" / "mask.npz") as arrays:
         reduced = {"landmarks": arrays["landmarks_target"][0]}

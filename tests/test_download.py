@@ -14,6 +14,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,7 +91,7 @@ class Checkout:
         self.rows = [HEADER]
 
     def add(
-        self, name: str, content: bytes | None, known: bool = True, group: str = "inference", **changes: str
+        self, name: str, content: bytes | None, known: bool = True, group: str = "inference", **changes: Any
     ) -> Path:
         """List a file and put it on the server; returns where it should arrive."""
         if content is not None:

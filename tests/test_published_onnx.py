@@ -68,7 +68,7 @@ def test_several_faces_best_first_and_none(scrfd: Scrfd) -> None:
 def test_sixteen_bits(scrfd: Scrfd) -> None:
     image = picture()
     standins.paint_face(image, (320, 320))
-    (deep,) = scrfd.detect(image.astype(np.uint16) * 257)
+    (deep,) = scrfd.detect(image.astype(np.uint16) * 256)
     (plain,) = scrfd.detect(image)
     assert np.array_equal(deep.kps, plain.kps)
 
