@@ -20,6 +20,12 @@ _SCORE, _OVERLAP = 0.5, 0.3
 _SIDE = 640  # longer side of what the detector sees; faces from about 12 pixels there are found
 _FINER = 1280  # for pictures in which small faces may hide
 _COARSER = 256  # for faces that fill the picture, larger than the detector knows
+# Key points are best on faces about 110 pixels wide (off by 2 to 3 % of the eyes' distance; 5 % at 240 pixels, 10 % at
+# 450), and the mean over several sizes is better than one.
+_GOOD_WIDTHS = (60.0, 180.0)
+_BEST_WIDTH, _BEST_WIDTHS = (110.0,), (90.0, 110.0, 140.0)
+_CONTEXT = 1.3  # half side of the region looked at again, in sides of the face's box
+_SAME = 0.4  # overlap from which two detections are one face
 SCRFD_SCORE, SCRFD_OVERLAP, SCRFD_SIDE = 0.6, 0.4, 640
 
 
@@ -34,13 +40,26 @@ class Detector(Protocol):
         ...
 
 
-def suppress(faces: Sequence[Face], overlap: float) -> list[Face]:
-    """Keep the best of faces whose boxes overlap by more than `overlap` (intersection over union), best first."""
+def side_of(face: Face) -> float:
+    """Mean side of a face's box, in pixels."""
+    return max(1.0, float((face.box[2:] - face.box[:2]).mean()))
+
+
+def overlap(one: Face, other: Face) -> float:
+    """Intersection over union of two boxes."""
+    sides = np.minimum(one.box[2:], other.box[2:]) - np.maximum(one.box[:2], other.box[:2])
+    shared = float(np.prod(np.maximum(sides, 0)))
+    areas = [float(np.prod(face.box[2:] - face.box[:2])) for face in (one, other)]
+    return shared / max(sum(areas) - shared, 1e-6)
+
+
+def suppress(faces: Sequence[Face], most: float) -> list[Face]:
+    """Keep the best of faces whose boxes overlap by more than `most` (intersection over union), best first."""
     if not faces:
         return []
     corners = np.stack([face.box for face in faces]).astype(float)
     boxes = np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]]).tolist()
-    order = cv2.dnn.NMSBoxes(boxes, [face.score for face in faces], 0.0, overlap)
+    order = cv2.dnn.NMSBoxes(boxes, [face.score for face in faces], 0.0, most)
     return [faces[int(i)] for i in order]
 
 
@@ -55,20 +74,40 @@ class CenterFace:
         """All faces, best score first. image: (H, W, 3) uint8 or uint16 BGR."""
         image = to_uint8(image)
         longest = max(image.shape[:2])
-        faces = self._at(image, min(longest, _SIDE))
+        faces = self._at(image, min(1.0, _SIDE / longest))
         if longest > _SIDE and (careful or not faces):
-            faces += self._at(image, min(longest, _FINER))
+            faces += self._at(image, min(1.0, _FINER / longest))
         if not faces:
-            faces = self._at(image, _COARSER)
-        return suppress(faces, _OVERLAP)
+            faces = self._at(image, _COARSER / longest)
+        return [self._refine(image, face, min(1.0, _SIDE / longest), careful) for face in suppress(faces, _OVERLAP)]
 
-    def _at(self, image: np.ndarray, side: int) -> list[Face]:
-        """Faces of the picture shrunk so that its longer side is `side`, in pixels of the picture."""
+    def _refine(self, image: np.ndarray, face: Face, scale: float, careful: bool) -> Face:
+        """The face with better key points, from looking again at the size that the network knows best.
+
+        scale: at which it was found.
+        """
+        if not careful and _GOOD_WIDTHS[0] <= scale * side_of(face) <= _GOOD_WIDTHS[1]:
+            return face
+        reach, centre = _CONTEXT * side_of(face), (face.box[:2] + face.box[2:]) / 2
+        left, top = (int(value) for value in np.maximum(centre - reach, 0))
+        right, bottom = (int(value) + 1 for value in centre + reach)
+        region, corner = image[top:bottom, left:right], np.array([left, top], np.float32)
+        again = []
+        for width in _BEST_WIDTHS if careful else _BEST_WIDTH:
+            found = [Face(f.box + np.tile(corner, 2), f.score, f.kps + corner)
+                     for f in self._at(region, width / side_of(face))]
+            again += [f for f in suppress(found, _OVERLAP) if overlap(f, face) > _SAME][:1]
+        if not again:
+            return face
+        return Face(np.mean([f.box for f in again], axis=0), face.score, np.mean([f.kps for f in again], axis=0))
+
+    def _at(self, image: np.ndarray, scale: float) -> list[Face]:
+        """Faces of the picture resized by `scale`, in pixels of the picture."""
         height, width = image.shape[:2]
-        scale = side / max(height, width)
         small = (max(1, round(width * scale)), max(1, round(height * scale)))
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         padded = np.zeros((-small[1] % _MULTIPLE + small[1], -small[0] % _MULTIPLE + small[0], 3), np.uint8)
-        padded[: small[1], : small[0]] = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        padded[: small[1], : small[0]] = cv2.resize(image, small, interpolation=method)
         blob = np.ascontiguousarray(padded[..., ::-1].transpose(2, 0, 1)[None], np.float32)
         heat, scales, offsets, points = self._session.run(None, {self._input: blob})
         boxes, scores, kps = decode(heat[0, 0], scales[0], offsets[0], points[0], _SCORE)
