@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 _ERRORS_ONLY = 3
 
 
-def open_session(path: Path, device: torch.device, any_size: bool = False) -> InferenceSession:
+def open_session(path: Path, device: torch.device, any_size: bool = False, threads: int = 0) -> InferenceSession:
     """A session that runs the model of a file.
 
-    any_size: make height and width of input and outputs free where the file fixes them.
+    any_size: make height and width of input and outputs free where the file fixes them. threads: 0 for one per core.
     Raises WeightsError for broken files.
     """
     import onnxruntime
@@ -26,6 +26,7 @@ def open_session(path: Path, device: torch.device, any_size: bool = False) -> In
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = threads
     # Threads that spin between calls would slow the networks in PyTorch down.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

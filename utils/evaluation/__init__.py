@@ -1,1 +1,1 @@
-"""Measuring swaps: identity, pose, expression, gaze, pixels, flicker, with interchangeable recognisers and landmarkers."""
+"""Measuring swaps: identity, pose, expression, gaze, pixels, flicker, by interchangeable networks."""

@@ -17,24 +17,39 @@ class EvaluateConfig:
     """Everything an evaluation depends on, in the groups of the help text."""
 
     # faces
-    faces: str | None = option(None, "folder of photos used as sources and as targets; one sub-folder per person, or one "
-                               "photo per person", metavar="P", group="faces")
+    faces: str | None = option(
+        None,
+        "folder of photos used as sources and as targets; one sub-folder per person, or one photo per person",
+        metavar="P",
+        group="faces",
+    )
     sources: str | None = option(None, "folder of sources instead of --faces", metavar="P")
     targets: str | None = option(None, "folder of targets instead of --faces", metavar="P")
-    names: str | None = option(None, "text file with the photo names (without ending) to take from --faces, one a line",
-                               metavar="P")
-    openpeople: str | None = option(None, "take the ten synthetic people of the openpeople package instead: person i into "
-                                    "i+1 and i+3, cyclic, on this kind of photo", choices=("studio", "selfie"))
-    gallery: list[str] = option(list, "folders with more people among whom the source must be found", nargs="+",
-                                metavar="P")
+    names: str | None = option(
+        None, "text file with the photo names (without ending) to take from --faces, one a line", metavar="P"
+    )
+    openpeople: str | None = option(
+        None,
+        "take the ten synthetic people of the openpeople package instead: person i "
+        "into i+1 and i+3, cyclic, on this kind of photo",
+        choices=("studio", "selfie"),
+    )
+    gallery: list[str] = option(
+        list, "folders with more people among whom the source must be found", nargs="+", metavar="P"
+    )
     gallery_names: str | None = option(None, "as --names, for --gallery", metavar="P")
-    pairs: int = option(200, "pairs of source and target; 0 for all; the same number always means the same pairs",
-                        type=int, metavar="N")
+    pairs: int = option(
+        200, "pairs of source and target; 0 for all; the same number always means the same pairs", type=int, metavar="N"
+    )
     self_swaps: int = option(20, "targets that are swapped with themselves for PSNR and SSIM", type=int, metavar="N")
 
     # what is measured
-    G_path: str | None = option(None, "generator weights to measure (default: what inference.py would use)", metavar="P",
-                                group="what is measured")
+    G_path: str | None = option(
+        None,
+        "generator weights to measure (default: what inference.py would use)",
+        metavar="P",
+        group="what is measured",
+    )
     model: str = option("auto", "as for inference.py", choices=("auto", "ghost", "embedded"))
     backbone: str = option("unet", "as for inference.py", choices=("unet", "linknet", "resnet"))
     num_blocks: int = option(2, "as for inference.py", type=int, choices=(1, 2, 3))
@@ -44,14 +59,24 @@ class EvaluateConfig:
     target_video: str | None = option(None, "the video that --video was made from", metavar="P")
 
     # networks that measure
-    recogniser: list[str] = option(lambda: ["dlib"], "face recognisers; the first one ranks the cases", nargs="+",
-                                   choices=RECOGNISERS, group="networks that measure")
-    teachers: list[str] = option(lambda: ["sface", "arcface", "embedded"], "recognisers that took part in training the "
-                                 "generator: marked so in the report", nargs="*", choices=RECOGNISERS)
+    recogniser: list[str] = option(
+        lambda: ["dlib"],
+        "face recognisers; the first one ranks the cases",
+        nargs="+",
+        choices=RECOGNISERS,
+        group="networks that measure",
+    )
+    teachers: list[str] = option(
+        lambda: ["sface", "arcface", "embedded"],
+        "recognisers that took part in training the generator: marked so in the report",
+        nargs="*",
+        choices=RECOGNISERS,
+    )
     landmarker: str = option("embedded", "landmarks for pose, expression and gaze", choices=LANDMARKERS)
     sface: str | None = option(None, "face_recognition_sface_2021dec.onnx (or environment GHOST_SFACE)", metavar="P")
-    face_landmarker: str | None = option(None, "MediaPipe's face_landmarker.task (or environment GHOST_FACE_LANDMARKER)",
-                                         metavar="P")
+    face_landmarker: str | None = option(
+        None, "MediaPipe's face_landmarker.task (or environment GHOST_FACE_LANDMARKER)", metavar="P"
+    )
     fid_network: str | None = option(None, "TorchScript Inception (inception-2015-12-05.pt) for FID", metavar="P")
     lpips_network: str | None = option(None, "TorchScript VGG16 (vgg16.pt) for LPIPS of the self-swap", metavar="P")
 

@@ -11,11 +11,21 @@ import numpy as np
 # A generic head: eye corners, nose and mouth, in units of the distance between the outer eye corners; x to the image's
 # right, y down, z away from the camera. Made symmetric; the median shape of 335 rigidly aligned synthetic faces.
 _HEAD: dict[int, tuple[float, float, float]] = {
-    35: (-0.500, -0.014, 0.030), 39: (-0.193, 0.014, -0.030), 89: (0.193, 0.014, -0.030), 93: (0.500, -0.014, 0.030),
-    72: (0.0, -0.033, -0.221), 73: (0.0, 0.107, -0.289), 74: (0.0, 0.225, -0.370), 86: (0.0, 0.403, -0.449),
-    75: (-0.229, 0.429, -0.116), 80: (0.0, 0.540, -0.241), 81: (0.229, 0.429, -0.116),
-    52: (-0.290, 0.784, 0.0), 61: (0.290, 0.784, 0.0), 71: (0.0, 0.717, -0.228),
-}  # fmt: skip
+    35: (-0.500, -0.014, 0.030),
+    39: (-0.193, 0.014, -0.030),
+    89: (0.193, 0.014, -0.030),
+    93: (0.500, -0.014, 0.030),
+    72: (0.0, -0.033, -0.221),
+    73: (0.0, 0.107, -0.289),
+    74: (0.0, 0.225, -0.370),
+    86: (0.0, 0.403, -0.449),
+    75: (-0.229, 0.429, -0.116),
+    80: (0.0, 0.540, -0.241),
+    81: (0.229, 0.429, -0.116),
+    52: (-0.290, 0.784, 0.0),
+    61: (0.290, 0.784, 0.0),
+    71: (0.0, 0.717, -0.228),
+}
 _HEAD_INDICES = list(_HEAD)
 _HEAD_POINTS = np.array([_HEAD[i] for i in _HEAD_INDICES])
 _FOCAL = 20.0  # focal length in face sizes: nearly orthographic, since nothing is known about the camera

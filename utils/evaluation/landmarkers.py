@@ -13,7 +13,6 @@ from utils.inference.align import BASE, cut, estimate
 from utils.inference.warp import apply, invert
 
 
-
 class Landmarker(Protocol):
     """Finds the 106 points of one face."""
 

@@ -57,11 +57,15 @@ def attributes(swap: np.ndarray, target: np.ndarray) -> dict[str, float]:
     return {
         "pose_degrees": geometry.angle_between(before, after),
         **{f"{name}_degrees": float(value) for name, value in zip(("yaw", "pitch", "roll"), turned, strict=True)},
-        "mouth_swap": geometry.mouth_opening(swap), "mouth_target": geometry.mouth_opening(target),
-        "eyes_swap": geometry.eye_opening(swap), "eyes_target": geometry.eye_opening(target),
-        "gaze_x_difference": float(looked[0]), "gaze_y_difference": float(looked[1]),
-        "gaze_x_swap": float(geometry.gaze(swap)[0]), "gaze_x_target": float(geometry.gaze(target)[0]),
-    }  # fmt: skip
+        "mouth_swap": geometry.mouth_opening(swap),
+        "mouth_target": geometry.mouth_opening(target),
+        "eyes_swap": geometry.eye_opening(swap),
+        "eyes_target": geometry.eye_opening(target),
+        "gaze_x_difference": float(looked[0]),
+        "gaze_y_difference": float(looked[1]),
+        "gaze_x_swap": float(geometry.gaze(swap)[0]),
+        "gaze_x_target": float(geometry.gaze(target)[0]),
+    }
 
 
 def background(swap: np.ndarray, target: np.ndarray, landmarks: np.ndarray) -> dict[str, float]:
@@ -114,8 +118,16 @@ def attribute_summary(cases: Sequence[dict[str, float]]) -> dict[str, float | No
     def column(name: str) -> list[float]:
         return [case[name] for case in cases if name in case]
 
-    plain = ("pose_degrees", "yaw_degrees", "pitch_degrees", "roll_degrees", "gaze_x_difference", "gaze_y_difference",
-             "background_difference", "background_changed_share")  # fmt: skip
+    plain = (
+        "pose_degrees",
+        "yaw_degrees",
+        "pitch_degrees",
+        "roll_degrees",
+        "gaze_x_difference",
+        "gaze_y_difference",
+        "background_difference",
+        "background_changed_share",
+    )
     summary = {name: _mean(column(name)) for name in plain}
     for part in ("mouth", "eyes", "gaze_x"):
         swap, target = column(f"{part}_swap"), column(f"{part}_target")

@@ -1,4 +1,4 @@
-"""Whose photos are swapped with whose: folders of faces, the openpeople package, and a deterministic choice of pairs."""
+"""Whose photos are swapped with whose: folders, the openpeople package, and a deterministic choice of pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measures on pixels: likeness inside the mask, untouched background, flicker. Pictures are uint8 BGR; pure functions."""
+"""Measures on pixels: likeness inside the mask, untouched background, flicker. Pictures: uint8 BGR."""
 
 from __future__ import annotations
 

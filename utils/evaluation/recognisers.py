@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from utils.errors import InputError, OptionError, ResourceError, WeightsError
+from utils.errors import ResourceError, WeightsError
 from utils.inference.align import cut, estimate
 
 # Five keypoints of the alignment of today's recognisers, pixels of a 112 crop (not GHOST's templates).
@@ -75,7 +75,7 @@ class Dlib:
         to_frame = cv2.invertAffineTransform(estimate(kps, 112)[0])
         centre = to_frame[:, :2] @ _DLIB_CENTRE + to_frame[:, 2]
         half = _DLIB_SIDE / 2 * float(np.hypot(*to_frame[:, 0]))
-        left, top, right, bottom = (int(round(v)) for v in (*(centre - half), *(centre + half)))
+        left, top, right, bottom = (round(float(v)) for v in (*(centre - half), *(centre + half)))
         rgb = np.ascontiguousarray(image[:, :, ::-1])
         shape = self._points(rgb, self._rectangle(left, top, right, bottom))
         return np.array(self._network.compute_face_descriptor(rgb, shape))

@@ -11,16 +11,20 @@ from utils.evaluation.measures import Case
 from utils.io.atomic import atomic_path
 
 _IDENTITY = (
-    ("retrieval", "ID retrieval", "{:.1%}"), ("nearer_to_source", "nearer to source than to target", "{:.1%}"),
+    ("retrieval", "ID retrieval", "{:.1%}"),
+    ("nearer_to_source", "nearer to source than to target", "{:.1%}"),
     ("distance_to_source", "distance swap to source", "{:.3f}"),
     ("distance_to_target", "distance swap to target", "{:.3f}"),
     ("distance_source_to_target", "distance source to target", "{:.3f}"),
     ("moved", "source to target minus source to swap", "{:.3f}"),
-    ("cosine_source", "cosine similarity to source", "{:.3f}"), ("cosine_target", "cosine similarity to target", "{:.3f}"),
-)  # fmt: skip
+    ("cosine_source", "cosine similarity to source", "{:.3f}"),
+    ("cosine_target", "cosine similarity to target", "{:.3f}"),
+)
 _ATTRIBUTES = (
-    ("pose_degrees", "pose difference", "{:.2f}°"), ("yaw_degrees", "yaw difference", "{:.2f}°"),
-    ("pitch_degrees", "pitch difference", "{:.2f}°"), ("roll_degrees", "roll difference", "{:.2f}°"),
+    ("pose_degrees", "pose difference", "{:.2f}°"),
+    ("yaw_degrees", "yaw difference", "{:.2f}°"),
+    ("pitch_degrees", "pitch difference", "{:.2f}°"),
+    ("roll_degrees", "roll difference", "{:.2f}°"),
     ("mouth_correlation", "mouth opening, correlation", "{:.3f}"),
     ("mouth_difference", "mouth opening, mean difference", "{:.4f}"),
     ("eyes_correlation", "eye opening, correlation", "{:.3f}"),
@@ -28,12 +32,13 @@ _ATTRIBUTES = (
     ("gaze_x_correlation", "gaze sideways, correlation", "{:.3f}"),
     ("gaze_x_difference", "gaze sideways, mean difference (eye widths)", "{:.4f}"),
     ("gaze_y_difference", "gaze up and down, mean difference (eye widths)", "{:.4f}"),
-)  # fmt: skip
+)
 _PIXELS = (
-    ("psnr", "self-swap PSNR in the face", "{:.2f} dB"), ("ssim", "self-swap SSIM in the face", "{:.4f}"),
+    ("psnr", "self-swap PSNR in the face", "{:.2f} dB"),
+    ("ssim", "self-swap SSIM in the face", "{:.4f}"),
     ("background_difference", "background difference (levels)", "{:.4f}"),
     ("background_changed_share", "background pixels changed", "{:.3%}"),
-)  # fmt: skip
+)
 _PERCEPTUAL = (("fid", "FID of swaps and targets", "{:.2f}"), ("lpips", "self-swap LPIPS", "{:.4f}"))
 _VIDEO = (
     ("flicker", "flicker (levels per frame)", "{:.3f}"),
@@ -71,9 +76,13 @@ def _pair_table(cases: Sequence[Case]) -> list[str]:
     if not cases:
         return []
     name = next((name for case in cases for name in case.identity), "")
-    lines = ["", f"Pair by pair ({name}; distances, small is alike):", "",
-             "| Source | Target | Swap to source | Swap to target | Source to target | Gain | Place of the source |",
-             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "",
+        f"Pair by pair ({name}; distances, small is alike):",
+        "",
+        "| Source | Target | Swap to source | Swap to target | Source to target | Gain | Place of the source |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for case in cases:
         people = f"| {_person(case.source)} | {_person(case.target)} |"
         seen = case.identity.get(name)

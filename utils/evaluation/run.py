@@ -15,6 +15,7 @@ from utils.evaluation.measures import Case, Identity
 from utils.evaluation.people import Photo
 from utils.evaluation.recognisers import Recogniser, cosines
 from utils.inference.detect import Detector
+from utils.inference.track import most_prominent
 from utils.inference.types import Face
 
 log = logging.getLogger("ghost")
@@ -33,11 +34,6 @@ class Portrait:
 Swap = Callable[[Portrait, Portrait], np.ndarray]
 
 
-def main_face(faces: Sequence[Face]) -> Face:
-    """The largest of the faces."""
-    return max(faces, key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]))
-
-
 class Album:
     """Reads photos and remembers where the faces in them are; the pictures themselves are read anew."""
 
@@ -50,7 +46,7 @@ class Album:
         image = self._read(photo)
         if photo not in self._faces:
             found = self._detector.detect(image)
-            self._faces[photo] = main_face(found) if found else None
+            self._faces[photo] = found[most_prominent(found, image.shape)] if found else None
         face = self._faces[photo]
         if face is None:
             raise NoFaceInTargetError(f"{photo.path}: no face found")
@@ -85,8 +81,14 @@ class Gallery:
         distances, alike = recogniser.distances(swap, rows), cosines(swap, rows)
         between = recogniser.distances(rows[s], rows[t : t + 1])[0]
         rank = int((distances < distances[s]).sum()) + 1
-        numbers = (distances[s], distances[t], between, alike[s], alike[t])
-        return Identity(*(float(number) for number in numbers), rank)
+        return Identity(
+            to_source=float(distances[s]),
+            to_target=float(distances[t]),
+            source_to_target=float(between),
+            cosine_source=float(alike[s]),
+            cosine_target=float(alike[t]),
+            rank=rank,
+        )
 
 
 class Evaluation:

@@ -21,10 +21,16 @@ _CONTEXT = 1.5  # the tiles show this many times the aligned crop
 
 def choose(cases: Sequence[Case], recogniser: str, count: int) -> list[tuple[str, Case]]:
     """Up to `count` best, median and worst cases by how far the identity moved towards the source, best first."""
-    ranked = sorted((case for case in cases if recogniser in case.identity),
-                    key=lambda case: case.identity[recogniser].to_source - case.identity[recogniser].source_to_target)  # fmt: skip
+    ranked = sorted(
+        (case for case in cases if recogniser in case.identity),
+        key=lambda case: case.identity[recogniser].to_source - case.identity[recogniser].source_to_target,
+    )
     middle = max((len(ranked) - count) // 2, 0)
-    parts = (("best", ranked[:count]), ("median", ranked[middle : middle + count]), ("worst", ranked[-count:] if count else []))
+    parts = (
+        ("best", ranked[:count]),
+        ("median", ranked[middle : middle + count]),
+        ("worst", ranked[-count:] if count else []),
+    )
     return [(name, case) for name, part in parts for case in part]
 
 
@@ -46,8 +52,10 @@ def row(title: str, source: Portrait, target: Portrait, swap: np.ndarray) -> np.
 def caption(name: str, case: Case, recogniser: str) -> str:
     """What the row shows, in ASCII, which is all that OpenCV draws."""
     seen = case.identity[recogniser]
-    return (f"{name}: source | target | swap   {recogniser} to source {seen.to_source:.2f}, to target "
-            f"{seen.to_target:.2f}, place {seen.rank}")  # fmt: skip
+    return (
+        f"{name}: source | target | swap   {recogniser} to source {seen.to_source:.2f}, to target "
+        f"{seen.to_target:.2f}, place {seen.rank}"
+    )
 
 
 def write(path: Path, rows: Sequence[np.ndarray]) -> None:

@@ -1,4 +1,4 @@
-"""Pretrained networks that label pictures for the small networks; tools of training and measuring, never of the product.
+"""Pretrained networks that label pictures for the small ones; tools of training and measuring, never of the product.
 
 Packages: ai-edge-litert for the face mesh (requirements-teachers.txt). Files are given by path and never downloaded.
 """
@@ -19,8 +19,8 @@ __all__ = ["MediaPipeLandmarks", "Mesh", "to_106"]
 
 _INPUT = 256  # side of the landmarker's input
 _MARGIN = 1.5  # the landmarker was trained on squares 1.5 times the box around its points
-# Where the five-template crops show the face, in parts of the crop's side: median over 88 varied faces of the box around
-# the mesh, 1.5 times. The centre's x depends on the template, but the second pass finds it.
+# Where the five-template crops show the face, in parts of the crop's side: median over 88 varied faces of 1.5 times the
+# box around the mesh. The centre's x depends on the template, but the second pass finds it.
 _CROP_CENTRE = (0.505, 0.602)
 _CROP_SIDE = 1.16
 _LEFT_CORNER, _RIGHT_CORNER = 33, 263  # outer eye corners in the mesh
@@ -44,7 +44,7 @@ def _read_model(path: Path) -> bytes:
         with zipfile.ZipFile(path) as archive:
             return archive.read(_LANDMARKER)
     except (zipfile.BadZipFile, KeyError) as error:
-        raise WeightsError(f"{path}: not a face landmarker ({error}); expected an archive with {_LANDMARKER}") from error
+        raise WeightsError(f"{path}: no face landmarker ({error}); expected an archive with {_LANDMARKER}") from error
 
 
 def _interpreter(path: Path, threads: int) -> Any:
@@ -64,7 +64,7 @@ def _interpreter(path: Path, threads: int) -> Any:
 
 
 def _images(crops: Any) -> np.ndarray:
-    """Crops as (B, H, W, 3) uint8 BGR, from that, from one such picture, or from a (B, 3, H, W) RGB tensor in [-1, 1]."""
+    """Crops as (B, H, W, 3) uint8 BGR: from that, from one such picture, or from a (B, 3, H, W) RGB tensor, [-1, 1]."""
     if isinstance(crops, np.ndarray):
         crops = crops[None] if crops.ndim == 3 else crops
         if crops.ndim != 4 or crops.shape[3] != 3 or crops.dtype != np.uint8:

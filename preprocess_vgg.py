@@ -1,0 +1,33 @@
+"""Cut aligned faces out of folders of photos for training: crops, index.csv, report.json, contact_sheet.jpg."""
+
+from __future__ import annotations
+
+import sys
+
+from utils.errors import INTERRUPTED, GhostError
+from utils.preprocess.config import parse
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        config = parse(argv)
+        from utils.preprocess.run import run
+
+        summary = run(config)
+    except GhostError as error:
+        print(f"preprocess_vgg.py: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("preprocess_vgg.py: stopped; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    if not config.quiet:
+        print(f"{summary.kept} of {summary.photos} photos kept in {config.save_path}")
+        for reason, count in summary.refused.items():
+            print(f"  {count} refused: {reason}")
+        print(f"this run: {summary.worked} photos, {summary.seconds:.1f} s, {summary.rate:.1f} per second")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Options of preprocess_vgg.py."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from utils.errors import OptionError
+from utils.options import boolean, build_parser, option
+
+
+@dataclass(frozen=True)
+class PreprocessConfig:
+    """Everything that decides what the training set looks like, and how it is made."""
+
+    # photos
+    path_to_dataset: str = option(
+        "./VggFace2/VGG-Face2/data/preprocess_train",
+        "folder of photos: one sub-folder per person (VGGFace2), or all photos in one folder",
+        metavar="P",
+        group="photos",
+    )
+    save_path: str = option(
+        "./VggFace2-crop",
+        "where crops, index.csv and the report go; a second run goes on where the first one stopped",
+        metavar="P",
+    )
+    keypoints: str | None = option(
+        None,
+        "CSV of known keypoints (columns id, kp1_x, kp1_y to kp5_x, kp5_y; id is the "
+        "photo's name without ending) instead of the detector",
+        metavar="P",
+    )
+
+    # crops
+    size: int = option(256, "side of the crops in pixels", type=int, metavar="N", group="crops")
+    margin: float = option(
+        0.0, "extra border on every side for augmentation, as a share of --size", type=float, metavar="X"
+    )
+    format: str = option("jpg", "jpg (quality 95) or png", choices=("jpg", "png"))
+
+    # quality
+    min_face: int = option(
+        96,
+        "refuse faces of which the crop shows fewer photo pixels than this along its side",
+        type=int,
+        metavar="N",
+        group="quality",
+    )
+    min_score: float = option(
+        0.6, "refuse faces of which the detector is less sure than this, 0 to 1", type=float, metavar="X"
+    )
+    check_person: bool = option(
+        True,
+        "in folders of one person: keep the face that agrees with the folder's other "
+        "photos, by the identity encoder where one is installed",
+        type=boolean,
+    )
+
+    # machine
+    workers: int = option(os.cpu_count() or 1, "processes", type=int, metavar="N", group="machine")
+    device: str = option("cpu", "where the identity encoder runs", choices=("auto", "cpu", "cuda", "mps"))
+    quiet: bool = option(False, "print errors only", type=boolean)
+
+    def check(self) -> None:
+        """Refuse values that cannot work; raises OptionError."""
+        if not 32 <= self.size <= 1024:
+            raise OptionError(f"--size must be from 32 to 1024, not {self.size}")
+        if not 0 <= self.margin <= 1:
+            raise OptionError(f"--margin is a share of the crop's side, from 0 to 1, not {self.margin}")
+        if not 0 <= self.min_score <= 1:
+            raise OptionError(f"--min_score must be from 0 to 1, not {self.min_score}")
+        if self.min_face < 0:
+            raise OptionError(f"--min_face must be 0 or more, not {self.min_face}")
+        if self.workers < 1:
+            raise OptionError(f"--workers must be 1 or more, not {self.workers}")
+
+    @property
+    def border(self) -> int:
+        """Extra pixels on every side of the crop."""
+        return round(self.margin * self.size)
+
+    def decisive(self) -> dict[str, str | int | float | bool | None]:
+        """The options that change the result; a run can only go on with the same ones."""
+        names = ("keypoints", "size", "margin", "format", "min_face", "min_score", "check_person")
+        return {name: getattr(self, name) for name in names}
+
+
+def parse(argv: Sequence[str] | None = None) -> PreprocessConfig:
+    """Command line to checked options; raises OptionError."""
+    parser = build_parser(PreprocessConfig, "preprocess_vgg.py", "Cut aligned faces out of photos for training.")
+    config = PreprocessConfig(**vars(parser.parse_args(argv)))
+    config.check()
+    return config

@@ -1,0 +1,100 @@
+"""Which photos there are, and what is known of them beforehand."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from utils.errors import InputError
+
+_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
+_LOOSE = 16  # photos without a person in common that are worked on together
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo of the data set."""
+
+    file: str  # from the data set's folder, with forward slashes
+    identity: str
+    stem: str  # path of its crop without ending
+    stamp: str  # size and time of change: another stamp is another photo
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Photos that one worker handles together."""
+
+    photos: tuple[Photo, ...]
+    one_person: bool  # they are said to show the same person
+
+
+def _walk(folder: Path) -> list[os.DirEntry[str]]:
+    """Photos below a folder, sorted by path; hidden files and folders are left out."""
+    found: list[os.DirEntry[str]] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    found += _walk(Path(entry.path))
+                elif Path(entry.name).suffix.lower() in _SUFFIXES:
+                    found.append(entry)
+    except OSError as error:
+        raise InputError(f"cannot read {folder}: {error.strerror or error}") from error
+    return found
+
+
+def list_units(folder: Path) -> list[Unit]:
+    """The data set in units of work: one per person's sub-folder, small groups of the photos that lie loose.
+
+    Raises InputError where there is nothing to do.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give --path_to_dataset with the folder of photos")
+    people: dict[str, list[Photo]] = {}
+    loose: list[Photo] = []
+    stems: set[str] = set()
+    for entry in _walk(folder):
+        path, state = Path(entry.path).relative_to(folder), entry.stat()
+        person = path.parts[0] if len(path.parts) > 1 else path.stem
+        stem = path.with_suffix("").as_posix()
+        stem = stem if stem not in stems else path.as_posix()  # a.jpg beside a.png
+        stems.add(stem)
+        photo = Photo(path.as_posix(), person, stem, f"{state.st_size}-{state.st_mtime_ns}")
+        (people.setdefault(person, []) if len(path.parts) > 1 else loose).append(photo)
+    if not people and not loose:
+        raise InputError(f"{folder}: no photos here; expected files such as name.jpg, or one sub-folder per person")
+    units = [Unit(tuple(photos), True) for photos in people.values()]
+    return units + [Unit(tuple(loose[i : i + _LOOSE]), False) for i in range(0, len(loose), _LOOSE)]
+
+
+def _points(numbers: list[str]) -> np.ndarray:
+    return np.array([float(number) for number in numbers], np.float32).reshape(5, 2)
+
+
+def read_keypoints(path: Path) -> dict[str, tuple[np.ndarray, float]]:
+    """Known keypoints by photo name: kps (5, 2) float32, photo pixels, and the detector's score (1 where not given).
+
+    Raises InputError that names the column or row at fault.
+    """
+    columns = [f"kp{i}_{axis}" for i in range(1, 6) for axis in "xy"]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in ("id", *columns) if name not in (reader.fieldnames or ())]
+            if missing:
+                raise InputError(f"{path}: column {missing[0]} is missing; expected id, kp1_x, kp1_y, ... kp5_y")
+            return {
+                row["id"]: (_points([row[name] for name in columns]), float(row.get("det_score") or 1))
+                for row in reader
+            }
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: a keypoint is not a number ({error})") from error

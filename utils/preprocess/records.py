@@ -1,0 +1,82 @@
+"""What became of every photo, one line each, so that a stopped run goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from utils.errors import InputError, OptionError
+from utils.io.atomic import atomic_path, output_error
+
+FILE = "records.jsonl"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One photo: the crop that it gave, or why it gave none."""
+
+    file: str  # of the photo, from the data set's folder
+    identity: str
+    stamp: str
+    crop: str = ""  # of the crop, from the result's folder; empty: refused
+    reason: str = ""  # why it was refused
+    kps: list[list[float]] = field(default_factory=list)  # five (x, y), pixels of the stored crop
+    template: int = -1
+    score: float = 0.0
+    agreement: float | None = None  # cosine with the person's other photos
+
+
+class Journal:
+    """The records of a result folder: earlier ones at the start, new ones appended as they come."""
+
+    def __init__(self, folder: Path, options: dict[str, Any]) -> None:
+        """Raises OptionError where the folder was made with other options, InputError where it cannot be read."""
+        self.path, self._options = folder / FILE, options
+        self.records: dict[str, Record] = {}
+        self._file: TextIO | None = None
+        if self.path.exists():
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            first, *lines = self.path.read_text(encoding="utf-8").splitlines() or ["{}"]
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read {self.path}: {error}") from error
+        made_with = json.loads(first).get("options") if first.startswith("{") else None
+        if made_with != self._options:
+            raise OptionError(
+                f"{self.path.parent} was made with other options ({made_with}); give another "
+                "--save_path, or delete it first"
+            )
+        for line in lines:
+            try:
+                record = Record(**json.loads(line))
+            except (ValueError, TypeError):
+                continue  # the line that was being written when the run was stopped; its photo is done again
+            self.records[record.file] = record
+
+    def __enter__(self) -> Journal:
+        """Write what was read once more, without a broken last line, and open the file for more."""
+        lines = [json.dumps({"options": self._options}), *(json.dumps(asdict(r)) for r in self.records.values())]
+        with atomic_path(self.path) as temporary:
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        self._file = self.path.open("a", encoding="utf-8")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Append records; raises OutputError, for example when the disk is full."""
+        assert self._file is not None
+        try:
+            for record in records:
+                self.records[record.file] = record
+                self._file.write(json.dumps(asdict(record)) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise output_error(self.path, error) from error

@@ -1,0 +1,126 @@
+"""What a run gave: index.csv for training, report.json for programs, contact_sheet.jpg for eyes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from utils.errors import InputError
+from utils.inference.pixels import to_uint8
+from utils.io.atomic import atomic_path
+from utils.io.image import read_photo
+from utils.preprocess.config import PreprocessConfig
+from utils.preprocess.records import Record
+
+INDEX, REPORT, SHEET = "index.csv", "report.json", "contact_sheet.jpg"
+_TILE, _CAPTION, _COLUMNS = 128, 30, 10
+_SHOWN = 60  # most photos of either kind on the sheet
+_LETTERS = 21  # of a caption line that fit on a tile
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in numbers."""
+
+    photos: int  # of the data set
+    kept: int
+    refused: dict[str, int]  # kind of reason -> photos
+    worked: int  # photos of this run; the others were done before
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Photos per second of this run."""
+        return self.worked / self.seconds if self.seconds else 0.0
+
+
+def kind(reason: str) -> str:
+    """A reason without its particulars, to count alike ones together."""
+    return reason.partition(":")[0]
+
+
+def write(config: PreprocessConfig, records: Sequence[Record], worked: int, seconds: float) -> Summary:
+    """Write all three files; raises OutputError."""
+    folder = Path(config.save_path)
+    kept = [record for record in records if record.crop]
+    refused = [record for record in records if not record.crop]
+    counts = Counter(kind(record.reason) for record in refused)
+    summary = Summary(len(records), len(kept), dict(counts.most_common()), worked, seconds)
+    _write_index(folder / INDEX, kept, config.border)
+    with atomic_path(folder / REPORT) as temporary:
+        temporary.write_text(json.dumps(_as_json(config, summary, refused), indent=1) + "\n", encoding="utf-8")
+    with atomic_path(folder / SHEET) as temporary:
+        sheet = _sheet(config, kept, refused)
+        temporary.write_bytes(cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
+    return summary
+
+
+def _as_json(config: PreprocessConfig, summary: Summary, refused: Sequence[Record]) -> dict[str, object]:
+    return {
+        "options": vars(config),
+        "photos": summary.photos,
+        "kept": summary.kept,
+        "refused": summary.refused,
+        "this_run": {
+            "photos": summary.worked,
+            "seconds": round(summary.seconds, 2),
+            "per_second": round(summary.rate, 2),
+        },
+        "refused_photos": [{"file": record.file, "reason": record.reason} for record in refused],
+    }
+
+
+def _write_index(path: Path, kept: Sequence[Record], border: int) -> None:
+    """One line per crop; keypoints and margin in pixels of the stored crop."""
+    names = [f"kp{i}_{axis}" for i in range(1, 6) for axis in "xy"]
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["file", "identity", *names, "template", "score", "margin"])
+        for record in kept:
+            numbers = [f"{value:.3f}" for point in record.kps for value in point]
+            writer.writerow([record.crop, record.identity, *numbers, record.template, record.score, border])
+
+
+def _spread(records: Sequence[Record]) -> list[Record]:
+    """At most _SHOWN of them, evenly spread."""
+    step = max(len(records) / _SHOWN, 1.0)
+    return [records[int(i * step)] for i in range(min(len(records), _SHOWN))]
+
+
+def _sheet(config: PreprocessConfig, kept: Sequence[Record], refused: Sequence[Record]) -> np.ndarray:
+    """Kept crops over refused photos with their reasons, (H, W, 3) uint8 BGR."""
+    parts = []
+    for title, records, root in (("kept", kept, config.save_path), ("refused", refused, config.path_to_dataset)):
+        head = np.full((_CAPTION, _COLUMNS * _TILE, 3), 255, np.uint8)
+        _text(head, f"{title}: {len(records)}", 20, 0.6)
+        tiles = [_tile(Path(root) / (r.crop or r.file), r) for r in _spread(records)]
+        tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % _COLUMNS) if tiles else []
+        parts += [head, *(np.hstack(tiles[i : i + _COLUMNS]) for i in range(0, len(tiles), _COLUMNS))]
+    return np.vstack(parts)
+
+
+def _tile(path: Path, record: Record) -> np.ndarray:
+    tile = np.full((_TILE + _CAPTION, _TILE, 3), 255, np.uint8)
+    try:
+        image = to_uint8(read_photo(path).image)
+    except InputError:
+        image = np.full((_TILE, _TILE, 3), 200, np.uint8)  # what cannot be read cannot be shown
+    scale = _TILE / max(image.shape[:2])
+    size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
+    tile[: size[1], : size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    _text(tile, record.file[-_LETTERS:], _TILE + 12, 0.33)
+    _text(tile, kind(record.reason) or f"score {record.score:.2f}", _TILE + 25, 0.33)
+    return tile
+
+
+def _text(image: np.ndarray, text: str, bottom: int, size: float) -> None:
+    """OpenCV draws ASCII only."""
+    plain = text.encode("ascii", "replace").decode()
+    cv2.putText(image, plain, (3, bottom), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 1, cv2.LINE_AA)

@@ -1,0 +1,130 @@
+"""The whole run: units to workers, records to the journal, and at the end index, report and contact sheet."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from utils.errors import ResourceError
+from utils.preprocess import report
+from utils.preprocess.config import PreprocessConfig
+from utils.preprocess.photos import Unit, list_units
+from utils.preprocess.records import Journal, Record
+from utils.preprocess.work import Worker
+
+_AHEAD = 4  # units handed out per worker beyond the one it works on
+_worker: Worker | None = None  # of a worker process
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ignore Ctrl-C for a moment; processes started in it ignore it from their first instruction on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _start(config: PreprocessConfig) -> None:
+    """Prepare a worker process: one thread, and Ctrl-C is the main process's to answer."""
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import cv2
+
+    cv2.setNumThreads(1)
+    _worker = Worker(config, threads=1)
+
+
+def _work(unit: Unit) -> list[Record]:
+    assert _worker is not None
+    return _worker(unit)
+
+
+def _in_processes(config: PreprocessConfig, units: list[Unit]) -> Iterator[list[Record]]:
+    """Records of units as they are done, by several processes."""
+    # Forking a process that has run ONNX Runtime or PyTorch hangs; spawned ones are the same on every system.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(config.workers, context, _start, (config,)) as pool:
+        waiting = iter(units)
+        running: set[Future[list[Record]]] = set()
+        try:
+            with _uninterrupted():  # the first hand-out starts the processes
+                running.update(pool.submit(_work, unit) for unit in islice(waiting, config.workers * (1 + _AHEAD)))
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+                running.update(pool.submit(_work, unit) for unit in islice(waiting, len(done)))
+        except BrokenProcessPool as error:
+            raise ResourceError("a worker process died, probably for lack of memory; use fewer --workers") from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _left(units: list[Unit], journal: Journal, folder: Path) -> list[Unit]:
+    """Units with a photo that is new, changed, or whose crop is gone."""
+
+    def done(unit: Unit) -> bool:
+        records = [journal.records.get(photo.file) for photo in unit.photos]
+        return all(
+            record is not None and record.stamp == photo.stamp and (not record.crop or (folder / record.crop).is_file())
+            for record, photo in zip(records, unit.photos, strict=True)
+        )
+
+    return [unit for unit in units if not done(unit)]
+
+
+class _Progress:
+    """One line on a terminal, nothing in a pipe."""
+
+    def __init__(self, total: int, quiet: bool) -> None:
+        self._total, self._shown = total, sys.stderr.isatty() and not quiet
+        self._start, self._done, self._kept = time.monotonic(), 0, 0
+
+    def add(self, records: list[Record]) -> None:
+        self._done += len(records)
+        self._kept += sum(bool(record.crop) for record in records)
+        if self._shown:
+            rate = self._done / max(time.monotonic() - self._start, 1e-6)
+            sys.stderr.write(f"\r{self._done}/{self._total} photos, {self._kept} kept, {rate:.1f} per second ")
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        if self._shown:
+            sys.stderr.write("\n")
+
+
+def run(config: PreprocessConfig) -> report.Summary:
+    """Preprocess a data set; raises GhostError. Ctrl-C keeps what is done, and the same command goes on from there."""
+    folder = Path(config.save_path)
+    units = list_units(Path(config.path_to_dataset))
+    journal = Journal(folder, config.decisive())
+    left = _left(units, journal, folder)
+    count = sum(len(unit.photos) for unit in left)
+    start = time.monotonic()
+    with journal:
+        progress = _Progress(count, config.quiet)
+        try:
+            # One process needs no pool; its work stops at Ctrl-C between two system calls, and crops are written whole.
+            results = map(Worker(config), left) if config.workers == 1 and left else _in_processes(config, left)
+            for records in results:
+                journal.add(records)
+                progress.add(records)
+        finally:
+            progress.end()
+    listed = {photo.file for unit in units for photo in unit.photos}
+    records = [record for file, record in sorted(journal.records.items()) if file in listed]
+    return report.write(config, records, count, time.monotonic() - start)

@@ -1,0 +1,157 @@
+"""One unit of photos: look, choose, cut, write. Runs in every worker process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from utils.errors import InputError
+from utils.inference.align import estimate
+from utils.inference.detect import Detector
+from utils.inference.pixels import to_uint8
+from utils.inference.track import prominence
+from utils.inference.types import Face
+from utils.inference.warp import apply, warp
+from utils.io.atomic import atomic_path
+from utils.io.image import read_photo
+from utils.preprocess.choose import ENOUGH, agreeing, refusal
+from utils.preprocess.config import PreprocessConfig
+from utils.preprocess.models import load_detector, load_identifier
+from utils.preprocess.photos import Photo, Unit, read_keypoints
+from utils.preprocess.records import Record
+
+if TYPE_CHECKING:
+    from utils.inference.identify import Identifier
+
+_JPEG_QUALITY = 95
+_CANDIDATES = 4  # most faces of a photo that are looked at
+
+
+@dataclass
+class Candidate:
+    """A face that is good enough, already cut out and encoded, since its photo is not kept in memory."""
+
+    face: Face
+    data: bytes  # the crop as a file
+    kps: np.ndarray  # (5, 2), pixels of the crop
+    template: int
+    embedding: np.ndarray | None = None  # (D,) normalised
+    agreement: float | None = None  # cosine with the person's other photos
+
+
+@dataclass
+class Look:
+    """What a photo holds."""
+
+    candidates: list[Candidate] = field(default_factory=list)  # most prominent first
+    reason: str = ""  # why there is none
+
+
+class Worker:
+    """Everything a process needs, loaded once."""
+
+    def __init__(self, config: PreprocessConfig, threads: int = 0) -> None:
+        """threads: of each network, 0 for one per core. Raises InputError, WeightsError, ResourceError."""
+        self.config = config
+        self._keypoints = read_keypoints(Path(config.keypoints)) if config.keypoints else None
+        self._detector: Detector | None = None
+        self._identifier: Identifier | None = None
+        self._stranger = -1.0  # cosine below which a face is somebody else's
+        if self._keypoints is None:
+            self._detector = load_detector(config.device, threads)
+            if config.check_person:
+                self._load_identifier(threads)
+
+    def _load_identifier(self, threads: int) -> None:
+        found = load_identifier(self.config.device, threads)
+        if found is not None:
+            self._identifier, self._stranger = found
+
+    def __call__(self, unit: Unit) -> list[Record]:
+        """Write the crops of a unit and return a record for each of its photos."""
+        looks = [self._look(photo, unit.one_person) for photo in unit.photos]
+        if unit.one_person and self._identifier is not None:
+            _agree(looks, self._stranger)
+        return [self._write(photo, look) for photo, look in zip(unit.photos, looks, strict=True)]
+
+    def _look(self, photo: Photo, one_person: bool) -> Look:
+        try:
+            image = to_uint8(read_photo(Path(self.config.path_to_dataset) / photo.file).image)
+        except InputError as error:
+            return Look(reason=f"cannot be read: {error}")
+        faces = self._faces(photo, image)
+        if not faces:
+            return Look(reason="no keypoints in the list" if self._keypoints is not None else "no face found")
+        faces = sorted(faces, key=lambda face: -prominence(face, image.shape))[:_CANDIDATES]
+        reasons = [refusal(face, self.config.min_face, self.config.min_score) for face in faces]
+        good = [face for face, reason in zip(faces, reasons, strict=True) if not reason]
+        if not good:
+            return Look(reason=reasons[0])
+        if not one_person or self._identifier is None:
+            return Look([self._cut(image, good[0])])
+        candidates = [self._cut(image, face) for face in good]
+        for candidate, row in zip(candidates, self._identifier.embed(image, good), strict=True):
+            candidate.embedding = row / max(float(np.linalg.norm(row)), 1e-12)
+        return Look(candidates)
+
+    def _faces(self, photo: Photo, image: np.ndarray) -> list[Face]:
+        if self._detector is not None:
+            return self._detector.detect(image)
+        known = (self._keypoints or {}).get(Path(photo.file).stem)
+        if known is None:
+            return []
+        kps, score = known
+        return [Face(np.concatenate([kps.min(axis=0), kps.max(axis=0)]), score, kps)]
+
+    def _cut(self, image: np.ndarray, face: Face) -> Candidate:
+        config, border = self.config, self.config.border
+        matrix, template = estimate(face.kps, config.size)
+        matrix[:, 2] += border
+        crop = warp(image, matrix, (config.size + 2 * border,) * 2)
+        quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if config.format == "jpg" else []
+        _, data = cv2.imencode(f".{config.format}", crop, quality)
+        return Candidate(face, data.tobytes(), apply(matrix, face.kps.astype(np.float64)), template)
+
+    def _write(self, photo: Photo, look: Look) -> Record:
+        if not look.candidates:
+            return Record(photo.file, photo.identity, photo.stamp, reason=look.reason)
+        kept = look.candidates[0]
+        crop = f"{photo.stem}.{self.config.format}"
+        with atomic_path(Path(self.config.save_path) / crop) as temporary:
+            temporary.write_bytes(kept.data)
+        return Record(
+            photo.file,
+            photo.identity,
+            photo.stamp,
+            crop,
+            kps=np.round(kept.kps, 3).tolist(),
+            template=kept.template,
+            score=round(kept.face.score, 4),
+            agreement=kept.agreement,
+        )
+
+
+def _agree(looks: Sequence[Look], stranger: float) -> None:
+    """Leave in every photo of one person the face that the photos have in common, or the reason why there is none."""
+    empty = np.zeros((0, 1), np.float32)
+    known = [[c.embedding for c in look.candidates if c.embedding is not None] for look in looks]
+    rows = [np.stack(one) if one else empty for one in known]
+    if sum(len(row) > 0 for row in rows) < ENOUGH:
+        return
+    chosen, agreement = agreeing(rows)
+    for look, index, cosine in zip(looks, chosen, agreement, strict=True):
+        if not look.candidates:
+            continue
+        if cosine < stranger:
+            look.candidates, look.reason = (
+                [],
+                f"another person: cosine {cosine:.2f} with the other photos, asked for {stranger:.2f}",
+            )
+        else:
+            look.candidates = [look.candidates[index]]
+            look.candidates[0].agreement = round(float(cosine), 4)
