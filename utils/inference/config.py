@@ -48,6 +48,8 @@ class InferenceConfig:
                              metavar="N")
     crop_size: int = option(NETWORK_CROP, "side in pixels of the aligned crop that landmarks and mask are computed on; "
                             "the published numbers belong to 224", type=int, metavar="N")
+    only_permissive: bool = option(False, "refuse models whose licence does not plainly allow commercial use (see "
+                                   "MODELS.md)", type=boolean, alias="--only-permissive")
     use_sr: bool = option(False, "enhance swapped faces with the super-resolution network", type=boolean)
     device: str = option("auto", "where the networks run", choices=("auto", "cpu", "cuda", "mps"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from coordinate_reg.landmarks import EmbeddedLandmarks, Landmarks, PublishedLandmarks
 from utils import registry
 from utils.device import choose_device, fastest_dtype
+from utils.errors import OptionError
 from utils.inference import detect
 from utils.inference.config import G_PATH, InferenceConfig
 from utils.inference.enhance import Enhancer
@@ -20,7 +22,7 @@ from utils.onnx_file import open_scrfd, open_session
 if TYPE_CHECKING:
     import torch
 
-_PUBLISHED_IDENTITY, _EMBEDDED = "arcface", "ghost_compact_generator"
+_PUBLISHED_IDENTITY, _EMBEDDED, _ENHANCER = "arcface", "ghost_compact_generator", "hifacegan"
 
 
 @dataclass
@@ -50,6 +52,8 @@ def choose_generator(config: InferenceConfig) -> tuple[Path, list[str]]:
     if config.G_path != G_PATH:
         return asked, []
     arcface = registry.locate(_PUBLISHED_IDENTITY)
+    if config.only_permissive and config.model == "auto":
+        return registry.require(_EMBEDDED), []
     if config.model == "ghost" or (config.model == "auto" and asked.is_file() and arcface is not None):
         return asked, []
     notes = []
@@ -58,16 +62,29 @@ def choose_generator(config: InferenceConfig) -> tuple[Path, list[str]]:
     return registry.require(_EMBEDDED), notes
 
 
+def check_before_loading(config: InferenceConfig, generator: Path) -> None:
+    """Find what is missing or refused before large files are read; raises WeightsError, OptionError."""
+    names = [registry.name_of(generator), _PUBLISHED_IDENTITY] if generator.suffix == ".pth" else []
+    if config.use_sr:
+        registry.require(_ENHANCER)
+        names.append(_ENHANCER)
+    if config.only_permissive:
+        refuse_restricted({name: registry.commercial_use(name, None) for name in names})
+
+
 def load_stages(config: InferenceConfig) -> Stages:
     """Load every model that a run with these options needs; raises WeightsError, OptionError, ResourceError."""
     start = time.perf_counter()
     device = choose_device(config.device)
     path, notes = choose_generator(config)
+    check_before_loading(config, path)
     generator = registry.load_generator(path, config.backbone, config.num_blocks)
     identity = registry.load_identity(generator.card["identity"], beside=path)
     published = identity.name == _PUBLISHED_IDENTITY
     used = [_entry("generator", generator.name, generator.path, generator.card),
             _entry("identity", identity.name, identity.path, identity.card)]
+    if config.only_permissive:
+        refuse_restricted({entry["name"]: entry["commercial_use"] for entry in used})
     swapper = Swapper(generator.network, generator.card["crop_size"], device, fastest_dtype(device), config.batch_size)
     return Stages(
         detector=_detector(published, device, used),
@@ -80,12 +97,20 @@ def load_stages(config: InferenceConfig) -> Stages:
     )
 
 
+def refuse_restricted(uses: Mapping[str, str]) -> None:
+    """Raises OptionError where a model's commercial use (by its name) is not a plain yes, for --only-permissive."""
+    refused = [f"{name} (commercial use: {use})" for name, use in uses.items() if use != "yes"]
+    if refused:
+        raise OptionError(f"--only-permissive refuses {', '.join(refused)}; MODELS.md says why. "
+                          "Use --model embedded without --use_sr, or leave --only-permissive out")
+
+
 def _entry(role: str, name: str, path: Path, card: Any = None) -> dict[str, Any]:
     """What the result says of a model."""
     spec = registry.SPECS.get(name)
-    licence = (card or {}).get("licence") or (spec.licence if spec else "unknown")
-    return {"role": role, "name": name, "file": str(path), "licence": licence,
-            "commercial_use": spec.commercial if spec else None}
+    stated = (card or {}).get("licence")
+    return {"role": role, "name": name, "file": str(path), "licence": stated or (spec.licence if spec else "unknown"),
+            "commercial_use": registry.commercial_use(name, stated)}
 
 
 def _detector(published: bool, device: torch.device, used: list[dict[str, Any]]) -> detect.Detector:
@@ -111,6 +136,6 @@ def _landmarks(published: bool, device: torch.device, used: list[dict[str, Any]]
 
 
 def _enhancer(device: torch.device, used: list[dict[str, Any]]) -> Enhancer:
-    loaded = registry.load_enhancer(registry.require("hifacegan"))
+    loaded = registry.load_enhancer(registry.require(_ENHANCER))
     used.append(_entry("enhancer", loaded.name, loaded.path))
     return Enhancer(loaded.network, device)
