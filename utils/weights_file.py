@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 3  # names listed in a message
 # What PyTorch was seen to raise on files that are cut short, damaged or of another kind.
-_GARBAGE = (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, AssertionError, struct.error)
+_GARBAGE = (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, AssertionError,
+            struct.error)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

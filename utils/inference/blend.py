@@ -26,7 +26,8 @@ def paste_back(
     size = (right - left, bottom - top)
     region = canvas[top:bottom, left:right]
     alpha = warp(mask, _into_region(M_frame2mask, left, top), size, cv2.BORDER_CONSTANT)[..., None]
-    face = warp(swap, _into_region(M_frame2swap, left, top), size).astype(np.float32)
+    # Cubic, since a small swap on a large face would show its pixels.
+    face = warp(swap, _into_region(M_frame2swap, left, top), size, method=cv2.INTER_CUBIC).astype(np.float32)
     face *= np.iinfo(canvas.dtype).max / 255
     mixed = alpha * face + (1 - alpha) * region.astype(np.float32)
     np.copyto(region, np.rint(mixed).astype(canvas.dtype), where=alpha > 0)

@@ -18,10 +18,11 @@ class InferenceConfig:
     """Everything a run depends on, in the groups of the help text."""
 
     # what to swap
-    source_paths: list[str] = option(list, "photos of the faces whose identity is taken, one per person", nargs="+",
-                                     metavar="P", group="what to swap")
-    target_faces_paths: list[str] = option(list, "reference photos of the people to replace: the first source goes to "
-                                           "the person of the first reference, and so on", nargs="*", metavar="P")
+    source_paths: Sequence[str] = option(list, "photos of the faces whose identity is taken, one per person",
+                                         nargs="+", metavar="P", group="what to swap")
+    target_faces_paths: Sequence[str] = option(list, "reference photos of the people to replace: the first source "
+                                               "goes to the person of the first reference, and so on", nargs="*",
+                                               metavar="P")
     image_to_image: bool = option(False, "swap in a photo (--target_image) instead of a video (--target_video)",
                                   type=boolean)
     target_image: str | None = option(None, "photo to change", alias="--target_path", metavar="P")
@@ -30,15 +31,15 @@ class InferenceConfig:
     target_video: str | None = option(None, "video to change", metavar="P")
     out_video_name: str = option("examples/results/result.mp4", "where the changed video goes", metavar="P")
     select: str = option("reference", "whom to replace. reference: the people of --target_faces_paths or, without them, "
-                         "the most prominent face of the first frame that has one; largest: the most prominent face of "
-                         "every frame; all: everybody (one source)", choices=("reference", "largest", "all"))
+                         "the most prominent face of the first frame that has one; largest: the most prominent face "
+                         "of every frame; all: everybody (one source)", choices=("reference", "largest", "all"))
     similarity_th: float | None = option(None, "smallest cosine similarity at which a face counts as a reference's "
                                          "person (default: the identity encoder's own, 0.15 for the published one)",
                                          type=float, metavar="X")
 
     # models and device
-    model: str = option("auto", "auto: the published weights if generator and ArcFace are there, else the embedded ones; "
-                        "ghost: the published ones; embedded: the ones in this repository",
+    model: str = option("auto", "auto: the published weights if generator and ArcFace are there, else the embedded "
+                        "ones; ghost: the published ones; embedded: the ones in this repository",
                         choices=("auto", "ghost", "embedded"), group="models and device")
     G_path: str = option(G_PATH, "generator weights: a .pth of the published architecture, or a .safetensors with its "
                          "JSON beside it", metavar="P")
@@ -83,8 +84,8 @@ class InferenceConfig:
             raise OptionError(f"{sources} in --source_paths but {references} in --target_faces_paths: "
                               "give one reference per source, in the same order")
         if sources > 1 and not references:
-            raise OptionError(f"{sources} sources but no reference: give --target_faces_paths with one photo per source, "
-                              "so that everybody gets the right face, or a single source")
+            raise OptionError(f"{sources} sources but no reference: give --target_faces_paths with one photo per "
+                              "source, so that everybody gets the right face, or a single source")
 
     def _check_target(self) -> None:
         if self.image_to_image and not self.target_image:

@@ -67,7 +67,7 @@ class SwapPipeline:
 
         Raises InputError, NoFaceInSourceError, NoFaceInReferenceError, OptionError.
         """
-        if not sources or (references or len(sources) > 1) and len(references) != len(sources):
+        if not sources or ((references or len(sources) > 1) and len(references) != len(sources)):
             raise OptionError(f"{len(sources)} sources and {len(references)} references: give one source alone, "
                               "or one reference per source")
         self._z_id = self._identities(sources, "source", NoFaceInSourceError)

@@ -23,7 +23,9 @@ def rescaled(M: np.ndarray, ratio: float) -> np.ndarray:
     return result
 
 
-def bounds(M: np.ndarray, box: tuple[float, float, float, float], shape: tuple[int, ...], margin: int) -> tuple[int, ...]:
+def bounds(
+    M: np.ndarray, box: tuple[float, float, float, float], shape: tuple[int, ...], margin: int
+) -> tuple[int, ...]:
     """Whole pixels that a box (left, top, right, bottom) covers after M, plus a margin, inside a picture of `shape`.
 
     Returns left, top, right, bottom; the last two are outside; empty regions have no width or no height.
@@ -37,8 +39,14 @@ def bounds(M: np.ndarray, box: tuple[float, float, float, float], shape: tuple[i
     return int(x[0]), int(y[0]), int(x[1]), int(y[1])
 
 
-def warp(image: np.ndarray, M: np.ndarray, size: tuple[int, int], border: int = cv2.BORDER_REPLICATE) -> np.ndarray:
-    """Resample `image` by M, bilinear; pixels from outside repeat the nearest edge, or are 0 with cv2.BORDER_CONSTANT.
+def warp(
+    image: np.ndarray,
+    M: np.ndarray,
+    size: tuple[int, int],
+    border: int = cv2.BORDER_REPLICATE,
+    method: int = cv2.INTER_LINEAR,
+) -> np.ndarray:
+    """Resample `image` by M; pixels from outside repeat the nearest edge, or are 0 with cv2.BORDER_CONSTANT.
 
     image: (H, W) or (H, W, C), any type cv2 warps. M: (2, 3), image pixels -> result pixels. size: width, height.
     """
@@ -60,5 +68,5 @@ def warp(image: np.ndarray, M: np.ndarray, size: tuple[int, int], border: int = 
         shrink = 1
     inner = M[:, :2] * shrink
     offset = apply(M, np.array([left, top], np.float64) + (shrink - 1) / 2.0)
-    return cv2.warpAffine(np.ascontiguousarray(region), np.column_stack([inner, offset]), size, flags=cv2.INTER_LINEAR,
+    return cv2.warpAffine(np.ascontiguousarray(region), np.column_stack([inner, offset]), size, flags=method,
                           borderMode=border)

@@ -64,7 +64,7 @@ def read_photo(path: Path | str) -> Photo:
             with Image.open(io.BytesIO(data)) as picture:
                 return _decode(path, picture, data)
     except Image.DecompressionBombError as error:
-        raise InputError(f"{path} claims to be an enormous picture and was not opened; make it smaller first") from error
+        raise InputError(f"{path} claims to be an enormous picture and was not opened; shrink it first") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is not a picture in a known format (such as JPEG, PNG, WebP, TIFF)") from error
     # Pillow raises these on damaged files, depending on the format.
