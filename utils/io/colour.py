@@ -1,0 +1,110 @@
+"""Decoded video frames to BGR pictures and back, with the colours that their tags mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.video.reformatter import Colorspace
+
+RGB, _BT709, _UNSPECIFIED = 0, 1, 2  # values of the tags, ITU-T H.273
+_LIMITED, _FULL = 1, 2
+_PQ, _HLG = 16, 18  # transfer functions of high dynamic range
+_HD_HEIGHT = 720  # players take untagged video of at least this height for BT.709, smaller for BT.601
+
+
+@dataclass(frozen=True)
+class Colour:
+    """Colour tags of a video, in the numbers of ITU-T H.273."""
+
+    matrix: int = _UNSPECIFIED
+    primaries: int = _UNSPECIFIED
+    transfer: int = _UNSPECIFIED
+    full_range: bool = False
+
+    @property
+    def high_dynamic_range(self) -> bool:
+        """Whether the transfer function is PQ or HLG."""
+        return self.transfer in (_PQ, _HLG)
+
+    def for_output(self) -> Colour:
+        """Tags of the encoded result: the same, except for what 8-bit video cannot mean."""
+        if self.high_dynamic_range or self.matrix == RGB:
+            return Colour(_BT709, _BT709, _BT709)
+        return self
+
+
+def colour_of(frame: VideoFrame) -> Colour:
+    """The colour tags of a decoded frame."""
+    full = frame.color_range == _FULL or frame.format.name.startswith("yuvj")
+    matrix = RGB if frame.format.is_rgb else int(frame.colorspace)
+    return Colour(matrix, int(frame.color_primaries), int(frame.color_trc), full)
+
+
+def bit_depth(frame: VideoFrame) -> int:
+    """Bits per colour channel of a decoded frame."""
+    return max((component.bits for component in frame.format.components), default=8)
+
+
+def _matrix(colour: Colour, height: int) -> Colorspace:
+    """The YUV matrix to compute with; players' convention where the tag is missing."""
+    from av.video.reformatter import Colorspace
+
+    known = {
+        1: Colorspace.ITU709,
+        4: Colorspace.FCC,
+        5: Colorspace.ITU601,
+        6: Colorspace.ITU601,
+        7: Colorspace.SMPTE240M,
+        9: Colorspace.BT2020,
+        10: Colorspace.BT2020,
+    }
+    return known.get(colour.matrix, Colorspace.ITU709 if height >= _HD_HEIGHT else Colorspace.ITU601)
+
+
+def to_bgr(frame: VideoFrame, colour: Colour) -> np.ndarray:
+    """Convert a decoded frame; high dynamic range is mapped to BT.709 with diffuse white (203 cd/m²) as white.
+
+    Returns (H, W, 3) uint8 BGR.
+    """
+    from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation
+
+    if colour.matrix == RGB:
+        return frame.to_ndarray(format="bgr24")
+    mapped = {}
+    if colour.high_dynamic_range:
+        mapped = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
+    bgr = frame.reformat(
+        format="bgr24",
+        src_colorspace=_matrix(colour, frame.height),
+        src_color_range=_FULL if colour.full_range else _LIMITED,
+        dst_color_range=_FULL,
+        interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
+        **mapped,
+    )
+    return bgr.to_ndarray()
+
+
+def from_bgr(image: np.ndarray, colour: Colour, pixel_format: str) -> VideoFrame:
+    """Convert a picture to a tagged frame for an encoder.
+
+    image: (H, W, 3) uint8 BGR, sides even where `pixel_format` halves its colour channels.
+    """
+    from av import VideoFrame
+    from av.video.reformatter import Interpolation
+
+    source = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+    frame = source.reformat(
+        format=pixel_format,
+        dst_colorspace=_matrix(colour, image.shape[0]),
+        src_color_range=_FULL,
+        dst_color_range=_FULL if colour.full_range else _LIMITED,
+        interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
+    )
+    frame.colorspace, frame.color_range = colour.matrix, _FULL if colour.full_range else _LIMITED
+    frame.color_primaries, frame.color_trc = colour.primaries, colour.transfer
+    return frame

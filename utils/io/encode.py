@@ -1,0 +1,168 @@
+"""Write videos: one encode generation, sound carried over, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+
+from utils.inference.types import Frame
+from utils.io.atomic import atomic_path
+from utils.io.colour import from_bgr
+from utils.io.encoders import EncodeOptions, choose_encoder, container_for
+from utils.io.sound import Sound
+from utils.io.video import Note, VideoInfo
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+    from av.filter import Graph
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+_GIF_TICK = Fraction(1, 100)
+
+
+class _Pictures:
+    """The video track of a result."""
+
+    def __init__(self, container: OutputContainer, info: VideoInfo, name: str, options: dict[str, str]) -> None:
+        self._info, self._colour = info, info.colour.for_output()
+        self._tick = _GIF_TICK if name == "gif" else info.time_base
+        self._odd = (0, 0) if name == "gif" else (info.height % 2, info.width % 2)
+        self._last = -1
+        rate: Any = info.rate.limit_denominator(10**6)
+        stream: Any = container.add_stream(name, rate=rate)
+        self._stream: VideoStream = stream
+        context = self._stream.codec_context
+        context.width, context.height = info.width + self._odd[1], info.height + self._odd[0]
+        context.time_base, context.options = self._tick, options
+        context.sample_aspect_ratio = info.pixel_aspect
+        self._palette = _palette_graph(info) if name == "gif" else None
+        context.pix_fmt = "pal8" if self._palette else "yuv420p"
+        if not self._palette:
+            self._describe(name in ("libx265", "hevc_nvenc") and container.format.name in ("mp4", "mov"))
+
+    def _describe(self, apple: bool) -> None:
+        context = self._stream.codec_context
+        context.thread_type, context.thread_count = "AUTO", 0
+        context.colorspace, context.color_range = self._colour.matrix, 2 if self._colour.full_range else 1
+        context.color_primaries, context.color_trc = self._colour.primaries, self._colour.transfer
+        if apple:
+            context.codec_tag = "hvc1"  # the only name under which Apple's players know H.265
+
+    def encode(self, frame: Frame) -> list[Packet[Any]]:
+        """Encode one frame."""
+        image = frame.image
+        if any(self._odd):
+            image = cv2.copyMakeBorder(image, 0, self._odd[0], 0, self._odd[1], cv2.BORDER_REPLICATE)
+        picture = from_bgr(image, self._colour, "bgra" if self._palette else "yuv420p")
+        ticks = round((frame.time - self._info.span.start) / self._tick)
+        picture.pts = self._last = max(ticks, self._last + 1)  # a clock that stands still or runs back is not writable
+        picture.time_base = self._tick
+        if self._palette:
+            self._palette.push(picture)
+            picture = self._palette.pull()  # type: ignore[assignment]
+            picture.pts, picture.time_base = self._last, self._tick
+        return self._stream.encode(picture)
+
+    def finish(self) -> list[Packet[Any]]:
+        """The last packets."""
+        return self._stream.encode(None)
+
+
+def _palette_graph(info: VideoInfo) -> Graph:
+    """A filter from BGRA to 256 colours chosen for each frame."""
+    from av.filter import Graph
+
+    graph = Graph()
+    entry = graph.add_buffer(width=info.width, height=info.height, format="bgra", time_base=_GIF_TICK)  # type: ignore[arg-type]
+    split, choose = graph.add("split"), graph.add("palettegen", "stats_mode=single:reserve_transparent=0")
+    use, leave = graph.add("paletteuse", "new=1:dither=bayer:bayer_scale=4"), graph.add("buffersink")
+    entry.link_to(split)
+    split.link_to(choose, 0, 0)
+    split.link_to(use, 1, 0)
+    choose.link_to(use, 0, 1)
+    use.link_to(leave)
+    graph.configure()
+    return graph
+
+
+@contextmanager
+def _failures_as_os_errors() -> Iterator[None]:
+    """FFmpeg's refusals to write in the operating system's form, which atomic_path explains."""
+    import av
+
+    try:
+        yield
+    except av.FFmpegError as error:
+        detail = f" ({str(error.log[-1]).strip()})" if error.log else ""
+        raise OSError(error.errno, f"{error.strerror}{detail}") from error
+
+
+class VideoWriter:
+    """Takes frames in order and writes them, with the sound heard meanwhile."""
+
+    def __init__(self, container: OutputContainer, pictures: _Pictures, sound: Sound | None) -> None:
+        self._container, self._pictures, self._sound = container, pictures, sound
+
+    def write(self, frame: Frame) -> None:
+        """Encode one frame; raises OSError when the file cannot be written."""
+        with _failures_as_os_errors():
+            self._mux(self._pictures.encode(frame))
+
+    def finish(self) -> None:
+        """Write what is left and complete the file."""
+        with _failures_as_os_errors():
+            self._mux(self._pictures.finish())
+            if self._sound is not None:
+                self._sound.finish()
+            self._container.close()
+
+    def _mux(self, packets: list[Packet[Any]]) -> None:
+        for packet in packets:
+            if self._sound is not None and packet.dts is not None:
+                self._sound.advance(float(packet.dts * packet.time_base))
+            self._container.mux(packet)
+
+
+def _open_sound(stack: ExitStack, container: OutputContainer, info: VideoInfo, holds: bool, note: Note) -> Sound | None:
+    import av
+
+    if not info.container:
+        return None
+    source = stack.enter_context(av.open(str(info.path)))
+    if not source.streams.audio:
+        return None
+    if not holds:
+        note("this format holds no sound; it is left out")
+        return None
+    return Sound(source, container, info, note)
+
+
+@contextmanager
+def video_writer(path: Path | str, info: VideoInfo, options: EncodeOptions, note: Note) -> Iterator[VideoWriter]:
+    """Open a video for writing; it appears under its name when the block ends well, and never otherwise.
+
+    info: of the video whose size, timing, colours and sound the result keeps.
+    note: told what has to be adapted.
+    Raises OutputError when the result cannot be written, OptionError for an encoder that does not fit.
+    """
+    import av
+
+    path = Path(path)
+    form = container_for(path)
+    name, settings = choose_encoder(path, options, note)
+    if name != "gif" and (info.width % 2 or info.height % 2):
+        note(f"{info.width}x{info.height} has an odd side; the result gains one edge row or column")
+    with atomic_path(path) as temporary, ExitStack() as stack:
+        with _failures_as_os_errors():
+            container = stack.enter_context(av.open(str(temporary), "w", options=dict(form.options)))
+            pictures = _Pictures(container, info, name, settings)
+            sound = _open_sound(stack, container, info, form.sound, note)
+        writer = VideoWriter(container, pictures, sound)
+        yield writer
+        writer.finish()

@@ -1,0 +1,131 @@
+"""Containers and encoders for results, and which of them work on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from utils.errors import OptionError, OutputError
+from utils.io.video import Note
+
+
+@dataclass(frozen=True)
+class Container:
+    """A file format for results."""
+
+    encoders: tuple[str, ...]  # the first is the default
+    options: tuple[tuple[str, str], ...] = ()
+    sound: bool = True
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """How an encoder wants to be told about quality and effort."""
+
+    quality: str  # its name for --crf
+    preset: str | None = "preset"  # its name for --preset
+    fixed: tuple[tuple[str, str], ...] = ()
+    software: str | None = None  # what stands in where the hardware is missing
+
+
+_H264 = ("libx264", "h264_nvenc", "h264_qsv", "h264_amf")
+_H265 = ("libx265", "hevc_nvenc", "hevc_qsv", "hevc_amf")
+_AV1 = ("libsvtav1", "av1_nvenc", "av1_qsv", "av1_amf")
+_FASTSTART = (("movflags", "+faststart"),)
+CONTAINERS = {
+    ".mp4": Container(_H264 + _H265 + _AV1, _FASTSTART),
+    ".m4v": Container(_H264 + _H265, _FASTSTART),
+    ".mov": Container(_H264 + _H265, _FASTSTART),
+    ".mkv": Container((*_H264, *_H265, *_AV1, "libvpx-vp9")),
+    ".webm": Container(("libvpx-vp9", *_AV1)),
+    ".gif": Container(("gif",), sound=False),
+}
+_VP9 = (("b", "0"), ("deadline", "good"), ("cpu-used", "4"), ("row-mt", "1"))
+ENCODERS = {
+    "libx264": _Encoder("crf"),
+    "libx265": _Encoder("crf", fixed=(("x265-params", "log-level=none"),)),
+    "libsvtav1": _Encoder("crf"),
+    "libvpx-vp9": _Encoder("crf", preset=None, fixed=_VP9),
+    "gif": _Encoder("", preset=None),
+    **{f"{codec}_{maker}": _Encoder(quality, fixed=fixed, software=software)
+       for codec, software in (("h264", "libx264"), ("hevc", "libx265"), ("av1", "libsvtav1"))
+       for maker, quality, fixed in (("nvenc", "cq", (("rc", "vbr"),)), ("qsv", "global_quality", ()),
+                                     ("amf", "qp_i", (("rc", "cqp"),)))},
+}  # fmt: skip
+_CRF = {"libx264": 18, "libx265": 20, "libsvtav1": 28, "libvpx-vp9": 28}  # about as good as one another
+_WORST = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
+_PRESET = {"libx264": "fast", "libx265": "fast", "libsvtav1": "8"}
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """What people choose about the result."""
+
+    encoder: str = "auto"
+    crf: float | None = None  # None: a value that shows no loss at normal size
+    preset: str | None = None
+
+
+def container_for(path: Path) -> Container:
+    """The container that the output's name asks for; raises OutputError for unknown endings."""
+    container = CONTAINERS.get(path.suffix.lower())
+    if container is None:
+        raise OutputError(f"cannot write {path}: unknown ending {path.suffix!r}; use one of {', '.join(CONTAINERS)}")
+    return container
+
+
+def _options(name: str, choice: EncodeOptions) -> dict[str, str]:
+    encoder = ENCODERS[name]
+    options = dict(encoder.fixed)
+    crf = choice.crf if choice.crf is not None else _CRF.get(encoder.software or name)
+    preset = choice.preset or _PRESET.get(name)
+    if encoder.quality and crf is not None:
+        options[encoder.quality] = f"{crf:g}"
+    if encoder.preset and preset is not None:
+        options[encoder.preset] = preset
+    return options
+
+
+def _opens(name: str, options: dict[str, str]) -> bool:
+    """Whether an encoder really works here with these options: tried on one small frame."""
+    import av
+
+    try:
+        trial: Any = av.CodecContext.create(name, "w")
+        trial.width = trial.height = 256
+        trial.pix_fmt, trial.time_base, trial.framerate = "yuv420p", Fraction(1, 25), Fraction(25)
+        trial.options = options
+        frame = av.VideoFrame(256, 256, "yuv420p")
+        frame.pts = 0
+        trial.encode(frame)
+        trial.encode(None)
+    except (av.FFmpegError, av.codec.codec.UnknownCodecError, ValueError):
+        return False
+    return True
+
+
+def choose_encoder(path: Path, choice: EncodeOptions, note: Note) -> tuple[str, dict[str, str]]:
+    """The encoder to use and its options; hardware that does not work here is replaced, with a note.
+
+    Raises OptionError for encoders that are unknown or do not fit the file, and for values that they refuse.
+    """
+    fitting = container_for(path).encoders
+    name = fitting[0] if choice.encoder == "auto" else choice.encoder
+    if name not in fitting:
+        raise OptionError(f"--encoder {name} cannot write {path.suffix}; use one of: auto, {', '.join(fitting)}")
+    worst = _WORST.get(ENCODERS[name].software or name, 51)
+    if choice.crf is not None and not 0 <= choice.crf <= worst:
+        raise OptionError(f"--crf of {name} is from 0 (lossless) to {worst} (worst), not {choice.crf:g}")
+    options = _options(name, choice)
+    if name == "gif" or _opens(name, options):
+        return name, options
+    software = ENCODERS[name].software
+    if software is None:
+        raise OptionError(f"the encoder {name} refuses --preset {choice.preset}; leave it out or use one that it knows")
+    note(f"the hardware encoder {name} does not work on this machine; using {software}")
+    plain = EncodeOptions(software, choice.crf, choice.preset)
+    if not _opens(software, _options(software, plain)):  # presets of the hardware have names of their own
+        plain = EncodeOptions(software, choice.crf)
+    return software, _options(software, plain)

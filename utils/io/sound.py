@@ -1,0 +1,151 @@
+"""Carry the sound of one file over to another, packet by packet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from utils.io.video import Note, VideoInfo
+
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer, OutputContainer
+    from av.packet import Packet
+
+_HELD = {  # codecs that a container holds and its usual players play
+    "mp4": {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"},
+    "mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le"},
+    "webm": {"opus", "vorbis"},
+}
+_INSTEAD = {"mp4": "aac", "mov": "aac", "matroska": "aac", "webm": "libopus"}
+_NAMES = {"aac": "AAC", "libopus": "Opus"}
+_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+_GAP = 0.1  # seconds
+_OPUS_RATE = 48_000
+_AAC_RATES = {96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350}
+
+
+@dataclass
+class _Track:
+    source: AudioStream
+    target: AudioStream
+    copied: bool
+    shift: int = 0  # ticks to subtract, so that the used part begins at 0
+    heard: int | None = None  # samples given to the encoder, counted from the beginning of the used part
+
+
+class Sound:
+    """All audio tracks of a video, muxed into its result alongside the pictures."""
+
+    def __init__(self, source: InputContainer, target: OutputContainer, info: VideoInfo, note: Note) -> None:
+        self._source, self._target, self._info, self._note = source, target, info, note
+        self._begin = info.origin + info.span.start  # time in the file where the used part begins, seconds
+        self._skipped = 0
+        self._tracks = {stream.index: self._add(stream) for stream in source.streams.audio if stream.codec_context}
+        self._packets = self._demux()
+        self._next: Packet[Any] | None = None
+
+    def _add(self, stream: AudioStream) -> _Track:
+        container, codec = self._target.format.name, stream.codec_context.codec.canonical_name
+        if codec in _HELD.get(container, self._target.supported_codecs):
+            track = _Track(stream, self._target.add_stream_from_template(stream), copied=True)
+        else:
+            instead = _INSTEAD[container]
+            self._note(f"{codec} sound cannot go into this file; it becomes {_NAMES[instead]}")
+            track = _Track(stream, self._encoder(stream, instead), copied=False)
+        if stream.language:
+            track.target.metadata["language"] = stream.language
+        if stream.time_base:
+            track.shift = round(self._begin / stream.time_base)
+        return track
+
+    def _encoder(self, stream: AudioStream, codec: str) -> AudioStream:
+        rate = stream.rate if codec == "aac" and stream.rate in _AAC_RATES else _OPUS_RATE
+        target: AudioStream = self._target.add_stream(codec, rate=rate)  # type: ignore[assignment]
+        channels = stream.codec_context.layout.nb_channels
+        target.codec_context.layout = _LAYOUTS.get(channels, "stereo")
+        return target
+
+    def _demux(self) -> Iterator[Packet[Any]]:
+        """Packets of the used part, in the order of the file; ends where the file does."""
+        import av
+
+        tracks, span = self._tracks, self._info.span
+        if not tracks:
+            return
+        if span.start:
+            self._source.seek(int(self._begin * 1_000_000))
+        packets = self._source.demux([track.source for track in tracks.values()])
+        while True:
+            try:
+                packet = next(packets, None)
+            except (av.EOFError, av.InvalidDataError):
+                return
+            if packet is None:
+                return
+            time = self._time(packet)
+            early = time is not None and time < 0.0 and span.start > 0.0
+            late = time is not None and span.end is not None and time >= span.end - span.start
+            if packet.size and not early and not late:
+                yield packet
+
+    def _time(self, packet: Packet[Any]) -> float | None:
+        """Seconds from the beginning of the used part."""
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is None or packet.time_base is None:
+            return None
+        return float(stamp * packet.time_base) - self._begin
+
+    def advance(self, until: float | None) -> None:
+        """Write what is heard before `until`, seconds from the beginning of the used part; None: all the rest."""
+        while (packet := self._next or next(self._packets, None)) is not None:
+            time = self._time(packet)
+            if until is not None and time is not None and time > until:
+                self._next = packet
+                return
+            self._next = None
+            self._write(packet, self._tracks[packet.stream_index])
+
+    def _write(self, packet: Packet[Any], track: _Track) -> None:
+        if track.copied:
+            packet.pts = None if packet.pts is None else packet.pts - track.shift
+            packet.dts = None if packet.dts is None else packet.dts - track.shift
+            packet.stream = track.target
+            self._target.mux(packet)
+        else:
+            self._encode(packet, track)
+
+    def _encode(self, packet: Packet[Any], track: _Track) -> None:
+        import av
+
+        try:
+            frames = track.source.decode(packet)
+        except av.InvalidDataError:
+            self._skipped += 1
+            return
+        for frame in frames:
+            self._set_clock(frame, track)
+            self._target.mux(track.target.encode(frame))
+
+    def _set_clock(self, frame: AudioFrame, track: _Track) -> None:
+        """Stamp decoded sound by counting its samples; only real gaps in the file move the count."""
+        rate = frame.sample_rate
+        heard = track.heard or 0
+        if frame.pts is not None and frame.time_base is not None:
+            stamp = round((frame.time_base * frame.pts - Fraction(self._begin)) * rate)
+            if track.heard is None or stamp > heard + _GAP * rate:
+                heard = stamp
+        frame.pts, frame.time_base = heard, Fraction(1, rate)
+        track.heard = heard + frame.samples
+
+    def finish(self) -> None:
+        """Write the rest and end all encoders."""
+        self.advance(None)
+        for track in self._tracks.values():
+            if not track.copied:
+                self._target.mux(track.target.encode(None))
+        if self._skipped:
+            self._note(f"{self._skipped} broken piece(s) of sound left out")
