@@ -1,0 +1,59 @@
+"""Imports point one way: entry scripts, pipeline and training, stages, networks."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NETWORK_FILES = [
+    *ROOT.glob("network/*.py"), ROOT / "arcface_model/iresnet.py", ROOT / "coordinate_reg/network.py",
+    ROOT / "models/enhancer.py", ROOT / "models/fan.py",
+]
+SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of the modules that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("path", NETWORK_FILES, ids=lambda p: p.name)
+def test_networks_know_only_torch_and_each_other(path: Path) -> None:
+    allowed = {"torch", "network", "arcface_model", "coordinate_reg", "models"} | sys.stdlib_module_names
+    assert {name.split(".")[0] for name in imported(path)} <= allowed
+    assert not {"pathlib", "os", "io"} & {name.split(".")[0] for name in imported(path)}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("utils/**/*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_imports_an_entry_script(path: Path) -> None:
+    assert not {name.split(".")[0] for name in imported(path)} & SCRIPTS
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("utils/inference/*.py")), ids=lambda p: p.name)
+def test_inference_knows_no_training(path: Path) -> None:
+    assert not any(name.startswith(("utils.training", "utils.evaluation", "utils.preprocess")) for name in imported(path))
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("utils/io/*.py")), ids=lambda p: p.name)
+def test_media_files_know_no_networks(path: Path) -> None:
+    assert not {"torch", "network", "models"} & {name.split(".")[0] for name in imported(path)}
+
+
+def test_help_needs_no_heavy_package() -> None:
+    code = (
+        "import sys, inference; from utils.inference.config import parser; parser().format_help();"
+        "print(*{'torch', 'cv2', 'onnxruntime', 'av', 'insightface', 'kornia', 'skimage', 'scipy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
