@@ -16,10 +16,10 @@ def main(argv: list[str] | None = None) -> int:
 
         summary = run(config)
     except GhostError as error:
-        print(f"preprocess_vgg.py: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("preprocess_vgg.py: stopped; the same command goes on from here", file=sys.stderr)
+        print("interrupted; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
     if not config.quiet:
         print(f"{summary.kept} of {summary.photos} photos kept in {config.save_path}")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from utils.errors import WeightsError
 from utils.inference.align import BASE, cut, estimate
 from utils.inference.warp import apply, invert
 
@@ -42,17 +40,10 @@ class MediaPipe:
 
     name, network = "mediapipe", "MediaPipe face_landmarker (478 points, 106 chosen)"
 
-    def __init__(self, path: Path | None) -> None:
-        """path: face_landmarker.task or its .tflite; without it the environment's GHOST_FACE_LANDMARKER."""
+    def __init__(self, path: Path) -> None:
+        """path: face_landmarker.task or the .tflite in it. Raises InputError, WeightsError, ResourceError."""
         from utils.training.teachers import MediaPipeLandmarks
 
-        named = os.environ.get("GHOST_FACE_LANDMARKER")
-        path = path or (Path(named) if named else None)
-        if path is None:
-            raise WeightsError(
-                "--landmarker mediapipe needs MediaPipe's face_landmarker.task: give --face_landmarker or "
-                "GHOST_FACE_LANDMARKER, or choose --landmarker embedded"
-            )
         self._mesh = MediaPipeLandmarks(path)
 
     def find(self, image: np.ndarray, kps: np.ndarray) -> np.ndarray:

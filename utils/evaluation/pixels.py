@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 import cv2
 import numpy as np
 
@@ -47,21 +45,3 @@ def mean_difference(first: np.ndarray, second: np.ndarray, mask: np.ndarray) -> 
     if not mask.any():
         return 0.0
     return float(np.abs(first[mask].astype(np.float64) - second[mask]).mean())
-
-
-def _pairs(items: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    earlier: np.ndarray | None = None
-    for item in items:
-        if earlier is not None and earlier.shape == item.shape:
-            yield earlier, item
-        earlier = item
-
-
-def flicker(changes: Iterable[np.ndarray]) -> float:
-    """How much a swap changes from frame to frame beyond what the target does.
-
-    changes: for each frame (S, S, 3) float, swap minus target in the aligned crop, levels.
-    Returns the mean absolute difference of neighbours, levels of 0..255; 0 is steady.
-    """
-    steps = [float(np.abs(later - earlier).mean()) for earlier, later in _pairs(changes)]
-    return float(np.mean(steps)) if steps else 0.0

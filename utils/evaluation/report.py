@@ -41,8 +41,9 @@ _PIXELS = (
 )
 _PERCEPTUAL = (("fid", "FID of swaps and targets", "{:.2f}"), ("lpips", "self-swap LPIPS", "{:.4f}"))
 _VIDEO = (
-    ("flicker", "flicker (levels per frame)", "{:.3f}"),
-    ("jitter_swap", "landmark jitter of the result (eye distances)", "{:.5f}"),
+    ("flicker", "change of the face from frame to frame, result (levels)", "{:.3f}"),
+    ("flicker_target", "change of the face from frame to frame, target (levels)", "{:.3f}"),
+    ("jitter", "landmark jitter of the result (eye distances)", "{:.5f}"),
     ("jitter_target", "landmark jitter of the target (eye distances)", "{:.5f}"),
 )
 

@@ -1,0 +1,35 @@
+"""Measure a generator on photos: identity, pose, expression, gaze, self-swap, background, flicker."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from utils.errors import INTERRUPTED, GhostError
+from utils.evaluation.config import parse
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        config = parse(argv)
+        logging.basicConfig(level=logging.ERROR if config.quiet else logging.WARNING, format="%(message)s")
+        from utils.evaluation.session import Session
+
+        metrics = Session(config).run()
+    except GhostError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; no report was written", file=sys.stderr)
+        return INTERRUPTED
+    if not config.quiet:
+        from utils.evaluation.report import markdown
+
+        print(markdown(metrics))
+        print(f"written to {config.out} in {metrics['seconds']} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

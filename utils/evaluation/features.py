@@ -1,0 +1,62 @@
+"""FID and LPIPS by networks that the user brings as TorchScript files; without a file there is no figure.
+
+The files are those that StyleGAN's metrics use, `inception-2015-12-05.pt` and `vgg16.pt`, so figures compare with papers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from utils.errors import WeightsError
+
+_BATCH = 16
+
+
+def load_script(path: Path, purpose: str) -> Any:
+    """A TorchScript network on the CPU; raises WeightsError."""
+    import torch
+
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; {purpose} needs a TorchScript network, see docs/evaluation.md")
+    try:
+        return torch.jit.load(str(path), map_location="cpu").eval()
+    except RuntimeError as error:
+        raise WeightsError(f"{path} is not a TorchScript file; {purpose} needs one, see docs/evaluation.md") from error
+
+
+def _outputs(network: Any, crops: Sequence[np.ndarray], **options: bool) -> np.ndarray:
+    """crops: N pictures (S, S, 3) uint8 BGR, as 0..255 RGB. Returns (N, D) float64."""
+    import torch
+
+    rows = []
+    for start in range(0, len(crops), _BATCH):
+        batch = np.stack(crops[start : start + _BATCH])[..., ::-1].transpose(0, 3, 1, 2)
+        with torch.inference_mode():
+            rows.append(network(torch.from_numpy(batch.copy()), **options).double().cpu().numpy())
+    return np.concatenate(rows)
+
+
+def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Distance of two sets of features (N, D), (M, D) taken as normal distributions (Heusel et al., arXiv:1706.08500)."""
+    from scipy.linalg import sqrtm
+
+    shift = first.mean(axis=0) - second.mean(axis=0)
+    spread, other = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
+    mixed = np.real(sqrtm(spread @ other))
+    return float(shift @ shift + np.trace(spread) + np.trace(other) - 2 * np.trace(mixed))
+
+
+def fid(network: Any, swaps: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> float:
+    """FID of swapped and target crops, (S, S, 3) uint8 BGR. network: features of Inception."""
+    features = [_outputs(network, crops, return_features=True) for crops in (swaps, targets)]
+    return frechet_distance(features[0], features[1])
+
+
+def lpips(network: Any, swaps: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> float:
+    """Mean LPIPS of pairs of crops, (S, S, 3) uint8 BGR. network: VGG16 with LPIPS's scales inside."""
+    first, second = (_outputs(network, crops, resize_images=False, return_lpips=True) for crops in (swaps, targets))
+    return float(np.square(first - second).sum(axis=1).mean())

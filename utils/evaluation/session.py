@@ -1,0 +1,184 @@
+"""A whole evaluation: faces, networks, cases, summary, files."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from utils.errors import NoFaceInTargetError
+from utils.evaluation import features, measures, people, report, sheet
+from utils.evaluation.config import EvaluateConfig
+from utils.evaluation.measures import Case
+from utils.evaluation.models import PipelineSwap, load_landmarker, load_recogniser, read_picture
+from utils.evaluation.people import Photo
+from utils.evaluation.run import Album, Evaluation, Gallery, Portrait
+from utils.inference.align import cut
+
+log = logging.getLogger("ghost")
+_FEATURE_CROP = 256  # side of the aligned crops that FID and LPIPS compare
+_MOST_LISTED = 40  # pairs up to which the table lists every one
+_FEW = 2048  # pictures below which an FID says little: fewer than Inception's features
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who is swapped with whom, among whom."""
+
+    pairs: list[tuple[Photo, Photo]]
+    targets: list[Photo]
+    gallery: list[Photo]  # one photo per person, everybody in the pairs included
+
+
+def choose_cast(config: EvaluateConfig) -> Cast:
+    """The photos that the options name; raises InputError."""
+    extra = [photo for folder in config.gallery for photo in people.folder_photos(Path(folder))]
+    extra = people.listed(extra, Path(config.gallery_names)) if config.gallery_names else extra
+    if config.openpeople:
+        photos = people.openpeople_photos(config.openpeople)
+        pairs = people.cyclic_pairs(photos, people.OPENPEOPLE_STEPS)
+        return Cast(pairs, photos, people.one_per_person([*photos, *extra]))
+    sources, targets = (
+        people.folder_photos(Path(own or config.faces or "")) for own in (config.sources, config.targets)
+    )
+    if config.names:
+        sources, targets = (people.listed(photos, Path(config.names)) for photos in (sources, targets))
+    pairs = people.crossed_pairs(sources, targets, config.pairs)
+    return Cast(pairs, targets, people.one_per_person([*sources, *targets, *extra]))
+
+
+class Session:
+    """Networks loaded, ready to measure."""
+
+    def __init__(self, config: EvaluateConfig) -> None:
+        """Raises WeightsError or ResourceError for a network that is missing, before any work."""
+        self.config = config
+        self.recognisers = [load_recogniser(name, config) for name in config.recogniser]
+        self.landmarker = load_landmarker(config)
+        self._fid = features.load_script(Path(config.fid_network), "FID") if config.fid_network else None
+        self._lpips = features.load_script(Path(config.lpips_network), "LPIPS") if config.lpips_network else None
+
+    def run(self) -> dict[str, Any]:
+        """Measure everything the options ask for and write the files; returns the metrics."""
+        config, start = self.config, time.monotonic()
+        metrics: dict[str, Any] = {"title": "Evaluation", "notes": [], "options": vars(config)}
+        metrics |= {"landmarker": self.landmarker.network, "identity": {}, "attributes": {}, "pixels": {},
+                    "perceptual": {}, "video": {}, "cases": []}  # fmt: skip
+        cases: list[Case] = []
+        if config.openpeople or config.faces or config.sources:
+            cases = self._photos(metrics)
+        if config.video and config.target_video:
+            metrics["video"] = self._video(Path(config.video), Path(config.target_video))
+        metrics["seconds"] = round(time.monotonic() - start, 1)
+        self._write(metrics, cases)
+        return metrics
+
+    def _video(self, result: Path, target: Path) -> dict[str, float]:
+        from utils.evaluation.video import measure
+        from utils.preprocess.models import load_detector
+
+        return measure(result, target, load_detector(self.config.device), self.landmarker)
+
+    def _photos(self, metrics: dict[str, Any]) -> list[Case]:
+        cast = choose_cast(self.config)
+        swap = PipelineSwap(self.config)
+        album = Album(read_picture, swap.pipeline.stages.detector)
+        gallery = Gallery(_portraits(album, cast.gallery), self.recognisers)
+        evaluation = Evaluation(swap, album, gallery, self.landmarker)
+        wanted = [pair for pair in cast.pairs if {p.identity for p in pair} <= set(gallery.people)]
+        cases = list(self._progress(evaluation.cases(wanted), len(wanted)))
+        metrics["models"] = swap.models
+        metrics["gallery"] = len(gallery.people)
+        metrics["notes"] += self._notes(cases, gallery, swap)
+        self._summarise(metrics, cases)
+        targets = cast.targets[: self.config.self_swaps]
+        metrics["pixels"] |= _means(list(evaluation.self_swaps(targets)))
+        metrics["perceptual"] = self._perceptual(evaluation, wanted, targets)
+        self._draw(evaluation, cases, {(s.path, t.path): (s, t) for s, t in wanted})
+        return cases
+
+    def _notes(self, cases: Sequence[Case], gallery: Gallery, swap: PipelineSwap) -> list[str]:
+        models = ", ".join(f"{model['role']} {model['name']}" for model in swap.models)
+        failed = sum(bool(case.failure) for case in cases)
+        swapped = f"{len(cases) - failed} of {len(cases)} pairs swapped; {len(gallery.people)} people in the gallery."
+        return [f"Measured on the final pictures of the pipeline ({models}).", "", swapped]
+
+    def _summarise(self, metrics: dict[str, Any], cases: Sequence[Case]) -> None:
+        done = [case for case in cases if not case.failure]
+        for recogniser in self.recognisers:
+            summary = measures.identity_summary([case.identity[recogniser.name] for case in done])
+            facts = {"network": recogniser.network, "teacher": recogniser.teacher}
+            metrics["identity"][recogniser.name] = facts | summary
+        summary = measures.attribute_summary([case.attributes for case in done])
+        metrics["attributes"] = {key: value for key, value in summary.items() if not key.startswith("background")}
+        metrics["pixels"] = {key: value for key, value in summary.items() if key.startswith("background")}
+        metrics["cases"] = [case.as_dict() for case in cases]
+
+    def _perceptual(
+        self, evaluation: Evaluation, pairs: Sequence[tuple[Photo, Photo]], targets: Sequence[Photo]
+    ) -> dict[str, Any]:
+        """FID over the pairs and LPIPS over self-swaps, where their networks are there."""
+        result: dict[str, Any] = {}
+        if self._fid is not None:
+            swaps, originals = _crops(evaluation, pairs)
+            note = f" ({len(swaps)} pictures, too few to compare with papers)" if len(swaps) < _FEW else ""
+            result |= {"fid": features.fid(self._fid, swaps, originals),
+                       "fid_network": Path(self.config.fid_network or "").name + note}  # fmt: skip
+        if self._lpips is not None:
+            swaps, originals = _crops(evaluation, [(photo, photo) for photo in targets])
+            result |= {"lpips": features.lpips(self._lpips, swaps, originals),
+                       "lpips_network": Path(self.config.lpips_network or "").name}  # fmt: skip
+        return result
+
+    def _draw(self, evaluation: Evaluation, cases: Sequence[Case], photos: dict[tuple[Path, Path], Any]) -> None:
+        if not self.recognisers:
+            return
+        name = self.recognisers[0].name
+        rows = []
+        for place, case in sheet.choose(cases, name, self.config.sheet_rows):
+            source, target, swapped = evaluation.picture(*photos[case.source, case.target])
+            rows.append(sheet.row(sheet.caption(place, case, name), source, target, swapped))
+        sheet.write(Path(self.config.out) / "sheet.png", rows)
+
+    def _write(self, metrics: dict[str, Any], cases: Sequence[Case]) -> None:
+        out = Path(self.config.out)
+        report.write_json(out / "metrics.json", metrics)
+        listed = cases if len(cases) <= _MOST_LISTED else []
+        report.write_markdown(Path(self.config.table) if self.config.table else out / "table.md",
+                              report.markdown(metrics, listed))  # fmt: skip
+
+    def _progress(self, cases: Iterable[Case], total: int) -> Iterator[Case]:
+        shown = sys.stderr.isatty() and not self.config.quiet
+        for i, case in enumerate(cases, 1):
+            if shown:
+                sys.stderr.write(f"\r{i}/{total} pairs " + ("\n" if i == total else ""))
+            yield case
+
+
+def _portraits(album: Album, photos: Iterable[Photo]) -> Iterator[Portrait]:
+    """Portraits of photos; one without a face is left out, with a warning."""
+    for photo in photos:
+        try:
+            yield album.portrait(photo)
+        except NoFaceInTargetError as error:
+            log.warning("%s; it is left out", error)
+
+
+def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([row[name] for row in rows])) for name in (rows[0] if rows else ())}
+
+
+def _crops(evaluation: Evaluation, pairs: Iterable[tuple[Photo, Photo]]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Aligned crops of swaps and of their targets."""
+    swaps, originals = [], []
+    for pair in pairs:
+        _, target, swapped = evaluation.picture(*pair)
+        swaps.append(cut(swapped, target.face.kps, _FEATURE_CROP).image)
+        originals.append(cut(target.image, target.face.kps, _FEATURE_CROP).image)
+    return swaps, originals

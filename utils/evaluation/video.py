@@ -1,0 +1,94 @@
+"""Steadiness of a swapped video, beside the video that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from utils.errors import InputError
+from utils.evaluation import pixels
+from utils.evaluation.landmarkers import Landmarker
+from utils.inference.align import estimate
+from utils.inference.detect import Detector
+from utils.inference.pixels import to_uint8
+from utils.inference.track import most_prominent
+from utils.inference.warp import apply, warp
+
+_SIDE = 128
+_FRONTAL = 2  # one template for the whole video: a switch would look like flicker
+
+
+class Steadiness:
+    """Collects what changes from frame to frame in the aligned face of a result and of its target."""
+
+    def __init__(self, detector: Detector, landmarker: Landmarker) -> None:
+        self._detector, self._landmarker = detector, landmarker
+        # Each of the result and of the target.
+        self._before: list[np.ndarray | None] = [None, None]  # the last aligned face, (S, S, 3) float64, 0 outside
+        self._changes: tuple[list[float], list[float]] = ([], [])  # levels from frame to frame
+        self._landmarks: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])  # in eye distances
+
+    def add(self, result: np.ndarray, target: np.ndarray) -> None:
+        """Two frames (H, W, 3) uint8 BGR of the same moment; both are aligned by the target's face."""
+        faces = self._detector.detect(target)
+        if not faces:
+            return
+        kps = faces[most_prominent(faces, target.shape)].kps
+        matrix, _ = estimate(kps, _SIDE, _FRONTAL)
+        eyes = float(np.linalg.norm(kps[1] - kps[0]))
+        inside = np.zeros((_SIDE, _SIDE), bool)
+        for i, frame in enumerate((result, target)):
+            points = self._landmarker.find(frame, kps)
+            self._landmarks[i].append(points / eyes)
+            if i == 0:
+                inside = pixels.face_mask((_SIDE, _SIDE), apply(matrix, points))
+            crop = warp(frame, matrix, (_SIDE, _SIDE)).astype(np.float64)
+            self._compare(i, np.where(inside[..., None], crop, 0.0))
+
+    def _compare(self, i: int, crop: np.ndarray) -> None:
+        before = self._before[i]
+        if before is not None:
+            self._changes[i].append(float(np.abs(crop - before).mean()))
+        self._before[i] = crop
+
+    @property
+    def frames(self) -> int:
+        """Frames with a face so far."""
+        return len(self._landmarks[0])
+
+    def summary(self) -> dict[str, float]:
+        """Flicker in levels and jitter in eye distances, of the result and of the target."""
+        flickers = [float(np.mean(changes)) if changes else 0.0 for changes in self._changes]
+        jitters = [jitter(points) for points in self._landmarks]
+        names = ("flicker", "flicker_target", "jitter", "jitter_target")
+        return dict(zip(names, flickers + jitters, strict=True)) | {"frames": self.frames}
+
+
+def jitter(landmarks: Sequence[np.ndarray]) -> float:
+    """Mean length of the second difference over time of landmarks (106, 2): steady motion counts 0."""
+    if len(landmarks) < 3:
+        return 0.0
+    return float(np.linalg.norm(np.diff(np.stack(landmarks), n=2, axis=0), axis=2).mean())
+
+
+def _frames(path: Path) -> Iterable[np.ndarray]:
+    from utils.io.video import open_video
+
+    with open_video(path) as video:
+        for frame in video.frames:
+            yield to_uint8(frame.image)
+
+
+def measure(result: Path, target: Path, detector: Detector, landmarker: Landmarker) -> dict[str, float]:
+    """Compare two videos frame by frame; raises InputError where they do not belong together."""
+    steadiness = Steadiness(detector, landmarker)
+    for swapped, original in zip(_frames(result), _frames(target), strict=False):
+        height, width = original.shape[:2]
+        if abs(swapped.shape[0] - height) > 1 or abs(swapped.shape[1] - width) > 1:
+            raise InputError(f"{result} has another size than {target}; give the video that it was made from")
+        steadiness.add(swapped[:height, :width], original)
+    if not steadiness.frames:
+        raise InputError(f"{target}: no face found in any frame")
+    return steadiness.summary()
