@@ -16,13 +16,19 @@ from utils.inference.config import InferenceConfig, parse
 def run(config: InferenceConfig) -> dict[str, Any]:
     """Swap as the options say; returns the result for --json."""
     from utils.inference.pipeline import load_pipeline  # PyTorch and all: --help must not wait for it
+    from utils.inference.video import check_video
     from utils.io.image import check_input, check_output
 
-    for path in (*config.source_paths, *config.target_faces_paths, config.target):
+    for path in (*config.source_paths, *config.target_faces_paths):
         check_input(path)
-    check_output(config.output, overwrite=not config.no_overwrite)
-    pipeline = load_pipeline(config)
-    return pipeline.swap_photo(config.source_paths, config.target, config.output, config.target_faces_paths)
+    if config.image_to_image:
+        check_input(config.target)
+        check_output(config.output, overwrite=not config.no_overwrite)
+        swap = load_pipeline(config).swap_photo
+    else:
+        check_video(config)
+        swap = load_pipeline(config).swap_video
+    return swap(config.source_paths, config.target, config.output, config.target_faces_paths)
 
 
 def terminate(number: int, frame: object) -> NoReturn:

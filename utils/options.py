@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import MISSING, Field, field, fields
 from typing import Any, NoReturn
 
@@ -23,6 +24,15 @@ def boolean(text: str) -> bool:
     if word not in _TRUE | _FALSE:
         raise argparse.ArgumentTypeError(f"expected True or False, not {text!r}")
     return word in _TRUE
+
+
+def clock(text: str) -> float:
+    """Seconds from `90`, `90.5`, `1:30` or `0:01:30.5`."""
+    match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)", text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected seconds or h:mm:ss, not {text!r}")
+    hours, minutes, seconds = match.groups(default="0")
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
 class Parser(argparse.ArgumentParser):

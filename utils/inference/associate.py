@@ -1,4 +1,4 @@
-"""Which face of this frame continues which face of the frames before: position first, identity where that is in doubt."""
+"""Which face continues which one of the frames before: by position, and by identity where that is in doubt."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def continue_tracks(
 ) -> dict[int, int]:
     """Match the faces of the frame `index` to tracks, one to one, best total first.
 
-    embed: gives unit embeddings of the faces at the named positions; asked only for faces in doubt. None: position only.
+    embed: gives unit embeddings of the faces at the named positions; asked only for faces in doubt; None: never.
     threshold: cosine similarity below which a face in doubt is another person's.
     Returns position of the face -> position of its track; embeddings of faces in doubt are learnt by their tracks.
     """

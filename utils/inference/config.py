@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import OptionError
-from utils.options import Parser, boolean, build_parser, option
+from utils.options import Parser, boolean, build_parser, clock, option
 
 G_PATH = "weights/G_unet_2blocks.pth"
 NETWORK_CROP = 224  # side of the crop that the published landmarks and masks are measured on
@@ -30,7 +30,7 @@ class InferenceConfig:
                                  "format", metavar="P")
     target_video: str | None = option(None, "video to change", metavar="P")
     out_video_name: str = option("examples/results/result.mp4", "where the changed video goes", metavar="P")
-    select: str = option("reference", "whom to replace. reference: the people of --target_faces_paths or, without them, "
+    select: str = option("reference", "whom to replace. reference: people of --target_faces_paths or, without them, "
                          "the most prominent face of the first frame that has one; largest: the most prominent face "
                          "of every frame; all: everybody (one source)", choices=("reference", "largest", "all"))
     similarity_th: float | None = option(None, "smallest cosine similarity at which a face counts as a reference's "
@@ -54,6 +54,20 @@ class InferenceConfig:
     use_sr: bool = option(False, "enhance swapped faces with the super-resolution network", type=boolean)
     device: str = option("auto", "where the networks run", choices=("auto", "cpu", "cuda", "mps"))
 
+    # video
+    encoder: str = option("auto", "video encoder: libx264, libx265, libsvtav1, libvpx-vp9, or hardware such as "
+                          "h264_nvenc, which is replaced where it does not work; auto: H.264, VP9 in .webm",
+                          metavar="NAME", group="video")
+    crf: float | None = option(None, "quality, smaller is better and larger files (default: the encoder's, 18 for "
+                               "H.264)", type=float, metavar="N")
+    preset: str | None = option(None, "effort of the encoder, by its own names (default: fast)", metavar="NAME")
+    start: float = option(0.0, "where to begin, in seconds or as h:mm:ss", type=clock, metavar="T")
+    end: float | None = option(None, "where to stop, in seconds or as h:mm:ss", type=clock, metavar="T")
+    preview: int = option(0, "every N frames, put a picture of the latest beside the output; 0: never", type=int,
+                          metavar="N")
+    max_skipped: float = option(1.0, "fail when more than this share of the frames could not be swapped, 0 to 1",
+                                type=float, metavar="SHARE", alias="--max-skipped")
+
     # output
     json: bool = option(False, "print one JSON object with the result on standard output", type=boolean,
                         group="reporting")
@@ -73,6 +87,7 @@ class InferenceConfig:
             raise OptionError("--model embedded takes the generator of this repository; leave --G_path out")
         self._check_people()
         self._check_target()
+        self._check_video()
 
     def _check_people(self) -> None:
         sources, references = len(self.source_paths), len(self.target_faces_paths)
@@ -94,6 +109,16 @@ class InferenceConfig:
             instead = "--image_to_image True with your --target_image" if self.target_image else \
                 "--image_to_image True and --target_image for a photo"
             raise OptionError(f"no target: give --target_video for a video, or {instead}")
+
+    def _check_video(self) -> None:
+        if self.start < 0:
+            raise OptionError(f"--start must not be negative, not {self.start:g}")
+        if self.end is not None and self.end <= self.start:
+            raise OptionError(f"--end ({self.end:g} s) must come after --start ({self.start:g} s)")
+        if self.preview < 0:
+            raise OptionError(f"--preview is a number of frames, or 0 for none, not {self.preview}")
+        if not 0 <= self.max_skipped <= 1:
+            raise OptionError(f"--max-skipped is a share, from 0 to 1, not {self.max_skipped:g}")
 
     @property
     def target(self) -> str:

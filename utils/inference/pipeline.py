@@ -206,19 +206,31 @@ class SwapPipeline:
         photo = self._read(target)
         (result,) = self.run([Frame(photo.image)], careful=True)
         if not report.swapped:
-            self._fail(target)
+            self.fail(target)
         with report.stage("write"):
             notes = write_photo(output, Photo(result.image, photo.alpha, photo.icc_profile))
         for text in notes:
             report.note(text)
         return self.result(output)
 
-    def _fail(self, target: Path | str) -> None:
-        """Say why nothing was swapped."""
+    def swap_video(
+        self,
+        sources: Path | str | Sequence[Path | str],
+        target: Path | str,
+        output: Path | str,
+        references: Sequence[Path | str] = (),
+    ) -> dict[str, Any]:
+        """Swap faces in a video and write it; returns the result that --json prints, raises the same as swap_photo."""
+        from utils.inference.video import swap_video
+
+        return swap_video(self, [sources] if isinstance(sources, (str, Path)) else sources, target, output, references)
+
+    def fail(self, target: Path | str) -> None:
+        """Say why nothing was swapped; raises NoFaceInTargetError, NobodyMatchedError."""
         if not self.report.found:
             raise NoFaceInTargetError(f"no face found in the target {target}")
         reasons = ", ".join(f"{count} x {reason}" for reason, count in self.report.skipped.items())
-        raise NobodyMatchedError(f"none of the {self.report.found} faces in {target} was swapped ({reasons}); "
+        raise NobodyMatchedError(f"none of the {self.report.found} faces found in {target} was swapped ({reasons}); "
                                  f"--similarity_th is {self.stages.threshold}")
 
     def result(self, output: Path | str) -> dict[str, Any]:

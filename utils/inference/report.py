@@ -22,6 +22,7 @@ class RunReport:
     frames: int = 0
     found: int = 0
     swapped: int = 0
+    frames_skipped: int = 0  # in which nobody was swapped
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> number of faces or frames
     notes: list[str] = field(default_factory=list)  # what was adapted or needs attention, each once
     seconds: dict[str, float] = field(default_factory=dict)  # stage -> time spent in it
@@ -35,6 +36,7 @@ class RunReport:
     def count(self, frame: FrameReport) -> None:
         """Add one frame's numbers."""
         self.frames += 1
+        self.frames_skipped += not frame.swapped
         self.found += frame.found
         self.swapped += frame.swapped
         self.skipped.update(frame.skipped)
@@ -52,6 +54,7 @@ class RunReport:
         """The report as plain values for JSON."""
         return {
             "frames": self.frames,
+            "frames_skipped": self.frames_skipped,
             "faces": {"found": self.found, "swapped": self.swapped, "skipped": dict(self.skipped)},
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
             "notes": list(self.notes),

@@ -27,8 +27,8 @@ def jumped(before: np.ndarray, after: np.ndarray) -> bool:
 def smooth(kps: Sequence[np.ndarray | None], centre: int) -> np.ndarray:
     """Average a face's key points over a symmetric window of up to two frames on either side of `centre`.
 
-    kps: (5, 2) float per consecutive frame, pixels; None where the face is missing or another scene is shown. The window
-    shrinks at the ends of a run; a run also ends where eyes or nose jump.
+    kps: (5, 2) float per consecutive frame, pixels; None where the face is missing or another scene is shown.
+    The window shrinks at the ends of a run; a run also ends where eyes or nose jump.
     Returns (5, 2) float32.
     """
     middle = kps[centre]

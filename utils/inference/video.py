@@ -1,0 +1,176 @@
+"""Swap faces in a video: decoder, pipeline and encoder at work at the same time, memory independent of the length."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+
+from utils.errors import OutputError, SkippedError
+from utils.inference.config import InferenceConfig
+from utils.inference.report import RunReport
+from utils.inference.stream import prefetch
+from utils.inference.types import Frame, SwappedFrame
+from utils.io.atomic import atomic_path, output_error
+from utils.io.encode import VideoWriter, video_writer
+from utils.io.encoders import EncodeOptions, choose_encoder
+from utils.io.image import check_input
+from utils.io.video import Span, Video, VideoInfo, open_video
+
+if TYPE_CHECKING:
+    from utils.inference.pipeline import SwapPipeline
+
+log = logging.getLogger("ghost")
+_DECODED_AHEAD = 4  # frames
+_SWAPPED_AHEAD = 2**26  # bytes of frames that wait for the encoder
+_REPORT_EVERY = 10.0  # seconds between lines of progress where there is no terminal
+
+Advance = Callable[[], None]
+
+
+def encode_options(config: InferenceConfig) -> EncodeOptions:
+    """What the options say about encoding."""
+    return EncodeOptions(config.encoder, config.crf, config.preset)
+
+
+def check_video(config: InferenceConfig) -> None:
+    """Refuse, before any work, files or an encoder that cannot be; raises InputError, OutputError, OptionError."""
+    path = config.output
+    if not Path(config.target).is_dir():  # of images
+        check_input(config.target)
+    choose_encoder(path, encode_options(config), lambda text: None)
+    if path.exists() and config.no_overwrite:
+        raise OutputError(f"{path} exists and --no-overwrite is set; choose another name")
+    if path.exists() and path.samefile(config.target):
+        raise OutputError(f"{path} is the video that is read; choose another name for the result")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def swap_video(
+    pipeline: SwapPipeline,
+    sources: Sequence[Path | str],
+    target: Path | str,
+    output: Path | str,
+    references: Sequence[Path | str] = (),
+) -> dict[str, Any]:
+    """Swap faces in a video and write it; returns the result that --json prints.
+
+    Raises the errors of utils.errors: InputError, OutputError, the NoFace errors, NobodyMatchedError, SkippedError.
+    """
+    config, output = pipeline.config, Path(output)
+    report = pipeline.begin()
+    pipeline.set_sources(sources, references)
+    span = Span(config.start, config.end)
+    begin = time.perf_counter()
+    with (
+        open_video(target, span, report.note) as video,
+        video_writer(output, video.info, encode_options(config), report.note) as writer,
+    ):
+        _stream(pipeline, video, writer, output)
+        _check(pipeline, target)
+    report.seconds["wall"] = time.perf_counter() - begin
+    return {**pipeline.result(output), "video": _facts(video.info, report)}
+
+
+def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: Path) -> None:
+    """Pass all frames from the decoder through the pipeline to the encoder."""
+    report, every = pipeline.report, pipeline.config.preview
+    waiting = max(2, _SWAPPED_AHEAD // (video.info.width * video.info.height * 3))
+    with (
+        closing(prefetch(_timed(video.frames, report), _DECODED_AHEAD)) as frames,
+        closing(prefetch(pipeline.run(frames), waiting)) as swapped,
+        progress(video.info.frames, pipeline.config) as advance,
+    ):
+        for result in swapped:
+            with report.stage("encode"):
+                writer.write(Frame(result.image, result.index, result.time))
+            if every and result.index % every == 0:
+                _preview(result, output)
+            advance()
+
+
+def _timed(frames: Iterator[Frame], report: RunReport) -> Iterator[Frame]:
+    """The frames, with the time that they take counted as decoding."""
+    while True:
+        with report.stage("decode"):
+            frame = next(frames, None)
+        if frame is None:
+            return
+        yield frame
+
+
+def _preview(result: SwappedFrame, output: Path) -> None:
+    """Show how far it is, in a picture beside the output."""
+    path = output.with_name(f"{output.stem}.preview.jpg")
+    with atomic_path(path) as temporary:
+        cv2.imwrite(str(temporary), result.image)
+
+
+def _check(pipeline: SwapPipeline, target: Path | str) -> None:
+    """Fail when nobody was swapped, or in fewer frames than were asked for."""
+    report, most = pipeline.report, pipeline.config.max_skipped
+    if not report.swapped:
+        pipeline.fail(target)
+    share = report.frames_skipped / report.frames
+    if share > most:
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in report.skipped.items())
+        raise SkippedError(
+            f"{report.frames_skipped} of {report.frames} frames ({share:.0%}) of {target} not swapped ({reasons}), "
+            f"but --max-skipped allows {most:.0%}"
+        )
+
+
+def _facts(info: VideoInfo, report: RunReport) -> dict[str, Any]:
+    """What --json says of the video."""
+    return {
+        "width": info.width,
+        "height": info.height,
+        "rate": round(float(info.rate), 3),
+        "fps": round(report.frames / report.seconds["wall"], 2),
+    }
+
+
+@contextmanager
+def progress(frames: int | None, config: InferenceConfig) -> Iterator[Advance]:
+    """Show rate and time left on a terminal; now and then a line of the log in a pipe."""
+    if config.quiet or not sys.stderr.isatty():
+        yield _log_progress(frames)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Frames per second."""
+
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed or 0.0:.1f} frames/s")
+
+    columns = (BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("swap", total=frames)
+        yield lambda: bar.advance(task)
+
+
+def _log_progress(frames: int | None) -> Advance:
+    begin = last = time.perf_counter()
+    done = 0
+
+    def advance() -> None:
+        nonlocal done, last
+        done, now = done + 1, time.perf_counter()
+        if now - last >= _REPORT_EVERY:
+            last, rate = now, done / (now - begin)
+            left = f" of {frames}, {max(0, frames - done) / rate:.0f} s left" if frames else ""
+            log.info(f"{done}{left}, {rate:.1f} frames/s")
+
+    return advance
