@@ -7,6 +7,8 @@ checkpoint and must stay.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,7 +41,7 @@ class LIPEncoder(nn.Module):
         super().__init__()
         widths = [ngf * factor for factor in (1, 2, 4, 8, 16, 16)]
         layers: list[nn.Module] = [nn.Conv2d(3, ngf, 3, padding=1, bias=False), nn.InstanceNorm2d(ngf), nn.ReLU()]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             layers += [LIPPool(before), nn.Conv2d(before, after, 3, padding=1), nn.InstanceNorm2d(after), nn.ReLU()]
         self.model = nn.Sequential(*layers[:-1])
 
@@ -150,7 +152,7 @@ class LIPSPADEGenerator(nn.Module):
         self.head_0 = SPADEBlock(wide, wide)
         self.G_middle_0 = SPADEBlock(wide, wide)
         self.G_middle_1 = SPADEBlock(wide, wide)
-        self.ups = nn.ModuleList(SPADEBlock(before, after) for before, after in zip(widths, widths[1:], strict=False))
+        self.ups = nn.ModuleList(SPADEBlock(before, after) for before, after in itertools.pairwise(widths))
         self.to_rgbs = nn.ModuleList(nn.Conv2d(width, 3, 3, padding=1) for width in widths[1:])  # only the last is used
         self.lip_encoder = LIPEncoder(ngf)
 

@@ -1,0 +1,183 @@
+"""convert_weights.py: formats, precision, the report, and what it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import convert_weights
+from arcface_model.iresnet import iresnet
+from models.enhancer import LIPSPADEGenerator
+from models.fan import FAN
+from network.AEI_Net import AEI_Net
+from network.MultiscaleDiscriminator import MultiscaleDiscriminator
+from tests.fill import build
+from utils.registry import load_generator, load_identity
+from utils.weights_file import read_state
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL: dict[str, Callable[[], nn.Module]] = {
+    "AEI_Net(backbone='unet', num_blocks=3, c_id=16, width=0.125, size=64)":
+        lambda: AEI_Net("unet", num_blocks=3, c_id=16, width=0.125, size=64),
+    "AEI_Net(backbone='linknet', num_blocks=1, c_id=16, width=0.25, size=128)":
+        lambda: AEI_Net("linknet", num_blocks=1, c_id=16, width=0.25, size=128),
+    "iresnet(depth=18, num_features=16, width=0.125)": lambda: iresnet(18, num_features=16, width=0.125),
+    "LIPSPADEGenerator(ngf=4)": lambda: LIPSPADEGenerator(4),
+    "FAN(stacks=1)": lambda: FAN(1),
+    "MultiscaleDiscriminator(input_nc=3, ndf=4, n_layers=5)":
+        lambda: MultiscaleDiscriminator(3, 4, 5, nn.InstanceNorm2d),
+}  # fmt: skip
+
+
+def save(make: Callable[[], nn.Module], path: Path) -> dict[str, torch.Tensor]:
+    """Write a filled network as .pth; returns its tensors."""
+    state = build(make).state_dict()
+    torch.save(state, path)
+    return state
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
+    """Convert; returns the result."""
+    assert convert_weights.main([*map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def refuse(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    """Convert in vain; returns exit code and message."""
+    code = convert_weights.main([*map(str, arguments)])
+    return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_there_and_back(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, middle, back = tmp_path / "a.pth", tmp_path / "b.safetensors", tmp_path / "c.pth"
+    state = save(SMALL[name], source)
+    result = run(capsys, source, middle)
+    assert result["architecture"] == name
+    assert result["largest_difference"] == 0.0
+    run(capsys, middle, back)
+    returned = torch.load(back, weights_only=True)
+    assert sorted(returned) == sorted(state)
+    for key, tensor in state.items():
+        assert torch.equal(returned[key], tensor) and returned[key].dtype == tensor.dtype
+
+
+def test_half_precision_and_what_it_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = tmp_path / "a.pth", tmp_path / "b.safetensors"
+    make = next(iter(SMALL.values()))
+    save(make, source)
+    result = run(capsys, source, target, "--dtype", "float16")
+    assert 0 < result["relative_difference"] < 0.05
+    assert result["output_bytes"] < 0.55 * result["source_bytes"]
+    network = build(make).eval()
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.rand(shape, generator=generator) for shape in ((1, 3, 64, 64), (1, 16))]
+    with torch.inference_mode():
+        before = network(*inputs)
+        network.load_state_dict(read_state(target))
+        after = network(*inputs)
+    pairs = zip([before[0], *before[1]], [after[0], *after[1]], strict=True)
+    difference = max(float((a - b).abs().max()) for a, b in pairs)
+    assert result["largest_difference"] == pytest.approx(difference, rel=1e-3)
+
+
+def test_json_says_how_to_build_the_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = tmp_path / "mine.pth", tmp_path / "out" / "mine.safetensors"
+    save(next(iter(SMALL.values())), source)
+    run(capsys, source, target, "--dtype", "float16")
+    card = json.loads(target.with_suffix(".json").read_text())
+    assert card["sha256"] == hashlib.sha256(target.read_bytes()).hexdigest()
+    assert (card["origin"], card["licence"], card["name"]) == ("converted from mine.pth", "unknown", "mine")
+    loaded = load_generator(target)
+    assert loaded.card["crop_size"] == 64 and loaded.card["identity"] == "arcface"
+
+
+def test_converted_identity_encoder_is_taken_from_beside_its_generator(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(SMALL["iresnet(depth=18, num_features=16, width=0.125)"], tmp_path / "backbone.pth")
+    run(capsys, tmp_path / "backbone.pth", tmp_path / "arcface.safetensors", "--dtype", "float16")
+    loaded = load_identity("arcface", beside=tmp_path / "G.safetensors")
+    assert loaded.path == tmp_path / "arcface.safetensors"
+    assert loaded.card["similarity_th"] == 0.15
+
+
+def test_what_the_json_of_the_source_says_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    save(SMALL["iresnet(depth=18, num_features=16, width=0.125)"], tmp_path / "a.pth")
+    run(capsys, tmp_path / "a.pth", first)
+    card = json.loads(first.with_suffix(".json").read_text()) | {"licence": "MIT", "similarity_th": 0.4}
+    first.with_suffix(".json").write_text(json.dumps(card))
+    run(capsys, first, second, "--dtype", "float16")
+    converted = json.loads(second.with_suffix(".json").read_text())
+    assert (converted["licence"], converted["similarity_th"], converted["name"]) == ("MIT", 0.4, "b")
+
+
+def test_report_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(next(iter(SMALL.values())), tmp_path / "a.pth")
+    assert convert_weights.main([str(tmp_path / "a.pth"), str(tmp_path / "b.pth"), "--dtype", "float16"]) == 0
+    words = capsys.readouterr().out
+    assert "float16" in words and "largest difference of the output" in words
+
+
+def test_foreign_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "a.pth")
+    code, message = refuse(capsys, tmp_path / "a.pth", tmp_path / "b.safetensors")
+    assert code == 9 and "holds no network of this project (first tensor: weight)" in message
+    assert not (tmp_path / "b.safetensors").exists()
+
+
+def test_incomplete_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = save(next(iter(SMALL.values())), tmp_path / "a.pth")
+    del state["generator.up1.weight"]
+    torch.save(state, tmp_path / "a.pth")
+    code, message = refuse(capsys, tmp_path / "a.pth", tmp_path / "b.safetensors")
+    assert code == 9 and "generator.up1.weight" in message
+
+
+def test_values_beyond_half_precision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = save(next(iter(SMALL.values())), tmp_path / "a.pth")
+    state["generator.up1.bias"][0] = 1e6
+    torch.save(state, tmp_path / "a.pth")
+    code, message = refuse(capsys, tmp_path / "a.pth", tmp_path / "b.safetensors", "--dtype", "float16")
+    assert code == 9 and "generator.up1.bias has values up to 1e+06, too large for float16" in message
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pth"]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "code", "words"),
+    [
+        ("missing.pth", "b.safetensors", 9, "weights not found"),
+        ("a.pth", "a.pth", 2, "would be overwritten"),
+        ("a.pth", "b.onnx", 2, "expected a name that ends in .pth or .safetensors"),
+        ("a.txt", "b.pth", 2, "expected a name that ends in .pth or .safetensors"),
+        ("a.pth", "a.pth/b.pth", 8, "cannot write"),
+    ],
+)
+def test_wrong_names(
+    source: str, target: str, code: int, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(next(iter(SMALL.values())), tmp_path / "a.pth")
+    found, message = refuse(capsys, tmp_path / source, tmp_path / target)
+    assert (found, words in message) == (code, True), message
+
+
+def test_wrong_option(capsys: pytest.CaptureFixture[str]) -> None:
+    code, message = refuse(capsys, "a.pth", "b.pth", "--dtype", "int8")
+    assert code == 2 and "int8" in message
+
+
+def test_help_does_not_wait_for_pytorch() -> None:
+    code = "import sys, convert_weights\ntry: convert_weights.main(['--help'])\nexcept SystemExit: pass\n" \
+           "assert not {'torch', 'cv2', 'numpy'} & set(sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "--dtype" in result.stdout

@@ -1,0 +1,207 @@
+"""Weights from one file format and precision to another, with proof that the network still gives the same output."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from utils import registry
+from utils.errors import OptionError, WeightsError
+from utils.io.atomic import atomic_path
+from utils.weights_file import build, read_state
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+SUFFIXES = (".pth", ".safetensors")
+_SEED = 0  # of the fixed input
+_PUBLISHED_THRESHOLD = 0.15  # similarity that belongs to the published ArcFace
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Which network a file holds and how it is built."""
+
+    network: str
+    arguments: dict[str, Any]
+    make: Callable[[], nn.Module]
+    inputs: tuple[tuple[int, ...], ...]  # shapes, for one picture
+    facts: dict[str, Any]  # what else the JSON beside a .safetensors says
+
+    def __str__(self) -> str:
+        return f"{self.network}({', '.join(f'{name}={value!r}' for name, value in self.arguments.items())})"
+
+
+def recognise(state: Mapping[str, Tensor], path: Path) -> Architecture:
+    """The network whose tensors these are; raises WeightsError where it is none of this project."""
+    for attempt in (_generator, _identity, _enhancer, _eyes, _discriminator):
+        try:
+            found = attempt(state)
+        except KeyError as error:
+            raise WeightsError(f"{path} is incomplete: it has no tensor {error}") from error
+        if found is not None:
+            return found
+    raise WeightsError(f"{path} holds no network of this project (first tensor: {next(iter(state))}); expected a "
+                       "generator, discriminator, iresnet, enhancer or eye landmark network")
+
+
+def _generator(state: Mapping[str, Tensor]) -> Architecture | None:
+    options = registry.generator_options(state)
+    if options is None:
+        return None
+    from network.AEI_Net import AEI_Net
+
+    arguments: dict[str, Any] = {"backbone": options[0], "num_blocks": options[1],
+                                 "c_id": state["generator.up1.weight"].shape[0]}
+    size = 256
+    if options[0] != "resnet":
+        levels = _count(state, r"encoder\.conv(\d+)\.")
+        size = 2 ** (levels + 1)
+        arguments |= {"width": state["encoder.conv1.0.weight"].shape[0] / 32, "size": size}
+    return Architecture("AEI_Net", arguments, lambda: AEI_Net(**arguments),
+                        ((1, 3, size, size), (1, arguments["c_id"])), {"crop_size": size, "identity": "arcface"})
+
+
+def _identity(state: Mapping[str, Tensor]) -> Architecture | None:
+    if "features.running_var" not in state or "layer4.0.bn1.weight" not in state:
+        return None
+    from arcface_model.iresnet import LAYERS, iresnet
+
+    layers = [_count(state, rf"layer{stage}\.(\d+)\.") + 1 for stage in range(1, 5)]
+    depth = next((depth for depth, blocks in LAYERS.items() if list(blocks) == layers), None)
+    if depth is None:
+        return None
+    arguments: dict[str, Any] = {"depth": depth, "num_features": state["features.weight"].shape[0],
+                                 "width": state["conv1.weight"].shape[0] / 64}
+    return Architecture("iresnet", arguments, lambda: iresnet(**arguments), ((1, 3, 112, 112),),
+                        {"crop_size": 112, "similarity_th": _PUBLISHED_THRESHOLD})
+
+
+def _enhancer(state: Mapping[str, Tensor]) -> Architecture | None:
+    first = state.get("lip_encoder.model.0.weight")
+    if first is None:
+        return None
+    from models.enhancer import LIPSPADEGenerator
+
+    arguments = {"ngf": first.shape[0]}
+    return Architecture("LIPSPADEGenerator", arguments, lambda: LIPSPADEGenerator(**arguments), ((1, 3, 256, 256),), {})
+
+
+def _eyes(state: Mapping[str, Tensor]) -> Architecture | None:
+    if "m0.coordconv.conv.weight" not in state:
+        return None
+    from models.fan import FAN
+
+    arguments = {"stacks": _count(state, r"m(\d+)\.coordconv") + 1}
+    return Architecture("FAN", arguments, lambda: FAN(**arguments), ((1, 3, 256, 256),), {})
+
+
+def _discriminator(state: Mapping[str, Tensor]) -> Architecture | None:
+    if "layer0.0.weight" not in state or "layer2.0.weight" not in state:
+        return None
+    from torch.nn import InstanceNorm2d
+
+    from network.MultiscaleDiscriminator import MultiscaleDiscriminator
+
+    # Convolutions of a scale: a first one, n_layers more and the one that gives the map.
+    layers = len({name for name in state if re.fullmatch(r"layer0\.\d+\.bias", name)}) - 2
+    arguments: dict[str, Any] = {"input_nc": 3, "ndf": state["layer0.0.weight"].shape[0], "n_layers": layers}
+    return Architecture("MultiscaleDiscriminator", arguments,
+                        lambda: MultiscaleDiscriminator(norm_layer=InstanceNorm2d, **arguments),
+                        ((1, 3, 256, 256),), {})
+
+
+def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+    """The largest number in tensor names of a pattern."""
+    return max((int(match[1]) for match in map(re.compile(pattern).match, state) if match), default=0)
+
+
+def convert(source: Path, target: Path, dtype: str) -> dict[str, Any]:
+    """Write the tensors of `source` to `target` as float32 or float16; a .safetensors gets its JSON.
+
+    The format follows from the endings. Returns what was done, with the largest difference of the network's output.
+    Raises OptionError, WeightsError, OutputError.
+    """
+    for path in (source, target):
+        if path.suffix not in SUFFIXES:
+            raise OptionError(f"{path}: expected a name that ends in {' or '.join(SUFFIXES)}")
+    if source.resolve() == target.resolve():
+        raise OptionError(f"{source} would be overwritten by its own conversion; give another output")
+    state = read_state(source)
+    architecture = recognise(state, source)
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(_serialise(_cast(state, dtype, source), target.suffix))
+        absolute, relative = _difference(architecture, state, read_state(temporary), source)
+    if target.suffix == ".safetensors":
+        _write_card(architecture, source, target)
+    return {"source": str(source), "output": str(target), "architecture": str(architecture), "dtype": dtype,
+            "source_bytes": source.stat().st_size, "output_bytes": target.stat().st_size,
+            "largest_difference": absolute, "relative_difference": relative}
+
+
+def _cast(state: Mapping[str, Tensor], dtype: str, source: Path) -> dict[str, Tensor]:
+    """Copies in another precision; integers stay as they are."""
+    import torch
+
+    wanted: torch.dtype = getattr(torch, dtype)
+    result = {}
+    for name, tensor in state.items():
+        result[name] = tensor.to(wanted if tensor.is_floating_point() else tensor.dtype, copy=True).contiguous()
+        if tensor.is_floating_point() and torch.isfinite(tensor).all() and not torch.isfinite(result[name]).all():
+            raise WeightsError(f"{source}: {name} has values up to {tensor.abs().max():.3g}, too large for {dtype}")
+    return result
+
+
+def _serialise(state: dict[str, Tensor], suffix: str) -> bytes:
+    if suffix == ".safetensors":
+        from safetensors.torch import save
+
+        return save(state)
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def _difference(
+    architecture: Architecture, before: Mapping[str, Tensor], after: Mapping[str, Tensor], source: Path
+) -> tuple[float, float]:
+    """Largest difference of the outputs on a fixed input, as it is and relative to the largest output."""
+    reference, converted = (_output(architecture, state, source) for state in (before, after))
+    absolute = max(float((a - b).abs().max()) for a, b in zip(reference, converted, strict=True))
+    return absolute, absolute / max(float(tensor.abs().max()) for tensor in reference)
+
+
+def _output(architecture: Architecture, state: Mapping[str, Tensor], source: Path) -> list[Tensor]:
+    """All tensors that the network gives for an input that is the same every time."""
+    import torch
+
+    network = build(architecture.make, state, source, str(architecture))
+    generator = torch.Generator().manual_seed(_SEED)
+    with torch.inference_mode():
+        return _flatten(network(*(torch.rand(shape, generator=generator) for shape in architecture.inputs)))
+
+
+def _flatten(output: Any) -> list[Tensor]:
+    return [tensor for part in output for tensor in _flatten(part)] if isinstance(output, (list, tuple)) else [output]
+
+
+def _write_card(architecture: Architecture, source: Path, target: Path) -> None:
+    """The JSON that says how to build the network; what the source's own JSON says is kept."""
+    spec = registry.SPECS.get(registry.name_of(source.resolve()))
+    card = {"licence": f"{spec.licence}; see MODELS.md" if spec else "unknown", **architecture.facts}
+    beside = source.with_suffix(".json")
+    if source.suffix == ".safetensors" and beside.is_file():
+        card |= json.loads(beside.read_text(encoding="utf-8"))
+    card |= {"format": 1, "name": target.stem, "network": architecture.network, "arguments": architecture.arguments,
+             "origin": f"converted from {source.name}", "sha256": hashlib.sha256(target.read_bytes()).hexdigest()}
+    with atomic_path(target.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
