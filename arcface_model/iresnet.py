@@ -17,7 +17,7 @@ _EPS = 1e-5
 class PReLU(nn.PReLU):
     """PReLU as two ReLUs: the same numbers, and a backward pass that is many times faster on a CPU."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of the base class
+    def forward(self, input: Tensor) -> Tensor:
         """input: (B, C, ...) float. Returns the same shape."""
         weight = self.weight.view(1, -1, *[1] * (input.dim() - 2))
         return F.relu(input) - weight * F.relu(-input)
@@ -49,7 +49,7 @@ class IBasicBlock(nn.Module):
 
 
 class IResNet(nn.Module):
-    """The encoder. layers: blocks of the four stages; num_features: length of z_id; width: multiplier of all channels."""
+    """The encoder. layers: blocks of the four stages; num_features: length of z_id; width: multiplier of channels."""
 
     def __init__(
         self, layers: list[int], dropout: float = 0.0, num_features: int = 512, fp16: bool = False, width: float = 1.0
@@ -76,7 +76,7 @@ class IResNet(nn.Module):
         self.features.weight.requires_grad = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, 3, 112, 112) float [-1, 1] RGB, aligned crop. Returns z_id: (B, num_features) float32, not normalised."""
+        """x: (B, 3, 112, 112) float [-1, 1] RGB, aligned crop. Returns z_id: (B, num_features) float32, raw."""
         half = torch.autocast(x.device.type, torch.float16) if self.fp16 else nullcontext()
         with half:
             x = self.prelu(self.bn1(self.conv1(x)))
@@ -88,7 +88,7 @@ class IResNet(nn.Module):
 def iresnet(depth: int, pretrained: bool = False, progress: bool = True, **kwargs) -> IResNet:
     """Build an encoder of 18, 34, 50, 100 or 200 layers; kwargs are IResNet's (fp16, num_features, width, dropout).
 
-    `pretrained` and `progress` keep the published signature; weights are loaded by the caller, so `pretrained` must be false.
+    `pretrained` and `progress` keep the published signature; the caller loads weights, so `pretrained` must be false.
     """
     if pretrained:
         raise ValueError("pretrained=True: load the weights yourself, nothing is downloaded here")

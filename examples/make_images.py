@@ -1,4 +1,4 @@
-"""Render examples/images/: reduced photos of the synthetic people of the `openpeople` package, and a group made of them."""
+"""Render examples/images/: reduced photos of the synthetic people of the `openpeople` package, and a group of them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Adaptive attentional denormalisation (AAD), FaceShifter sec. 3.1, arXiv:1912.13457.
 
-Symbols: h features, z_attr attribute map, z_id identity embedding, M attention mask, A attribute branch, I identity branch.
+Symbols: h features, z_attr attribute map, z_id identity embedding, M attention mask, A attribute and I identity branch.
 """
 
 from __future__ import annotations

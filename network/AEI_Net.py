@@ -25,7 +25,8 @@ def init_weights(module: nn.Module) -> None:
 
 
 def _down(cin: int, cout: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(cin, cout, 4, 2, 1, bias=False), nn.BatchNorm2d(cout), nn.LeakyReLU(0.1, inplace=True))
+    conv = nn.Conv2d(cin, cout, 4, 2, 1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(cout), nn.LeakyReLU(0.1, inplace=True))
 
 
 class _Up(nn.Module):
@@ -112,7 +113,7 @@ class AEI_Net(nn.Module):
     """Give the target face Xt the identity z_id.
 
     backbone: unet, linknet or resnet. num_blocks: AAD layers per block, 1 to 3. c_id: length of the embedding.
-    width: multiplier of all channels (published: 1). size: side of the crops in pixels, a power of two (published: 256);
+    width: multiplier of all channels (published: 1). size: side of the crops in pixels, a power of two (published 256);
     each halving drops one level of the encoder and one block of the generator.
     """
 

@@ -32,7 +32,7 @@ class MultiscaleDiscriminator(nn.Module):
     def forward(self, image: Tensor) -> list[list[Tensor]]:
         """image: (B, input_nc, H, W) float [-1, 1] RGB.
 
-        Returns one list per scale, finest first, each with one map (B, 1, h, w): high for real, low for generated patches.
+        Returns one list per scale, finest first, each with one map (B, 1, h, w): high for real, low for fake patches.
         """
         result = []
         for i in reversed(range(self.num_D)):

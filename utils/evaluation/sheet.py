@@ -14,9 +14,9 @@ from utils.inference.align import estimate
 from utils.inference.warp import rescaled, warp
 from utils.io.atomic import atomic_path
 
-_TILE = 224
+_TILE = 256
 _TITLE = 26
-_CONTEXT = 1.5  # the tiles show this many times the aligned crop
+_CONTEXT = 1.3  # the tiles show this many times the aligned crop
 
 
 def choose(cases: Sequence[Case], recogniser: str, count: int) -> list[tuple[str, Case]]:
@@ -38,7 +38,7 @@ def _tile(image: np.ndarray, kps: np.ndarray) -> np.ndarray:
     """The face with what surrounds it, upright."""
     matrix = rescaled(estimate(kps, _TILE)[0], 1 / _CONTEXT)
     matrix[:, 2] += _TILE * (1 - 1 / _CONTEXT) / 2
-    return warp(image, matrix, (_TILE, _TILE))
+    return warp(image, matrix, (_TILE, _TILE), cv2.BORDER_CONSTANT)
 
 
 def row(title: str, source: Portrait, target: Portrait, swap: np.ndarray) -> np.ndarray:
