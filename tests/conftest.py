@@ -1,0 +1,38 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.random_weights import write_weights
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder with reference data beside the repository; tests that need it are skipped without it."""
+    path = ROOT.parent / "shared"
+    if not path.is_dir():
+        pytest.skip("no reference data beside the repository")
+    return path
+
+
+@pytest.fixture(scope="session")
+def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights folder with small random networks under the embedded models' names."""
+    return write_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="session")
+def people() -> Callable[[int, str], Path]:
+    """Photos of generated people: (number 1..10, name such as studio_portrait) -> file."""
+    spec = importlib.util.find_spec("openpeople")
+    if spec is None or spec.origin is None:
+        pytest.skip("needs openpeople: pip install -r requirements-dev.txt")
+    folder = Path(spec.origin).parent / "data" / "curated"
+    return lambda number, name: folder / f"P{number:03}" / "assets" / f"{name}.jpg"

@@ -1,0 +1,83 @@
+"""The compositor: what it must not touch, rounding, 16 bits, edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from utils.inference import align
+from utils.inference.blend import paste_back
+from utils.inference.warp import rescaled, warp
+
+SIZE = 224
+
+
+def picture(dtype: type, seed: int = 0) -> np.ndarray:
+    """Smooth noise (300, 400, 3)."""
+    small = np.random.default_rng(seed).random((10, 13, 3)).astype(np.float32)
+    large = warp(small, np.array([[31.0, 0, 0], [0, 31.0, 0]]), (400, 300))
+    return np.rint(large * np.iinfo(dtype).max).astype(dtype)
+
+
+def oval() -> np.ndarray:
+    """A soft mask, (224, 224) float32 [0, 1], exactly 0 outside of an oval."""
+    y, x = (np.mgrid[:SIZE, :SIZE] - 112) / [[[80]], [[60]]]
+    return np.clip(3 * (1 - np.hypot(x, y)), 0, 1).astype(np.float32)
+
+
+M_MASK = np.array([[0.9, 0.2, -60.0], [-0.2, 0.9, -10.0]])
+M_SWAP = rescaled(M_MASK, 256 / SIZE)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_pixels_outside_the_mask_stay(dtype: type) -> None:
+    before = picture(dtype)
+    canvas = before.copy()
+    paste_back(canvas, np.full((256, 256, 3), 255, np.uint8), M_SWAP, oval(), M_MASK)
+    covered = warp(oval(), np.linalg.inv(np.vstack([M_MASK, [0, 0, 1]]))[:2], (400, 300), border=0) > 0
+    assert canvas.dtype == dtype
+    assert 0.05 < covered.mean() < 0.5
+    assert np.array_equal(canvas[~covered], before[~covered])
+    assert (canvas[covered] >= before[covered]).all()
+    assert canvas.max() == np.iinfo(dtype).max
+
+
+def test_own_crop_comes_back_almost_unchanged() -> None:
+    before = picture(np.uint8)
+    canvas = before.copy()
+    paste_back(canvas, warp(before, M_SWAP, (256, 256)), M_SWAP, oval(), M_MASK)
+    assert np.abs(canvas.astype(int) - before).max() <= 2
+
+
+def test_rounds_instead_of_truncating() -> None:
+    canvas = np.full((300, 400, 3), 100, np.uint8)
+    paste_back(canvas, np.full((256, 256, 3), 101, np.uint8), M_SWAP, np.full((SIZE, SIZE), 0.6, np.float32), M_MASK)
+    assert canvas[150, 200].tolist() == [101, 101, 101]
+
+
+@pytest.mark.parametrize("shift", [(-150, -100), (250, 200)])
+def test_face_at_the_edge(shift: tuple[int, int]) -> None:
+    M = np.array([[1.0, 0, -shift[0]], [0, 1.0, -shift[1]]])
+    canvas = picture(np.uint8)
+    before = canvas.copy()
+    paste_back(canvas, np.zeros((SIZE, SIZE, 3), np.uint8), M, oval(), M)
+    assert 0 < (canvas != before).any(axis=2).mean() < 0.2
+
+
+@pytest.mark.parametrize("mask", [np.zeros((SIZE, SIZE), np.float32), oval()])
+def test_nothing_to_paste(mask: np.ndarray) -> None:
+    far = np.array([[1.0, 0, 5000], [0, 1.0, 0]]) if mask.any() else M_MASK
+    canvas = picture(np.uint8)
+    before = canvas.copy()
+    paste_back(canvas, np.zeros((SIZE, SIZE, 3), np.uint8), far, mask, far)
+    assert np.array_equal(canvas, before)
+
+
+def test_small_face_in_a_large_frame() -> None:
+    canvas = np.full((300, 400, 3), 50, np.uint8)
+    M, _ = align.estimate(align.TEMPLATES[2] / 8 + 100, SIZE)
+    stripes = np.zeros((SIZE, SIZE, 3), np.uint8)
+    stripes[:, ::2] = 200  # finer than the frame's pixels
+    paste_back(canvas, stripes, M, np.ones((SIZE, SIZE), np.float32), M)
+    inside = canvas[108:120, 108:120].astype(int)
+    assert abs(inside.mean() - 100) < 3 and inside.std() < 15

@@ -1,0 +1,181 @@
+"""Reading and writing photos: every mode and format, orientation, transparency, 16 bits, profiles, bad files."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from utils.errors import InputError, OutputError
+from utils.io.image import FORMATS, Photo, check_output, read_photo, upright, write_photo
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def picture(height: int = 40, width: int = 60, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
+    """A colourful gradient, (H, W, C)."""
+    y, x = np.mgrid[:height, :width]
+    parts = [x / width, y / height, (x + y) / (width + height), 0.2 + 0.6 * x / width][:channels]
+    return (np.stack(parts, axis=-1) * np.iinfo(dtype).max).astype(dtype)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "CMYK", "1"])
+def test_modes(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("photo.tif" if mode == "CMYK" else "photo.png")
+    original = Image.fromarray(picture(channels=4), "RGBA").convert(mode) if mode != "P" else \
+        Image.fromarray(picture()).quantize(200)
+    original.save(path)
+    photo = read_photo(path)
+    assert photo.image.shape == (40, 60, 3) and photo.image.dtype == np.uint8
+    wanted = np.asarray(original.convert("RGB"))[..., ::-1]
+    assert np.abs(photo.image.astype(int) - wanted).max() <= 1
+    assert (photo.alpha is not None) == (mode in ("RGBA", "LA"))
+    assert any("CMYK" in note for note in photo.notes) == (mode == "CMYK")
+
+
+def test_palette_with_transparency(tmp_path: Path) -> None:
+    original = Image.fromarray(picture()).quantize(10)
+    original.save(tmp_path / "p.png", transparency=3)
+    photo = read_photo(tmp_path / "p.png")
+    assert photo.alpha is not None
+    assert np.array_equal(photo.alpha == 0, np.asarray(original) == 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation(tmp_path: Path, orientation: int) -> None:
+    pixels = picture(8, 12)
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    photo = read_photo(tmp_path / "turned.png")
+    forward = {1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+               4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270,
+               7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}[orientation]
+    wanted = Image.fromarray(pixels) if forward is None else Image.fromarray(pixels).transpose(forward)
+    assert np.array_equal(photo.image[..., ::-1], np.asarray(wanted))
+
+
+def test_unknown_orientation_counts_as_upright() -> None:
+    assert np.array_equal(upright(picture(), 77), picture())
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_16_bits_with_profile_and_alpha(tmp_path: Path, suffix: str, channels: int) -> None:
+    pixels = picture(channels=channels, dtype=np.uint16) | 1
+    alpha = np.ascontiguousarray(pixels[..., 3]) if channels == 4 else None
+    before = Photo(np.ascontiguousarray(pixels[..., :3]), alpha, PROFILE)
+    path = tmp_path / f"deep{suffix}"
+    assert write_photo(path, before) == []
+    after = read_photo(path)
+    assert after.image.dtype == np.uint16
+    assert np.array_equal(after.image, before.image)
+    assert after.icc_profile == PROFILE
+    assert (after.alpha is None) if alpha is None else np.array_equal(after.alpha, alpha)
+    with Image.open(path) as other:  # by a reader that is not ours
+        assert np.abs(np.asarray(other.convert("RGB"))[..., ::-1].astype(int) - (before.image >> 8)).max() <= 1
+
+
+def test_16_bit_grey(tmp_path: Path) -> None:
+    grey = picture(channels=1, dtype=np.uint16)[..., 0]
+    cv2.imwrite(str(tmp_path / "grey.png"), grey)
+    photo = read_photo(tmp_path / "grey.png")
+    assert photo.image.dtype == np.uint16 and np.array_equal(photo.image[..., 1], grey)
+
+
+@pytest.mark.parametrize("suffix", sorted(FORMATS))
+def test_every_format(tmp_path: Path, suffix: str) -> None:
+    photo = Photo(picture(), picture(channels=1)[..., 0] | 15, PROFILE)
+    path = tmp_path / f"out{suffix}"
+    notes = " ".join(write_photo(path, photo))
+    back = read_photo(path)
+    kind = FORMATS[suffix]
+    assert np.abs(back.image.astype(int) - photo.image).mean() < 8
+    assert (back.alpha is not None) == kind.alpha == ("transparency" not in notes)
+    assert (back.icc_profile == PROFILE) == kind.profile == ("profile" not in notes)
+
+
+def test_16_bits_into_8_are_rounded_and_said(tmp_path: Path) -> None:
+    notes = write_photo(tmp_path / "a.jpg", Photo(np.full((16, 16, 3), 257 * 100 + 200, np.uint16)))
+    assert len(notes) == 1 and "16 bits" in notes[0]
+    assert read_photo(tmp_path / "a.jpg").image[8, 8].tolist() == [101, 101, 101]
+
+
+def test_profile_of_another_colour_space(tmp_path: Path) -> None:
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    Image.fromarray(picture()).convert("CMYK").save(tmp_path / "c.jpg", icc_profile=lab)
+    photo = read_photo(tmp_path / "c.jpg")
+    assert photo.icc_profile is None
+    assert any("profile" in note for note in photo.notes)
+
+
+def truncated_jpeg() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture(200, 300)).save(buffer, "JPEG")
+    return buffer.getvalue()[:1500]
+
+
+def bomb() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("1", (30000, 30000)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    (b"", "is empty"), (b"hello, this is text", "not a picture"), (truncated_jpeg(), "damaged or cut short"),
+    (bomb(), "enormous"),
+])
+def test_bad_files(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "bad.jpg"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=words) as caught:
+        read_photo(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_photo(tmp_path / "nobody.png")
+    with pytest.raises(InputError, match="folder"):
+        read_photo(tmp_path)
+
+
+def test_first_picture_of_several(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    photo = read_photo(tmp_path / "a.gif")
+    assert photo.image[4, 4, 2] > 200 and "several pictures" in photo.notes[0]
+
+
+@pytest.mark.parametrize("name", ["result", "result.xyz", "result.mp4"])
+def test_unknown_output_format(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match="unknown picture format"):
+        check_output(tmp_path / name)
+
+
+def test_output_that_may_not_be_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    check_output(tmp_path / "a.png")
+    with pytest.raises(OutputError, match="exists"):
+        check_output(tmp_path / "a.png", overwrite=False)
+
+
+def test_output_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot write"):
+        check_output(tmp_path / "file" / "a.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(OutputError, match="folder"):
+        check_output(tmp_path / "folder.png")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder.png"]  # probes leave nothing
+
+
+def test_too_large_for_the_format(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="WEBP"):
+        write_photo(tmp_path / "wide.webp", Photo(np.zeros((2, 20000, 3), np.uint8)))
+    assert os.listdir(tmp_path) == []

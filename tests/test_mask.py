@@ -1,0 +1,43 @@
+"""Masks against reference masks, bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from utils.inference import mask
+
+GOLDEN = Path(__file__).parent / "data" / "mask.npz"
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, np.ndarray]:
+    with np.load(GOLDEN) as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize("case", range(8))
+def test_parameters_and_mask(golden: dict[str, np.ndarray], case: int) -> None:
+    swap, target = golden["landmarks_swap"][case], golden["landmarks_target"][case]
+    params = mask.choose_params(swap, target)
+    assert [params.erode, params.sigma_x, params.sigma_y] == golden["params"][case].tolist()
+    drawn = mask.draw(swap, params, 224)
+    assert drawn.dtype == np.float32
+    assert np.array_equal(drawn, golden["mask"][case].astype(np.float32) / 255)
+
+
+def test_all_four_kinds_are_covered(golden: dict[str, np.ndarray]) -> None:
+    assert len(np.unique(golden["params"], axis=0)) == 4
+
+
+def test_brows_move_up(golden: dict[str, np.ndarray]) -> None:
+    points = golden["landmarks_swap"][0]
+    low, high = mask.MaskParams(5, 5, 5, 0.0), mask.MaskParams(5, 5, 5, 2.7)
+    assert mask.draw(points, high, 224)[:112].sum() > mask.draw(points, low, 224)[:112].sum()
+
+
+def test_points_far_outside(golden: dict[str, np.ndarray]) -> None:
+    points = golden["landmarks_swap"][0] + 1000
+    assert not mask.draw(points, mask.MaskParams(5, 5, 5, 2.0), 224).any()

@@ -1,0 +1,204 @@
+"""Files of weights: found, loaded strictly, or refused with a message that helps."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from network.AEI_Net import AEI_Net
+from tests.random_weights import GENERATOR, save
+from utils import registry
+from utils.errors import GhostError, OptionError, WeightsError
+from utils.inference.config import InferenceConfig
+from utils.inference.stages import choose_generator
+from utils.weights_file import build, read_state
+
+
+class Danger:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {self.target}",)
+
+
+@pytest.fixture
+def folder(random_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A private copy of the random weights, used as the weights folder."""
+    path = tmp_path / "weights"
+    shutil.copytree(random_weights, path)
+    monkeypatch.setenv(registry.WEIGHTS_VARIABLE, str(path))
+    return path
+
+
+def generator_file(folder: Path) -> Path:
+    return folder / "ghost_compact_generator.safetensors"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state_dict of a published architecture without its weight: tensors of stride 0, so the file is small."""
+    with torch.device("meta"):
+        shapes = AEI_Net("linknet", num_blocks=1, c_id=512).state_dict()
+    state = {name: torch.zeros(1, dtype=torch.float32).expand(t.shape) if t.is_floating_point() else
+             torch.zeros(t.shape, dtype=t.dtype) for name, t in shapes.items()}
+    path = tmp_path_factory.mktemp("pth") / "G_linknet_1block.pth"
+    torch.save(state, path)
+    return path
+
+
+def test_every_model_says_where_it_comes_from() -> None:
+    for name, spec in registry.SPECS.items():
+        assert spec.name == name and spec.places and spec.licence and spec.origin and spec.architecture
+        assert spec.role in ("generator", "identity", "detector", "landmarks", "enhancer")
+
+
+def test_described_generator_builds_itself(folder: Path) -> None:
+    loaded = registry.load_generator(generator_file(folder))
+    assert loaded.network.size == GENERATOR["size"] and loaded.card["identity"] == "ghost_compact_identity"
+    assert all(p.dtype == torch.float32 and not p.requires_grad for p in loaded.network.parameters())
+    assert not loaded.network.training
+    y, _ = loaded.network(torch.zeros(1, 3, 64, 64), torch.zeros(1, 16))
+    assert y.shape == (1, 3, 64, 64)
+
+
+def test_weights_are_those_of_the_file(folder: Path) -> None:
+    torch.manual_seed(0)
+    network = AEI_Net(**GENERATOR)
+    path = save(network, folder, "same", "AEI_Net", GENERATOR, crop_size=64, identity="x")
+    loaded = registry.load_generator(path).network.state_dict()
+    for name, tensor in network.state_dict().items():
+        assert torch.allclose(loaded[name], tensor, atol=1e-3)
+
+
+def test_published_pth(published: Path) -> None:
+    loaded = registry.load_generator(published, "linknet", 1)
+    assert loaded.card["crop_size"] == 256 and loaded.card["identity"] == "arcface"
+
+
+@pytest.mark.parametrize(("backbone", "blocks"), [("unet", 2), ("linknet", 3), ("resnet", 1)])
+def test_wrong_options_name_the_right_ones(published: Path, backbone: str, blocks: int) -> None:
+    with pytest.raises(OptionError, match="--backbone linknet --num_blocks 1, not") as caught:
+        registry.load_generator(published, backbone, blocks)
+    assert str(published) in str(caught.value)
+
+
+@pytest.mark.parametrize("backbone", ["unet", "linknet", "resnet"])
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+def test_options_are_read_from_tensors(backbone: str, blocks: int) -> None:
+    with torch.device("meta"):
+        state = AEI_Net(backbone, num_blocks=blocks, c_id=512).state_dict()
+    assert registry.generator_options(state) == (backbone, blocks)
+    assert registry.generator_options({"fc.weight": torch.zeros(1)}) is None
+
+
+def test_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="download_models"):
+        registry.load_generator(tmp_path / "G.pth")
+
+
+def test_truncated_everywhere(folder: Path, tmp_path: Path) -> None:
+    for path in (generator_file(folder), tmp_path / "a.pth"):
+        if path.suffix == ".pth":
+            torch.save({f"w{i}": torch.zeros(50, 50) for i in range(5)}, path)
+        whole = path.read_bytes()
+        for length in (0, 1, 7, 100, len(whole) // 2, len(whole) - 1):
+            path.write_bytes(whole[:length])
+            with pytest.raises(WeightsError) as caught:
+                read_state(path)
+            assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"<html>404</html>", b"hello", b"\x89PNG\r\n\x1a\n", b"PK\x03\x04", b"\x00" * 500])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_foreign_files(tmp_path: Path, content: bytes, suffix: str) -> None:
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="download it again"):
+        read_state(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_malicious_file_does_nothing(tmp_path: Path, zipped: bool) -> None:
+    path, trace = tmp_path / "evil.pth", tmp_path / "trace"
+    if zipped:
+        torch.save({"a": Danger(trace)}, path)
+    else:
+        path.write_bytes(pickle.dumps({"a": Danger(trace)}))
+    with pytest.raises(WeightsError):
+        read_state(path)
+    assert not trace.exists()
+
+
+def test_whole_modules_are_refused(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pth")
+    with pytest.raises(WeightsError, match="more than tensors"):
+        read_state(tmp_path / "module.pth")
+
+
+@pytest.mark.parametrize("content", [[torch.zeros(2)], {"a": 3}, {}, torch.zeros(3)])
+def test_not_a_state_dict(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match="state_dict"):
+        read_state(tmp_path / "a.pth")
+
+
+def test_names_and_shapes_are_strict(tmp_path: Path) -> None:
+    good = torch.nn.Linear(3, 2).state_dict()
+    for state, words in (({"weight": good["weight"]}, "bias is missing"), (good | {"more": good["bias"]}, "more is unknown"),
+                         (good | {"bias": torch.zeros(5)}, r"bias is \(5,\), not \(2,\)")):
+        with pytest.raises(WeightsError, match=words):
+            build(lambda: torch.nn.Linear(3, 2), state, tmp_path / "x.pth", "a layer")
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"network": "os.system"}, "network 'os.system'"), ({"network": "LandmarkNet"}, "expected AEI_Net"),
+    ({"format": 9}, "format 9"), ({"sha256": "0" * 64}, "sha256 differs"), ({"arguments": {"colour": 1}}, "cannot build"),
+    ({"arguments": {"backbone": "vgg"}}, "cannot build"), ({"arguments": GENERATOR | {"num_blocks": 2}}, "does not hold"),
+    ({"arguments": GENERATOR | {"width": 50.0}}, "does not hold"), ({"arguments": []}, "expected an object"),
+])
+def test_descriptions_that_do_not_fit(folder: Path, change: dict, words: str) -> None:
+    card = generator_file(folder).with_suffix(".json")
+    card.write_text(json.dumps(json.loads(card.read_text()) | change))
+    with pytest.raises(WeightsError, match=words):
+        registry.load_generator(generator_file(folder))
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]"])
+def test_description_missing_or_broken(folder: Path, text: str | None) -> None:
+    card = generator_file(folder).with_suffix(".json")
+    card.unlink() if text is None else card.write_text(text)
+    with pytest.raises(WeightsError, match="json"):
+        registry.load_generator(generator_file(folder))
+
+
+def test_pair_is_never_mixed(folder: Path) -> None:
+    card = generator_file(folder).with_suffix(".json")
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"identity": "somebody_else"}))
+    loaded = registry.load_generator(generator_file(folder))
+    with pytest.raises(WeightsError, match="somebody_else"):
+        registry.load_identity(loaded.card["identity"], beside=loaded.path)
+
+
+def test_auto_takes_published_files_only_as_a_pair(folder: Path) -> None:
+    (folder / "G_unet_2blocks.pth").touch()
+    path, notes = choose_generator(InferenceConfig())
+    assert path == generator_file(folder) and "backbone.pth is missing" in notes[0]
+    (folder / "backbone.pth").touch()
+    assert choose_generator(InferenceConfig()) == (folder / "G_unet_2blocks.pth", [])
+    assert choose_generator(InferenceConfig(model="embedded"))[0] == generator_file(folder)
+
+
+def test_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(registry.WEIGHTS_VARIABLE, str(tmp_path))
+    with pytest.raises(GhostError, match="ghost_compact_generator"):
+        choose_generator(InferenceConfig())
+    assert registry.locate("centerface") is not None
