@@ -80,7 +80,8 @@ class IResNet(nn.Module):
         half = torch.autocast(x.device.type, torch.float16) if self.fp16 else nullcontext()
         with half:
             x = self.prelu(self.bn1(self.conv1(x)))
-            x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+            for i in range(1, 5):
+                x = getattr(self, f"layer{i}")(x)
             x = torch.flatten(self.bn2(x), 1)
         return self.features(self.fc(self.dropout(x).float()))
 
