@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any, NoReturn
 
 from utils.errors import INTERRUPTED, GhostError
 from utils.inference.config import InferenceConfig, parse
+from utils.inference.report import console
 
 
 def run(config: InferenceConfig) -> dict[str, Any]:
@@ -44,10 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = parse(arguments)
         as_json = config.json
-        level = logging.ERROR if config.quiet else logging.INFO
-        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-        logging.getLogger("ghost").setLevel(level)
-        result = run(config)
+        with console(config.quiet):
+            result = run(config)
     except GhostError as error:
         print(f"error: {error}", file=sys.stderr)
         if as_json:

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from utils.inference.types import FrameReport
+if TYPE_CHECKING:
+    from utils.inference.types import FrameReport
 
 log = logging.getLogger("ghost")
+
+
+@contextmanager
+def console(quiet: bool) -> Iterator[None]:
+    """Show what the run says on standard error, or errors only."""
+    handler = logging.StreamHandler(sys.stderr)
+    log.addHandler(handler)
+    log.setLevel(logging.ERROR if quiet else logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 @dataclass

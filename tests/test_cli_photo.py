@@ -1,0 +1,253 @@
+"""inference.py on photos, as people call it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import inference
+from tests.conftest import ROOT
+from utils import errors
+from utils.io.image import read_photo
+
+People = Callable[[int, str], Path]
+
+
+@pytest.fixture(scope="module")
+def photos(people: People, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Small photos: a, b (portraits), pair (both in one picture, a on the left and larger), nobody."""
+    folder = tmp_path_factory.mktemp("photos")
+    images = {}
+    for name, number in (("a", 2), ("b", 5)):
+        image = cv2.imread(str(people(number, "studio_portrait")))
+        images[name] = cv2.resize(image, (360, 360), interpolation=cv2.INTER_AREA)
+    images["pair"] = np.hstack([images["a"], np.pad(cv2.resize(images["b"], (280, 280)), ((40, 40), (0, 0), (0, 0)))])
+    images["nobody"] = np.full((200, 300, 3), 120, np.uint8)
+    for name, image in images.items():
+        cv2.imwrite(str(folder / f"{name}.png"), image)
+    return {name: str(folder / f"{name}.png") for name in images}
+
+
+@pytest.fixture
+def call(
+    random_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, dict, str]]:
+    """Run the command in this process: arguments -> exit code, JSON on standard output, standard error."""
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+
+    def run(*arguments: str) -> tuple[int, dict, str]:
+        code = inference.main([*arguments, "--json", "--device", "cpu"])
+        said = capsys.readouterr()
+        return code, json.loads(said.out) if said.out else {}, said.err
+
+    return run
+
+
+def swap(source: str, target: str, out: Path, *more: str) -> list[str]:
+    """The arguments of a photo swap."""
+    return ["--source_paths", source, "--target_image", target, "--image_to_image", "True", "--out_image_name", str(out),
+            *more]
+
+
+def test_real_command(photos: dict[str, str], random_weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new folder" / "swap.jpg"
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "inference.py"), *swap(photos["a"], photos["b"], out), "--json"],
+        cwd=tmp_path, env=os.environ | {"GHOST_WEIGHTS": str(random_weights)}, capture_output=True, text=True, check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["faces"] == {"found": 1, "swapped": 1, "skipped": {}}
+    assert result["output"] == str(out)
+    assert {"load", "read", "detect", "identify", "align", "swap", "landmarks", "mask", "blend", "write"} \
+        <= set(result["seconds"])
+    assert {model["role"] for model in result["models"]} == {"generator", "identity", "detector", "landmarks"}
+    assert all(Path(model["file"]).is_file() and model["licence"] for model in result["models"])
+    assert done.stderr.count("models: ") == 1
+    before, after = read_photo(photos["b"]).image, read_photo(out).image
+    assert before.shape == after.shape
+    changed = np.abs(after.astype(int) - before).max(axis=2) > 30
+    assert 0.02 < changed.mean() < 0.6
+    assert not changed[:20].any() and not changed[-20:].any()
+
+
+def test_only_the_reference_person_is_swapped(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
+    before = read_photo(photos["pair"]).image
+    for reference, side in (("a", slice(0, 360)), ("b", slice(360, None))):
+        out = tmp_path / f"{reference}.png"
+        code, result, _ = call(*swap(photos["a"], photos["pair"], out, "--target_faces_paths", photos[reference],
+                                     "--similarity_th", "-1"))
+        assert code == 0
+        assert result["faces"] == {"found": 2, "swapped": 1, "skipped": {"no reference matches": 1}}
+        changed = (read_photo(out).image != before).any(axis=2)
+        assert changed[:, side].any()
+        changed[:, side] = False
+        assert not changed.any()  # everything else bit for bit
+
+
+@pytest.mark.parametrize(("select", "count"), [("all", 2), ("largest", 1), ("reference", 1)])
+def test_select(call: Callable, photos: dict[str, str], tmp_path: Path, select: str, count: int) -> None:
+    code, result, _ = call(*swap(photos["a"], photos["pair"], tmp_path / "o.png", "--select", select))
+    assert code == 0 and result["faces"]["found"] == 2 and result["faces"]["swapped"] == count
+
+
+def test_two_sources_two_people(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
+    code, result, _ = call(
+        "--source_paths", photos["b"], photos["a"], "--target_faces_paths", photos["a"], photos["b"],
+        "--target_path", photos["pair"], "--image_to_image", "--out_image_name", str(tmp_path / "o.png"),
+        "--similarity_th", "-1")
+    assert code == 0 and result["faces"]["swapped"] == 2
+
+
+def test_several_faces_in_the_source_are_said(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
+    code, result, said = call(*swap(photos["pair"], photos["b"], tmp_path / "o.png"))
+    assert code == 0
+    assert any("shows 2 faces; the most prominent one" in note for note in result["notes"])
+    assert "shows 2 faces" in said
+
+
+def test_alpha_and_16_bits_survive(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
+    image = cv2.imread(photos["b"]).astype(np.uint16) * 257
+    alpha = np.tile(np.linspace(0, 65535, 360).astype(np.uint16), (360, 1))
+    cv2.imwrite(str(tmp_path / "deep.png"), np.dstack([image, alpha]))
+    code, _, _ = call(*swap(photos["a"], str(tmp_path / "deep.png"), tmp_path / "o.tif"))
+    result = read_photo(tmp_path / "o.tif")
+    assert code == 0 and result.image.dtype == np.uint16
+    assert np.array_equal(result.alpha, alpha)
+    assert np.array_equal(result.image[:20], image[:20]) and (result.image != image).any()
+
+
+@pytest.mark.parametrize(("source", "target", "error"), [
+    ("nobody", "b", errors.NoFaceInSourceError), ("a", "nobody", errors.NoFaceInTargetError),
+])
+def test_no_face(call: Callable, photos: dict[str, str], tmp_path: Path, source: str, target: str,
+                 error: type[errors.GhostError]) -> None:
+    out = tmp_path / "o.png"
+    code, result, said = call(*swap(photos[source], photos[target], out))
+    assert code == result["exit_code"] == error.exit_code
+    assert photos["nobody"] in said and said.count("error: ") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_face_in_reference(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
+    code, _, said = call(*swap(photos["a"], photos["b"], tmp_path / "o.png", "--target_faces_paths", photos["nobody"]))
+    assert code == errors.NoFaceInReferenceError.exit_code and photos["nobody"] in said
+
+
+def test_nobody_matches(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
+    code, _, said = call(*swap(photos["a"], photos["b"], tmp_path / "o.png", "--target_faces_paths", photos["a"],
+                               "--similarity_th", "1"))
+    assert code == errors.NobodyMatchedError.exit_code and "no reference matches" in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("change", "error", "words"), [
+    (["--source_paths", "nowhere.png"], errors.InputError, "nowhere.png"),
+    (["--source_paths", "A", "B"], errors.OptionError, "2 sources but no reference"),
+    (["--target_faces_paths", "A", "B"], errors.OptionError, "1 in --source_paths but 2 in --target_faces_paths"),
+    (["--out_image_name", "result.xyz"], errors.OutputError, "unknown picture format '.xyz'"),
+    (["--out_image_name", "/proc/result.png"], errors.OutputError, "cannot write /proc"),
+    (["--use_sr", "maybe"], errors.OptionError, "True or False"),
+    (["--num_blocks", "4"], errors.OptionError, "--num_blocks"),
+    (["--batch_size", "0"], errors.OptionError, "--batch_size"),
+    (["--similarity_th", "7"], errors.OptionError, "--similarity_th"),
+    (["--crop_size", "3"], errors.OptionError, "--crop_size"),
+    (["--no_such_option"], errors.OptionError, "--no_such_option"),
+    (["--image_to_image", "False"], errors.OptionError, "no target"),
+    (["--model", "embedded", "--G_path", "x.pth"], errors.OptionError, "--G_path"),
+    (["--select", "all", "--target_faces_paths", "A"], errors.OptionError, "--select all"),
+    (["--G_path", "nowhere.pth"], errors.WeightsError, "nowhere.pth"),
+    (["--use_sr"], errors.WeightsError, "10_net_G.pth"),
+])
+def test_mistakes(call: Callable, photos: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                  change: list[str], error: type[errors.GhostError], words: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = [{"A": photos["a"], "B": photos["b"]}.get(word, word) for word in change]
+    code, _, said = call(*swap(photos["a"], photos["b"], tmp_path / "o.png"), *named)
+    assert code == error.exit_code
+    assert words in said and said.count("error: ") == 1 and "Traceback" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_broken_weights(call: Callable, photos: dict[str, str], random_weights: Path, tmp_path: Path,
+                        monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shutil.copytree(random_weights, tmp_path / "weights")
+    broken = folder / "ghost_compact_identity.safetensors"
+    broken.write_bytes(broken.read_bytes()[:-1000])
+    monkeypatch.setenv("GHOST_WEIGHTS", str(folder))
+    code, _, said = call(*swap(photos["a"], photos["b"], tmp_path / "o.png"))
+    assert code == errors.WeightsError.exit_code and str(broken) in said
+    assert not (tmp_path / "o.png").exists()
+
+
+def test_existing_result_stays(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "o.png"
+    out.write_text("precious")
+    code, _, said = call(*swap(photos["a"], photos["b"], out, "--no-overwrite"))
+    assert code == errors.OutputError.exit_code and "exists" in said and out.read_text() == "precious"
+
+
+@pytest.mark.parametrize("words", [["--image_to_image"], ["--image_to_image", "True"], ["--image_to_image", "yes"]])
+def test_booleans_that_say_yes(words: list[str]) -> None:
+    from utils.inference.config import parse
+
+    config = parse(["--source_paths", "a", "--target_image", "b", *words, "--use_sr", "False"])
+    assert config.image_to_image is True and config.use_sr is False
+
+
+def test_quiet(photos: dict[str, str], random_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+               capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    assert inference.main([*swap(photos["pair"], photos["b"], tmp_path / "o.png"), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(people: People, random_weights: Path, tmp_path: Path, number: int) -> None:
+    sources = [str(people(n, "studio_portrait")) for n in range(1, 6)]
+    out = tmp_path / "o.png"
+    command = [sys.executable, str(ROOT / "inference.py"), *swap(sources[0], sources[0], out)]
+    command[3:4] = sources
+    command += ["--target_faces_paths", *sources]
+    with subprocess.Popen(command, env=os.environ | {"GHOST_WEIGHTS": str(random_weights)}, stderr=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("models: ")  # the work begins
+        process.send_signal(number)
+        rest = process.stderr.read()
+    assert process.returncode == errors.INTERRUPTED
+    assert "interrupted" in rest and "Traceback" not in rest
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_is_quick_and_complete() -> None:
+    published = ["G_path", "backbone", "num_blocks", "batch_size", "crop_size", "use_sr", "similarity_th", "source_paths",
+                 "target_faces_paths", "target_video", "out_video_name", "image_to_image", "target_image", "target_path",
+                 "out_image_name"]
+    code = "import sys, inference\ntry: inference.main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("False")
+    assert all(f"--{name}" in done.stdout for name in published)
+
+
+def test_five_lines_of_python(photos: dict[str, str], random_weights: Path, tmp_path: Path,
+                              monkeypatch: pytest.MonkeyPatch) -> None:
+    from utils.inference.pipeline import load_pipeline
+
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    pipeline = load_pipeline(device="cpu")
+    for name in ("first.png", "second.png"):
+        result = pipeline.swap_photo(photos["a"], photos["b"], tmp_path / name)
+        assert result["faces"]["swapped"] == 1 and result["frames"] == 1
+    assert np.array_equal(read_photo(tmp_path / "first.png").image, read_photo(tmp_path / "second.png").image)
