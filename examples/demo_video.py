@@ -1,4 +1,4 @@
-"""The demo with moving pictures: a still of a synthetic person set in motion, swapped, and shown beside the original."""
+"""The demo with moving pictures: a still of a synthetic person set in motion, swapped, shown beside the original."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ IMAGES, RESULTS = ROOT / "examples" / "images", ROOT / "examples" / "results"
 RATE, FRAMES, SIZE = 25, 75, (480, 480)
 SAMPLES = 48_000  # per second
 _SWAY, _BREATH = 0.04, 0.03  # how far the crop moves and grows, in parts of its side
+_FACES = 0.4  # where faces are in portraits, in parts of the height
 _CHORD = (220.0, 277.2, 329.6)  # Hz
 
 
@@ -40,7 +41,7 @@ def set_in_motion(still: np.ndarray, frames: int, size: tuple[int, int], rate: i
         time = 2 * np.pi * index / rate
         scale = fit * (1.0 + _BREATH * np.sin(0.23 * time))
         x = width / 2 + _SWAY * width * np.sin(0.31 * time)
-        y = height / 2 + _SWAY * height * np.sin(0.19 * time + 1.0)
+        y = max(height * _FACES, scale * size[1] / 2) + _SWAY * height * np.sin(0.19 * time + 1.0)
         M_frame2still = np.array([[scale, 0, x - scale * size[0] / 2], [0, scale, y - scale * size[1] / 2]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         yield cv2.warpAffine(still, M_frame2still, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
@@ -54,15 +55,20 @@ def chord(seconds: float) -> np.ndarray:
     return (6000 * wave * fade).astype(np.int16)[None]
 
 
-def write_clip(path: Path, still: np.ndarray, frames: int = FRAMES, size: tuple[int, int] = SIZE) -> None:
-    """Write a still in motion as an MP4 with sound."""
+def write_clip(
+    path: Path, still: np.ndarray, frames: int = FRAMES, size: tuple[int, int] = SIZE, period: int = FRAMES
+) -> None:
+    """Write a still in motion as an MP4 with sound; the motion begins anew after `period` frames."""
     import av
 
     with av.open(str(path), "w") as container:
         video: Any = container.add_stream("libx264", rate=RATE, options={"crf": "16", "preset": "veryfast"})
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
         sound: Any = container.add_stream("aac", rate=SAMPLES, layout="mono")
-        for image in set_in_motion(still, frames, size):
+        for index in range(frames):
+            if index % period == 0:
+                motion = set_in_motion(still, period, size)
+            image = next(motion)
             container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
         container.mux(video.encode(None))
         heard = av.AudioFrame.from_ndarray(chord(frames / RATE), format="s16", layout="mono")

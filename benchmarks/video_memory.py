@@ -1,0 +1,87 @@
+"""Peak memory and speed of swapping a 1280x720 video, for a short and a ten times longer one, as JSON.
+
+python benchmarks/video_memory.py [--frames 300 3000] [--device cpu]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+IMAGES = ROOT / "examples" / "images"
+_KIBIBYTES = 1 if sys.platform == "darwin" else 1024  # bytes per unit of ru_maxrss
+
+
+def make_clip(path: Path, frames: int) -> None:
+    """Write a moving still with one face; a long clip shows a 300-frame one again and again."""
+    import cv2
+
+    from examples.demo_video import write_clip
+
+    still = cv2.imread(str(IMAGES / "selfie.jpg"))
+    assert still is not None
+    write_clip(path, still, frames, (1280, 720), period=300)
+
+
+def measure(clip: Path, device: str) -> dict[str, Any]:
+    """Swap one clip in this process; returns its peak memory and times."""
+    from utils.inference.pipeline import load_pipeline
+
+    with tempfile.TemporaryDirectory() as folder:
+        result = load_pipeline(device=device).swap_video(IMAGES / "portrait.jpg", clip, Path(folder) / "out.mp4")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIBIBYTES
+    frames, seconds = result["frames"], result["seconds"]
+    return {
+        "frames": frames,
+        "swapped": result["faces"]["swapped"],
+        "peak_rss_mib": round(peak / 2**20, 1),
+        "fps": result["video"]["fps"],
+        "seconds": seconds,
+        "ms_per_frame": {name: round(1000 * value / frames, 2) for name, value in seconds.items() if name != "load"},
+        "device": result["device"],
+        "dtype": result["dtype"],
+        "models": [entry["name"] for entry in result["models"]],
+    }
+
+
+def in_fresh_process(clip: Path, device: str) -> dict[str, Any]:
+    """Measure in a process of its own, whose peak memory is that of this clip alone."""
+    command = [sys.executable, __file__, "--clip", str(clip), "--device", device]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def main() -> int:
+    """Make the clips, measure each, print everything."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, nargs="+", default=[300, 3000], help="lengths to compare")
+    parser.add_argument("--device", default="auto", help="as for inference.py")
+    parser.add_argument("--clip", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.clip:
+        print(json.dumps(measure(options.clip, options.device)))
+        return 0
+    runs = []
+    with tempfile.TemporaryDirectory() as folder:
+        for frames in options.frames:
+            clip = Path(folder) / f"{frames}.mp4"
+            make_clip(clip, frames)
+            runs.append(in_fresh_process(clip, options.device))
+            clip.unlink()
+    growth = runs[-1]["peak_rss_mib"] / runs[0]["peak_rss_mib"] - 1
+    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+    print(json.dumps({"size": "1280x720", "runs": runs, "growth": round(growth, 4), "machine": machine}, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
