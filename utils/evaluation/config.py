@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -96,6 +97,16 @@ class EvaluateConfig:
             raise OptionError("--openpeople brings its own faces; leave --faces, --sources and --targets out")
         if not self.openpeople and not self.video and not self.faces and not (self.sources and self.targets):
             raise OptionError("no faces: give --faces, or --sources and --targets, or --openpeople studio")
+
+
+def command(config: EvaluateConfig) -> str:
+    """The command line that these options came from, defaults left out."""
+    words = ["python", "evaluate.py"]
+    for name, default in vars(EvaluateConfig()).items():
+        value = getattr(config, name)
+        if value != default:
+            words += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
+    return shlex.join(words)
 
 
 def parse(argv: Sequence[str] | None = None) -> EvaluateConfig:

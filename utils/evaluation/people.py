@@ -82,11 +82,8 @@ def crossed_pairs(
     count: most pairs wanted, 0 for all. Sources and targets are used as evenly as the count allows.
     Raises InputError when no two photos show different people.
     """
-    sources, targets = list(sources), list(targets)
-    shuffler = random.Random(seed)
-    shuffler.shuffle(sources)
     offsets = list(range(len(targets)))
-    shuffler.shuffle(offsets)
+    random.Random(seed).shuffle(offsets)
     pairs: dict[tuple[Photo, Photo], None] = {}  # keeps the order, drops repeats
     # Both wrap around: one turn of the longer list uses every photo of either at least once.
     for offset in offsets:

@@ -14,7 +14,7 @@ import numpy as np
 
 from utils.errors import NoFaceInTargetError
 from utils.evaluation import features, measures, people, report, sheet
-from utils.evaluation.config import EvaluateConfig
+from utils.evaluation.config import EvaluateConfig, command
 from utils.evaluation.measures import Case
 from utils.evaluation.models import PipelineSwap, load_landmarker, load_recogniser, read_picture
 from utils.evaluation.people import Photo
@@ -67,7 +67,11 @@ class Session:
     def run(self) -> dict[str, Any]:
         """Measure everything the options ask for and write the files; returns the metrics."""
         config, start = self.config, time.monotonic()
-        metrics: dict[str, Any] = {"title": "Evaluation", "notes": [], "options": vars(config)}
+        metrics: dict[str, Any] = {
+            "title": "Evaluation",
+            "notes": [f"Made by `{command(config)}`.", ""],
+            "options": vars(config),
+        }
         metrics |= {"landmarker": self.landmarker.network, "identity": {}, "attributes": {}, "pixels": {},
                     "perceptual": {}, "video": {}, "cases": []}  # fmt: skip
         cases: list[Case] = []
@@ -97,7 +101,7 @@ class Session:
         metrics["gallery"] = len(gallery.people)
         metrics["notes"] += self._notes(cases, gallery, swap)
         self._summarise(metrics, cases)
-        targets = cast.targets[: self.config.self_swaps]
+        targets = [photo for photo in cast.targets if photo.identity in gallery.people][: self.config.self_swaps]
         metrics["pixels"] |= _means(list(evaluation.self_swaps(targets)))
         metrics["perceptual"] = self._perceptual(evaluation, wanted, targets)
         self._draw(evaluation, cases, {(s.path, t.path): (s, t) for s, t in wanted})

@@ -12,7 +12,7 @@ from utils.evaluation.measures import Case
 from utils.evaluation.run import Portrait
 from utils.inference.align import estimate
 from utils.inference.warp import rescaled, warp
-from utils.io.atomic import atomic_path
+from utils.io.image import Photo, write_photo
 
 _TILE = 256
 _TITLE = 26
@@ -65,5 +65,4 @@ def write(path: Path, rows: Sequence[np.ndarray]) -> None:
     columns = 3 if len(rows) % 3 == 0 and len(rows) > 3 else 1
     height = len(rows) // columns
     sheet = np.hstack([np.vstack(rows[i * height : (i + 1) * height]) for i in range(columns)])
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(cv2.imencode(".png", sheet)[1].tobytes())
+    write_photo(path, Photo(sheet))

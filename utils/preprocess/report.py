@@ -15,7 +15,7 @@ import numpy as np
 from utils.errors import InputError
 from utils.inference.pixels import to_uint8
 from utils.io.atomic import atomic_path
-from utils.io.image import read_photo
+from utils.io.image import Photo, read_photo, write_photo
 from utils.preprocess.config import PreprocessConfig
 from utils.preprocess.records import Record
 
@@ -56,9 +56,7 @@ def write(config: PreprocessConfig, records: Sequence[Record], worked: int, seco
     _write_index(folder / INDEX, kept, config.border)
     with atomic_path(folder / REPORT) as temporary:
         temporary.write_text(json.dumps(_as_json(config, summary, refused), indent=1) + "\n", encoding="utf-8")
-    with atomic_path(folder / SHEET) as temporary:
-        sheet = _sheet(config, kept, refused)
-        temporary.write_bytes(cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
+    write_photo(folder / SHEET, Photo(_sheet(config, kept, refused)))
     return summary
 
 

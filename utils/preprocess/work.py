@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from utils.errors import InputError
@@ -17,8 +16,8 @@ from utils.inference.pixels import to_uint8
 from utils.inference.track import prominence
 from utils.inference.types import Face
 from utils.inference.warp import apply, warp
-from utils.io.atomic import atomic_path
-from utils.io.image import read_photo
+from utils.io.image import Photo as Picture
+from utils.io.image import read_photo, write_photo
 from utils.preprocess.choose import ENOUGH, agreeing, refusal
 from utils.preprocess.config import PreprocessConfig
 from utils.preprocess.models import load_detector, load_identifier
@@ -28,18 +27,14 @@ from utils.preprocess.records import Record
 if TYPE_CHECKING:
     from utils.inference.identify import Identifier
 
-_JPEG_QUALITY = 95
 _CANDIDATES = 4  # most faces of a photo that are looked at
 
 
 @dataclass
 class Candidate:
-    """A face that is good enough, already cut out and encoded, since its photo is not kept in memory."""
+    """A face that is good enough."""
 
     face: Face
-    data: bytes  # the crop as a file
-    kps: np.ndarray  # (5, 2), pixels of the crop
-    template: int
     embedding: np.ndarray | None = None  # (D,) normalised
     agreement: float | None = None  # cosine with the person's other photos
 
@@ -74,30 +69,44 @@ class Worker:
 
     def __call__(self, unit: Unit) -> list[Record]:
         """Write the crops of a unit and return a record for each of its photos."""
-        looks = [self._look(photo, unit.one_person) for photo in unit.photos]
-        if unit.one_person and self._identifier is not None:
-            _agree(looks, self._stranger)
-        return [self._write(photo, look) for photo, look in zip(unit.photos, looks, strict=True)]
+        if not unit.one_person or self._identifier is None:
+            return [self._alone(photo) for photo in unit.photos]
+        looks = []
+        for photo in unit.photos:
+            image, look = self._look(photo)
+            if image is not None and look.candidates:
+                self._embed(image, look)
+            looks.append(look)
+        _agree(looks, self._stranger)
+        # A person may have a thousand photos: they are read again rather than kept.
+        return [self._write(photo, self._read(photo), look) for photo, look in zip(unit.photos, looks, strict=True)]
 
-    def _look(self, photo: Photo, one_person: bool) -> Look:
+    def _alone(self, photo: Photo) -> Record:
+        """A photo that is decided without others: the most prominent of its good faces."""
+        image, look = self._look(photo)
+        return self._write(photo, image, look)
+
+    def _read(self, photo: Photo) -> np.ndarray:
+        return to_uint8(read_photo(Path(self.config.path_to_dataset) / photo.file).image)
+
+    def _look(self, photo: Photo) -> tuple[np.ndarray | None, Look]:
         try:
-            image = to_uint8(read_photo(Path(self.config.path_to_dataset) / photo.file).image)
+            image = self._read(photo)
         except InputError as error:
-            return Look(reason=f"cannot be read: {error}")
+            return None, Look(reason=f"cannot be read: {error}")
         faces = self._faces(photo, image)
         if not faces:
-            return Look(reason="no keypoints in the list" if self._keypoints is not None else "no face found")
+            return image, Look(reason="no face found" if self._keypoints is None else "no keypoints in the list")
         faces = sorted(faces, key=lambda face: -prominence(face, image.shape))[:_CANDIDATES]
         reasons = [refusal(face, self.config.min_face, self.config.min_score) for face in faces]
-        good = [face for face, reason in zip(faces, reasons, strict=True) if not reason]
-        if not good:
-            return Look(reason=reasons[0])
-        if not one_person or self._identifier is None:
-            return Look([self._cut(image, good[0])])
-        candidates = [self._cut(image, face) for face in good]
-        for candidate, row in zip(candidates, self._identifier.embed(image, good), strict=True):
+        good = [Candidate(face) for face, reason in zip(faces, reasons, strict=True) if not reason]
+        return image, Look(good, "" if good else reasons[0])
+
+    def _embed(self, image: np.ndarray, look: Look) -> None:
+        assert self._identifier is not None
+        rows = self._identifier.embed(image, [candidate.face for candidate in look.candidates])
+        for candidate, row in zip(look.candidates, rows, strict=True):
             candidate.embedding = row / max(float(np.linalg.norm(row)), 1e-12)
-        return Look(candidates)
 
     def _faces(self, photo: Photo, image: np.ndarray) -> list[Face]:
         if self._detector is not None:
@@ -108,32 +117,18 @@ class Worker:
         kps, score = known
         return [Face(np.concatenate([kps.min(axis=0), kps.max(axis=0)]), score, kps)]
 
-    def _cut(self, image: np.ndarray, face: Face) -> Candidate:
-        config, border = self.config, self.config.border
-        matrix, template = estimate(face.kps, config.size)
-        matrix[:, 2] += border
-        crop = warp(image, matrix, (config.size + 2 * border,) * 2)
-        quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if config.format == "jpg" else []
-        _, data = cv2.imencode(f".{config.format}", crop, quality)
-        return Candidate(face, data.tobytes(), apply(matrix, face.kps.astype(np.float64)), template)
-
-    def _write(self, photo: Photo, look: Look) -> Record:
-        if not look.candidates:
+    def _write(self, photo: Photo, image: np.ndarray | None, look: Look) -> Record:
+        if image is None or not look.candidates:
             return Record(photo.file, photo.identity, photo.stamp, reason=look.reason)
-        kept = look.candidates[0]
-        crop = f"{photo.stem}.{self.config.format}"
-        with atomic_path(Path(self.config.save_path) / crop) as temporary:
-            temporary.write_bytes(kept.data)
-        return Record(
-            photo.file,
-            photo.identity,
-            photo.stamp,
-            crop,
-            kps=np.round(kept.kps, 3).tolist(),
-            template=kept.template,
-            score=round(kept.face.score, 4),
-            agreement=kept.agreement,
-        )
+        kept, config, border = look.candidates[0], self.config, self.config.border
+        matrix, template = estimate(kept.face.kps, config.size)
+        matrix[:, 2] += border
+        crop = f"{photo.stem}.{config.format}"
+        pixels = warp(image, matrix, (config.size + 2 * border,) * 2)
+        write_photo(Path(config.save_path) / crop, Picture(pixels))
+        kps = np.round(apply(matrix, kept.face.kps.astype(np.float64)), 3).tolist()
+        score = round(kept.face.score, 4)
+        return Record(photo.file, photo.identity, photo.stamp, crop, "", kps, template, score, kept.agreement)
 
 
 def _agree(looks: Sequence[Look], stranger: float) -> None:

@@ -1,0 +1,315 @@
+"""Measures, pairs and reports of evaluate.py, on faces that are drawn by numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from evaluate import main
+from utils.errors import InputError, OptionError, WeightsError
+from utils.evaluation import features, geometry, measures, people, pixels, report, sheet
+from utils.evaluation.config import EvaluateConfig, command, parse
+from utils.evaluation.measures import Case, Identity
+from utils.evaluation.people import Photo
+from utils.evaluation.recognisers import arcface_crop, cosines
+from utils.evaluation.run import Album, Evaluation, Gallery
+from utils.evaluation.video import jitter
+from utils.inference.types import Face
+
+KPS = np.array([[40, 50], [72, 50], [56, 68], [43, 87], [69, 87]], np.float32)
+
+
+def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
+    """Rotation (3, 3) from head angles in degrees, the inverse of geometry.head_angles."""
+    y, p, r = np.radians([yaw, pitch, roll])
+    about_x = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
+    about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
+    about_z = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
+    return about_z @ about_y @ about_x
+
+
+def face(turn: np.ndarray | None = None, mouth: float = 0.0, lids: float = 0.1, look: float = 0.0) -> np.ndarray:
+    """106 landmarks of a generic head in a 200 x 200 picture; the points that no measure uses lie on a ring."""
+    ring = np.linspace(0, 2 * np.pi, 106)
+    points = 100 + 80 * np.stack([np.cos(ring), np.sin(ring)], axis=1)
+    head = geometry._HEAD_POINTS @ (np.eye(3) if turn is None else turn).T
+    points[geometry._HEAD_INDICES] = 100 + 60 * head[:, :2]
+    for upper, lower in ((66, 54), (62, 60), (70, 57)):
+        middle = points[[52, 61]].mean(axis=0)
+        width = np.linalg.norm(points[61] - points[52])
+        gap = np.array([0, mouth * width / 2])
+        points[upper], points[lower] = middle - gap, middle + gap
+    for left, right, gaps, pupil in geometry._EYES.values():
+        middle, width = points[[left, right]].mean(axis=0), np.linalg.norm(points[right] - points[left])
+        for upper, lower in gaps:
+            gap = np.array([0, lids * width / 2])
+            points[upper], points[lower] = middle - gap, middle + gap
+        points[pupil] = middle + look * (points[right] - points[left])
+    return points
+
+
+@pytest.mark.parametrize("angles", [(0, 0, 0), (25, 0, 0), (0, -15, 0), (0, 0, 30), (20, 10, -8)])
+def test_pose_comes_back(angles: tuple[float, float, float]) -> None:
+    found = geometry.head_angles(geometry.head_rotation(face(rotation(*angles))))
+    np.testing.assert_allclose(found, angles, atol=1.5)
+
+
+def test_pose_difference_is_the_angle_between() -> None:
+    one, other = rotation(10, 0, 0), rotation(22, 0, 0)
+    assert geometry.angle_between(one, other) == pytest.approx(12)
+    measured = measures.attributes(face(other), face(one))
+    assert measured["pose_degrees"] == pytest.approx(12, abs=1.5)
+    assert measured["yaw_degrees"] > 4 * measured["roll_degrees"]
+
+
+def test_pose_refuses_points_that_coincide() -> None:
+    with pytest.raises(ValueError, match="no head"):
+        geometry.head_rotation(np.zeros((106, 2)))
+
+
+def test_openings_and_gaze() -> None:
+    assert geometry.mouth_opening(face(mouth=0.4)) == pytest.approx(0.4)
+    assert geometry.eye_opening(face(lids=0.25)) == pytest.approx(0.25)
+    np.testing.assert_allclose(geometry.gaze(face(look=0.2)), [0.2, 0], atol=1e-6)
+
+
+def test_correlation_over_swaps() -> None:
+    openings = [0.1, 0.2, 0.35, 0.5]
+    cases = [measures.attributes(face(mouth=0.5 * value), face(mouth=value)) for value in openings]
+    summary = measures.attribute_summary(cases)
+    assert summary["mouth_correlation"] == pytest.approx(1)
+    assert summary["mouth_difference"] == pytest.approx(0.5 * np.mean(openings))
+    assert measures.correlation([1, 1, 1], [1, 2, 3]) is None
+
+
+def test_psnr_and_ssim_count_inside_the_mask_only() -> None:
+    picture = np.random.default_rng(0).integers(0, 200, (200, 200, 3)).astype(np.uint8)
+    mask = pixels.face_mask(picture.shape, face())
+    outside, inside = picture.copy(), picture.copy()
+    outside[~mask] = 0
+    inside[mask] += 10
+    assert pixels.psnr(picture, outside, mask) == float("inf")
+    assert pixels.psnr(picture, inside, mask) == pytest.approx(20 * np.log10(255 / 10))
+    assert pixels.ssim(picture, picture, mask) == pytest.approx(1)
+    assert pixels.ssim(picture, 255 - picture, mask) < 0.1
+
+
+def test_background_sees_what_is_outside_of_the_face() -> None:
+    picture = np.zeros((400, 400, 3), np.uint8)
+    changed = picture.copy()
+    changed[pixels.face_mask(picture.shape, face())] = 99
+    assert measures.background(changed, picture, face())["background_difference"] == 0
+    changed[390:, :] = 10
+    seen = measures.background(changed, picture, face())
+    assert seen["background_difference"] > 0.1
+    assert seen["background_changed_share"] > 0.01
+
+
+def test_steady_motion_is_no_jitter() -> None:
+    moving = [face() + 3.0 * i for i in range(5)]
+    assert jitter(moving) == pytest.approx(0, abs=1e-9)
+    moving[2] += 1
+    assert jitter(moving) > 0.3
+
+
+class Colours:
+    """A recogniser that knows people by the colour of their picture."""
+
+    name, network, teacher = "colours", "mean colour", False
+
+    def embed(self, image: np.ndarray, kps: np.ndarray) -> np.ndarray:
+        return image.reshape(-1, 3).mean(axis=0)
+
+    def distances(self, embedding: np.ndarray, others: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(others - embedding, axis=1)
+
+
+class Fixed:
+    """Detector and landmarker that see one face everywhere, but none in a black picture."""
+
+    name, network = "fixed", "fixed"
+
+    def detect(self, image: np.ndarray, careful: bool = False) -> list[Face]:
+        return [Face(np.array([0, 0, 9, 9], np.float32), 1.0, KPS)] if image.any() else []
+
+    def find(self, image: np.ndarray, kps: np.ndarray) -> np.ndarray:
+        return face()
+
+
+COLOURS = {"red": (0, 0, 200), "green": (0, 200, 0), "blue": (200, 0, 0), "black": (0, 0, 0)}
+PHOTOS = {name: Photo(Path(f"{name}.png"), name) for name in COLOURS}
+
+
+def evaluation(share: float) -> Evaluation:
+    """Of a swap that moves the picture's colour by `share` of the way to the source's."""
+    album = Album(lambda photo: np.full((200, 200, 3), COLOURS[photo.identity], np.uint8), Fixed())
+    gallery = Gallery((album.portrait(PHOTOS[name]) for name in ("red", "green", "blue")), [Colours()])
+
+    def swap(source, target):  # type: ignore[no-untyped-def]
+        return np.uint8((1 - share) * target.image.astype(float) + share * source.image)
+
+    return Evaluation(swap, album, gallery, Fixed())
+
+
+@pytest.mark.parametrize(("share", "rank"), [(0.9, 1), (0.2, 2)])
+def test_identity_is_found_only_where_it_moved(share: float, rank: int) -> None:
+    (case,) = evaluation(share).cases([(PHOTOS["red"], PHOTOS["blue"])])
+    seen = case.identity["colours"]
+    assert seen.rank == rank
+    assert (seen.to_source < seen.to_target) == (rank == 1)
+    assert seen.source_to_target == pytest.approx(200 * np.sqrt(2))
+    assert case.attributes["pose_degrees"] == pytest.approx(0, abs=1e-3)
+
+
+def test_a_target_without_a_face_is_reported_and_the_rest_goes_on() -> None:
+    cases = list(evaluation(0.9).cases([(PHOTOS["red"], PHOTOS["black"]), (PHOTOS["red"], PHOTOS["blue"])]))
+    assert "no face" in cases[0].failure
+    assert not cases[1].failure
+
+
+def identity(gain: float) -> Identity:
+    return Identity(0.8 - gain, 0.5, 0.8, 0.3, 0.6, 1)
+
+
+def test_identity_summary() -> None:
+    summary = measures.identity_summary([identity(0.1), identity(0.4)])
+    assert summary["moved"] == pytest.approx(0.25)
+    assert summary["nearer_to_source"] == 0.5
+    assert measures.identity_summary([])["retrieval"] is None
+
+
+def test_sheet_chooses_best_median_and_worst() -> None:
+    cases = [Case(Path(f"{i}"), Path("t"), {"dlib": identity(0.1 * i)}) for i in range(5)]
+    chosen = [(name, int(case.source.name)) for name, case in sheet.choose(cases, "dlib", 1)]
+    assert chosen == [("best", 4), ("median", 2), ("worst", 0)]
+
+
+def test_crossed_pairs_are_deterministic_even_and_of_different_people() -> None:
+    photos = [Photo(Path(f"{i}"), str(i)) for i in range(10)]
+    pairs = people.crossed_pairs(photos, photos, 20)
+    assert pairs == people.crossed_pairs(photos, photos, 20)
+    assert len(set(pairs)) == 20
+    assert all(source.identity != target.identity for source, target in pairs)
+    counts = [sum(source == photo for source, _ in pairs) for photo in photos]
+    assert max(counts) - min(counts) <= 1
+    assert len(people.crossed_pairs(photos, photos, 0)) == 90
+    with pytest.raises(InputError, match="two different people"):
+        people.crossed_pairs(photos[:1], photos[:1], 0)
+
+
+def test_cyclic_pairs() -> None:
+    photos = [Photo(Path(f"{i}"), str(i)) for i in range(10)]
+    pairs = people.cyclic_pairs(photos, (1, 3))
+    assert len(pairs) == 20
+    assert (photos[9], photos[0]) in pairs
+    assert (photos[8], photos[1]) in pairs
+
+
+def test_folders_name_people(tmp_path: Path) -> None:
+    for name in ("anna/1.jpg", "anna/2.jpg", "ben/1.png", "loose.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    photos = people.folder_photos(tmp_path)
+    assert [photo.identity for photo in photos] == ["anna", "anna", "ben", "loose"]
+    assert [photo.path.name for photo in people.one_per_person(photos)] == ["1.jpg", "1.png", "loose.jpg"]
+    (tmp_path / "names.txt").write_text("# comment\nloose\n")
+    assert [photo.identity for photo in people.listed(photos, tmp_path / "names.txt")] == ["loose"]
+    (tmp_path / "names.txt").write_text("nobody\n")
+    with pytest.raises(InputError, match="nobody"):
+        people.listed(photos, tmp_path / "names.txt")
+
+
+def test_arcface_alignment_puts_keypoints_on_its_template() -> None:
+    image = np.zeros((300, 300, 3), np.uint8)
+    template = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]])
+    kps = template * 2 + [20, 30]
+    for x, y in kps:
+        cv2.circle(image, (round(x), round(y)), 5, (255, 255, 255), -1)
+    crop = arcface_crop(image, kps)
+    assert all(crop[round(y), round(x)].min() > 200 for x, y in template)
+
+
+def test_cosines() -> None:
+    np.testing.assert_allclose(cosines(np.array([2.0, 0]), np.array([[5.0, 0], [0, 1], [-1, 0]])), [1, 0, -1])
+
+
+def test_frechet_distance_of_known_normal_distributions() -> None:
+    draw = np.random.default_rng(0).normal(size=(20000, 3))
+    assert features.frechet_distance(draw, draw) == pytest.approx(0, abs=1e-6)
+    assert features.frechet_distance(draw, 2 * draw + 1) == pytest.approx(3 + 3, rel=0.05)
+
+
+class Means(torch.nn.Module):
+    def forward(
+        self, x: torch.Tensor, resize_images: bool = True, return_features: bool = False, return_lpips: bool = False
+    ) -> torch.Tensor:
+        return x.float().mean(dim=[2, 3]) / 255
+
+
+def test_scripted_networks_give_fid_and_lpips(tmp_path: Path) -> None:
+    path = tmp_path / "means.pt"
+    torch.jit.script(Means()).save(str(path))
+    network = features.load_script(path, "FID")
+    white, black = [np.full((8, 8, 3), 255, np.uint8)] * 3, [np.zeros((8, 8, 3), np.uint8)] * 3
+    assert features.lpips(network, white, black) == pytest.approx(3)
+    assert features.fid(network, white, black) == pytest.approx(3)
+    path.write_bytes(b"broken")
+    for wrong in (path, tmp_path / "missing.pt"):
+        with pytest.raises(WeightsError, match="LPIPS"):
+            features.load_script(wrong, "LPIPS")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [[], ["--openpeople", "studio", "--faces", "x"], ["--faces", "x", "--pairs", "-1"], ["--video", "x"],
+     ["--recogniser", "nobody", "--faces", "x"]],
+)  # fmt: skip
+def test_bad_options(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == OptionError.exit_code
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_command_says_what_differs_from_the_defaults() -> None:
+    argv = ["--openpeople", "studio", "--recogniser", "dlib", "sface"]
+    assert command(parse(argv)) == "python evaluate.py " + " ".join(argv)
+    assert command(EvaluateConfig()) == "python evaluate.py"
+
+
+def test_missing_network_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--faces", str(tmp_path), "--recogniser", "sface", "--sface", "nowhere.onnx"]
+    assert main(argv) == WeightsError.exit_code
+    assert "nowhere.onnx" in capsys.readouterr().err
+
+
+def test_the_whole_of_it_on_random_weights(
+    tmp_path: Path, random_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    examples = Path(__file__).resolve().parents[1] / "examples" / "images"
+    for name in ("portrait.jpg", "portrait_2.jpg"):
+        (faces / name).write_bytes((examples / name).read_bytes())
+    (faces / "grey.png").write_bytes(cv2.imencode(".png", np.full((90, 90, 3), 128, np.uint8))[1].tobytes())
+    out = tmp_path / "out"
+    argv = ["--faces", str(faces), "--recogniser", "embedded", "--self_swaps", "1", "--out", str(out), "--pairs", "0",
+            "--device", "cpu", "--sheet_rows", "1"]  # fmt: skip
+    assert main(argv) == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert [case["source"].split("/")[-1] for case in metrics["cases"]].count("portrait.jpg") == 1
+    assert metrics["identity"]["embedded"]["teacher"] is True
+    assert metrics["gallery"] == 2
+    assert metrics["pixels"]["background_difference"] < 5
+    assert 5 < metrics["pixels"]["psnr"] < 40
+    table = (out / "table.md").read_text()
+    assert "embedded (a teacher)" in table
+    assert "| portrait | portrait_2 |" in table
+    assert cv2.imread(str(out / "sheet.png")) is not None
+    assert report.markdown(metrics).startswith("# Evaluation")
+    assert "ID retrieval" in capsys.readouterr().out

@@ -1,0 +1,246 @@
+"""preprocess_vgg.py: choice of faces, restart, report, broken files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from preprocess_vgg import main
+from utils.errors import InputError, OptionError
+from utils.inference.align import TEMPLATES
+from utils.inference.types import Face
+from utils.preprocess import choose, work
+from utils.preprocess.config import PreprocessConfig
+from utils.preprocess.photos import list_units, read_keypoints
+from utils.preprocess.records import Journal, Record
+from utils.preprocess.report import kind
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "examples" / "images"
+COLUMNS = [f"kp{i}_{axis}" for i in range(1, 6) for axis in "xy"]
+FRONTAL = TEMPLATES[2]  # pixels of a 224 crop
+
+
+def face(scale: float = 1.0, shift: tuple[float, float] = (0, 0), score: float = 0.9) -> Face:
+    kps = (FRONTAL * scale + shift).astype(np.float32)
+    return Face(np.concatenate([kps.min(axis=0), kps.max(axis=0)]), score, kps)
+
+
+def unit(*numbers: float) -> np.ndarray:
+    vector = np.array(numbers, np.float64)
+    return vector / np.linalg.norm(vector)
+
+
+def write_photos(folder: Path, names: list[str]) -> None:
+    """Pictures of noise, each another."""
+    for i, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(i).integers(0, 255, (224, 224, 3), np.uint8)
+        cv2.imwrite(str(folder / name), cv2.GaussianBlur(noise, (0, 0), 6))
+
+
+def write_keypoints(path: Path, names: list[str]) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", *COLUMNS])
+        writer.writerows([name, *FRONTAL.flatten()] for name in names)
+    return path
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_face_side_and_refusals() -> None:
+    assert choose.face_side(face(0.5).kps) == pytest.approx(112)
+    assert choose.refusal(face(1.0), 96, 0.6) == ""
+    assert choose.refusal(face(0.25), 96, 0.6) == "face too small: 56 pixels, asked for 96"
+    assert choose.refusal(face(score=0.5), 96, 0.6) == "detector unsure: score 0.50, asked for 0.6"
+    assert kind("face too small: 56 pixels, asked for 96") == "face too small"
+
+
+def test_the_person_of_a_folder_is_who_the_photos_agree_on() -> None:
+    """A bystander is larger in two of four photos, and alone in the fifth."""
+    person, bystander, other = unit(1, 0.1, 0), unit(0, 1, 0.1), unit(0.1, 0, 1)
+    photos = [np.stack(faces) for faces in
+              ([bystander, person], [person], [other, person], [person], [bystander])]  # fmt: skip
+    chosen, agreement = choose.agreeing(photos)
+    assert chosen == [1, 0, 1, 0, 0]
+    assert agreement[:4].min() > 0.8
+    assert agreement[4] < 0.4
+
+
+def test_photos_without_faces_have_no_say() -> None:
+    chosen, agreement = choose.agreeing([np.zeros((0, 1)), np.stack([unit(1, 0)])])
+    assert chosen == [0, 0]
+    assert np.isnan(agreement[0])
+    assert choose.agreeing([np.zeros((0, 1))])[0] == [0]
+
+
+class TwoFaces:
+    """A detector that finds a large face and a small one."""
+
+    def detect(self, image: np.ndarray, careful: bool = False) -> list[Face]:
+        return [face(0.5), face(0.45, (110, 110), score=0.8)]
+
+
+class ByPlace:
+    """An identity encoder to which the small face is the same person everywhere, the large one always another."""
+
+    calls = 0
+
+    def embed(self, image: np.ndarray, faces: list[Face]) -> np.ndarray:
+        self.calls += 1
+        person = 9 if image.mean() < 50 else 0  # somebody else in dark pictures
+        return np.eye(10)[[person if f.score < 0.9 else self.calls for f in faces]]
+
+
+def test_worker_keeps_the_person_and_refuses_strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_photos(tmp_path / "in", [f"anna/{i}.jpg" for i in range(4)])
+    cv2.imwrite(str(tmp_path / "in/anna/stranger.jpg"), np.zeros((224, 224, 3), np.uint8))
+    monkeypatch.setattr(work, "load_detector", lambda device, threads: TwoFaces())
+    monkeypatch.setattr(work, "load_identifier", lambda device, threads: (ByPlace(), 0.3))
+    config = PreprocessConfig(path_to_dataset=str(tmp_path / "in"), save_path=str(tmp_path / "out"), size=64)
+    (found,) = list_units(tmp_path / "in")
+    records = work.Worker(config)(found)
+    assert [bool(record.crop) for record in records] == [True] * 4 + [False]
+    assert records[4].reason.startswith("another person: cosine")
+    assert [record.score for record in records[:4]] == [0.8] * 4  # the small face, though the large one is prominent
+    assert not (tmp_path / "out/anna/stranger.jpg").exists()
+
+
+def test_layouts(tmp_path: Path) -> None:
+    names = ["n01/a.jpg", "n01/b.png", "n02/deep/c.jpg", "loose.jpg", ".hidden.jpg", "same.jpg", "same.png"]
+    write_photos(tmp_path, names)
+    units = list_units(tmp_path)
+    assert [(u.one_person, [p.identity for p in u.photos]) for u in units] == [
+        (True, ["n01", "n01"]), (True, ["n02"]), (False, ["loose", "same", "same"]),
+    ]  # fmt: skip
+    assert [photo.stem for photo in units[2].photos] == ["loose", "same", "same.png"]
+    with pytest.raises(InputError, match="no such folder"):
+        list_units(tmp_path / "nowhere")
+
+
+def test_keypoints_file_is_checked(tmp_path: Path) -> None:
+    path = write_keypoints(tmp_path / "k.csv", ["a"])
+    np.testing.assert_allclose(read_keypoints(path)["a"][0], FRONTAL, rtol=1e-6)
+    path.write_text(path.read_text().replace("kp3_x", "nose"))
+    with pytest.raises(InputError, match="kp3_x"):
+        read_keypoints(path)
+    path.write_text(",".join(["id", *COLUMNS]) + "\na,1,2,3,4,5,6,7,8,9,x\n")
+    with pytest.raises(InputError, match="not a number"):
+        read_keypoints(path)
+
+
+def test_crops_index_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_photos(tmp_path / "in", ["a.jpg", "b.jpg", "nokeys.jpg"])
+    (tmp_path / "in/broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "in/cut.jpg").write_bytes((tmp_path / "in/a.jpg").read_bytes()[:900])
+    (tmp_path / "in/empty.jpg").touch()
+    keys = write_keypoints(tmp_path / "k.csv", ["a", "b", "broken", "cut", "empty"])
+    argv = ["--path_to_dataset", str(tmp_path / "in"), "--save_path", str(tmp_path / "out"), "--keypoints", str(keys),
+            "--size", "112", "--margin", "0.25", "--format", "png", "--workers", "1"]  # fmt: skip
+    assert main(argv) == 0
+    listed = rows(tmp_path / "out/index.csv")
+    assert [row["file"] for row in listed] == ["a.png", "b.png"]
+    kps = np.array([float(listed[0][name]) for name in COLUMNS]).reshape(5, 2)
+    np.testing.assert_allclose(kps, FRONTAL / 2 - 0.25 + 28, atol=2e-3)  # pixel centres, then the border
+    assert listed[0]["margin"] == "28"
+    crop, photo = cv2.imread(str(tmp_path / "out/a.png")), cv2.imread(str(tmp_path / "in/a.jpg"))
+    assert crop.shape == (168, 168, 3)
+    inside = cv2.resize(photo, (112, 112), interpolation=cv2.INTER_AREA)
+    assert np.abs(crop[28:-28, 28:-28].astype(int) - inside).mean() < 3
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert (report["photos"], report["kept"]) == (6, 2)
+    assert report["refused"] == {"cannot be read": 3, "no keypoints in the list": 1}
+    assert cv2.imread(str(tmp_path / "out/contact_sheet.jpg")) is not None
+    assert "2 of 6 photos kept" in capsys.readouterr().out
+
+
+def test_restart_skips_what_is_done_and_redoes_what_changed(tmp_path: Path) -> None:
+    write_photos(tmp_path / "in", ["a/1.jpg", "b/1.jpg", "c/1.jpg"])
+    keys = write_keypoints(tmp_path / "k.csv", ["1"])
+    argv = ["--path_to_dataset", str(tmp_path / "in"), "--save_path", str(tmp_path / "out"), "--keypoints", str(keys),
+            "--workers", "1", "--quiet"]  # fmt: skip
+    assert main(argv) == 0
+    before = {name: (tmp_path / "out" / name / "1.jpg").stat().st_mtime_ns for name in "abc"}
+    (tmp_path / "out/b/1.jpg").unlink()
+    write_photos(tmp_path / "in", ["skipped.txt.jpg", "c/1.jpg"])
+    assert main(argv) == 0
+    after = {name: (tmp_path / "out" / name / "1.jpg").stat().st_mtime_ns for name in "abc"}
+    assert after["a"] == before["a"]
+    assert after["b"] != before["b"]
+    assert after["c"] != before["c"]
+    assert json.loads((tmp_path / "out/report.json").read_text())["this_run"]["photos"] == 3
+
+
+def test_other_options_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Journal(tmp_path, {"size": 256}) as journal:
+        journal.add([Record("a.jpg", "a", "1-1", reason="no face found")])
+    assert Journal(tmp_path, {"size": 256}).records["a.jpg"].reason == "no face found"
+    with pytest.raises(OptionError, match="other options"):
+        Journal(tmp_path, {"size": 128})
+    assert main(["--size", "7"]) == OptionError.exit_code
+    assert main(["--path_to_dataset", str(tmp_path / "nowhere")]) == InputError.exit_code
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_a_line_cut_short_is_done_again(tmp_path: Path) -> None:
+    with Journal(tmp_path, {}) as journal:
+        journal.add([Record("a.jpg", "a", "1-1"), Record("b.jpg", "b", "1-1")])
+    path = tmp_path / "records.jsonl"
+    path.write_text(path.read_text()[:-20])
+    with Journal(tmp_path, {}) as journal:
+        assert list(journal.records) == ["a.jpg"]
+        journal.add([Record("c.jpg", "c", "1-1")])
+    assert list(Journal(tmp_path, {}).records) == ["a.jpg", "c.jpg"]
+
+
+def test_real_faces_by_the_embedded_detector(
+    tmp_path: Path, random_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    (tmp_path / "in").mkdir()
+    for name in ("portrait.jpg", "group.jpg"):
+        (tmp_path / "in" / name).write_bytes((IMAGES / name).read_bytes())
+    write_photos(tmp_path / "in", ["noface.jpg"])
+    argv = ["--path_to_dataset", str(tmp_path / "in"), "--save_path", str(tmp_path / "out"), "--workers", "1"]
+    assert main(argv) == 0
+    listed = {row["file"]: row for row in rows(tmp_path / "out/index.csv")}
+    assert set(listed) == {"portrait.jpg", "group.jpg"}
+    kps = np.array([float(listed["portrait.jpg"][name]) for name in COLUMNS]).reshape(5, 2)
+    assert np.abs(kps - FRONTAL * 256 / 224).max() < 12
+
+
+def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    names = [f"{i:04}.jpg" for i in range(96)]
+    write_photos(tmp_path / "in", names)
+    keys = write_keypoints(tmp_path / "k.csv", [Path(name).stem for name in names])
+    argv = [sys.executable, "preprocess_vgg.py", "--path_to_dataset", str(tmp_path / "in"), "--keypoints", str(keys),
+            "--save_path", str(tmp_path / "out"), "--workers", "2", "--size", "512"]  # fmt: skip
+    process = subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    records = tmp_path / "out/records.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (records.exists() and len(records.read_text().splitlines()) > 1):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers as well
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert not list((tmp_path / "out").glob(".*"))
+    done = len(records.read_text().splitlines()) - 1
+    assert 0 < done < 96
+    assert subprocess.run([*argv, "--quiet"], cwd=ROOT, check=False).returncode == 0
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert (report["kept"], report["this_run"]["photos"]) == (96, 96 - done)
