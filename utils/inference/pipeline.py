@@ -28,6 +28,7 @@ from utils.inference import align, blend, mask
 from utils.inference.config import InferenceConfig
 from utils.inference.identify import normalise
 from utils.inference.report import RunReport
+from utils.inference.smooth import SteadyLandmarks
 from utils.inference.stages import Stages, load_stages
 from utils.inference.track import Selection, TrackedFrame, follow, most_prominent
 from utils.inference.types import Crop, Face, Frame, SwappedFrame, TrackedFace
@@ -52,6 +53,7 @@ class SwapPipeline:
         self._z_id: np.ndarray | None = None  # (persons, D) float32, raw
         self._references: np.ndarray | None = None  # (persons, D) float32, unit
         self._mask_params: dict[int, mask.MaskParams] = {}  # by track
+        self._landmarks = SteadyLandmarks()
 
     def begin(self) -> RunReport:
         """Start the report of a new run."""
@@ -108,6 +110,7 @@ class SwapPipeline:
         if self._z_id is None:
             raise OptionError("no source: call set_sources first")
         self._mask_params.clear()
+        self._landmarks.forget()
         for batch in self._batches(self._tracked(frames, careful)):
             yield from self._swap(batch)
 
@@ -186,7 +189,7 @@ class SwapPipeline:
                     before = self.stages.landmarks.find([target])[0]
                 self._mask_params[face.track] = mask.choose_params(after[position], before)
         with stage("mask"):
-            return [mask.draw(points, self._mask_params[face.track], size)
+            return [mask.draw(self._landmarks.settle(face.track, points), self._mask_params[face.track], size)
                     for points, (_, face) in zip(after, faces, strict=True)]
 
     def swap_photo(

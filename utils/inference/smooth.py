@@ -10,6 +10,8 @@ from utils.inference.associate import face_size
 
 RADIUS = 2  # frames on either side
 _JUMP = 1.0 / 16.0  # of the face's size: 5 pixels on a face with eyes 80 pixels apart, usual at 1080p
+_REAL_MOTION = 4.0  # pixels of a 224 crop by which a landmark does not tremble
+_LEAST_WEIGHT = 0.3  # of the newest landmarks
 _CLEARLY_BETTER = 0.8  # another template has to have this part of the present one's error, or less
 
 TemplateErrors = Callable[[np.ndarray], np.ndarray]  # kps (5, 2) -> (5,) sums of point distances, crop pixels
@@ -43,6 +45,28 @@ def smooth(kps: Sequence[np.ndarray | None], centre: int) -> np.ndarray:
             break
         window = [before, *window, after]
     return np.stack(window).mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+class SteadyLandmarks:
+    """Landmarks of each track, freed of what trembles from frame to frame; real motion passes at once.
+
+    Source: the idea of the 1 Euro filter, Casiez et al., CHI 2012: smooth less the faster it moves.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[int, np.ndarray] = {}
+
+    def settle(self, track: int, landmarks: np.ndarray) -> np.ndarray:
+        """Next landmarks (N, 2) float of a track, in the aligned crop; returns them steadied, like the input."""
+        last = self._last.get(track, landmarks)
+        moved = np.linalg.norm(landmarks - last, axis=-1, keepdims=True) / _REAL_MOTION
+        result = last + np.clip(moved, _LEAST_WEIGHT, 1.0) * (landmarks - last)
+        self._last[track] = result
+        return result
+
+    def forget(self) -> None:
+        """Begin a new stream."""
+        self._last.clear()
 
 
 class Templates:

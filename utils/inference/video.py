@@ -10,17 +10,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
-
 from utils.errors import OutputError, SkippedError
 from utils.inference.config import InferenceConfig
 from utils.inference.report import RunReport
 from utils.inference.stream import prefetch
 from utils.inference.types import Frame, SwappedFrame
-from utils.io.atomic import atomic_path, output_error
+from utils.io.atomic import output_error
 from utils.io.encode import VideoWriter, video_writer
 from utils.io.encoders import EncodeOptions, choose_encoder
-from utils.io.image import check_input
+from utils.io.image import Photo, check_input, write_photo
 from utils.io.video import Span, Video, VideoInfo, open_video
 
 if TYPE_CHECKING:
@@ -111,8 +109,7 @@ def _timed(frames: Iterator[Frame], report: RunReport) -> Iterator[Frame]:
 def _preview(result: SwappedFrame, output: Path) -> None:
     """Show how far it is, in a picture beside the output."""
     path = output.with_name(f"{output.stem}.preview.jpg")
-    with atomic_path(path) as temporary:
-        cv2.imwrite(str(temporary), result.image)
+    write_photo(path, Photo(result.image))
 
 
 def _check(pipeline: SwapPipeline, target: Path | str) -> None:

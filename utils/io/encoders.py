@@ -56,7 +56,7 @@ ENCODERS = {
 }  # fmt: skip
 _CRF = {"libx264": 18, "libx265": 20, "libsvtav1": 28, "libvpx-vp9": 28}  # about as good as one another
 _WORST = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
-_PRESET = {"libx264": "fast", "libx265": "fast", "libsvtav1": "8"}
+_PRESET = {"libx264": "veryfast", "libx265": "veryfast", "libsvtav1": "10"}  # the networks need the processor
 
 
 @dataclass(frozen=True)
