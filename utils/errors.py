@@ -69,4 +69,10 @@ class ResourceError(GhostError):
     exit_code = 11
 
 
+class DivergedError(GhostError):
+    """A training run came to numbers that are none, or its networks collapsed."""
+
+    exit_code = 12
+
+
 INTERRUPTED = 130  # the shell's code for Ctrl-C

@@ -1,0 +1,76 @@
+"""A tiny training set and tiny networks, made in a moment: what training tests run on."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from arcface_model.iresnet import iresnet
+from coordinate_reg.network import LandmarkNet
+
+SIZE, MARGIN = 64, 8
+KPS = np.float32([[39.73, 51.138], [72.27, 51.138], [56.0, 68.493], [42.463, 87.01], [69.537, 87.01]]) * SIZE / 112 + MARGIN
+
+
+def draw_face(seed: int) -> np.ndarray:
+    """A face of coloured shapes, (80, 80, 3) uint8 BGR."""
+    random = np.random.default_rng(seed)
+    side = SIZE + 2 * MARGIN
+    image = np.full((side, side, 3), random.integers(0, 255, 3), np.uint8)
+    centre = (side // 2, side // 2)
+    cv2.ellipse(image, centre, (int(random.integers(20, 30)), 34), 0, 0, 360, random.integers(60, 255, 3).tolist(), -1)
+    for x, y in KPS[:2]:
+        cv2.circle(image, (int(x), int(y)), int(random.integers(3, 6)), random.integers(0, 120, 3).tolist(), -1)
+    left, right = KPS[3].astype(int).tolist(), KPS[4].astype(int).tolist()
+    cv2.line(image, left, right, random.integers(0, 200, 3).tolist(), int(random.integers(1, 5)))
+    return image
+
+
+def write_set(folder: Path, people: int = 6, photos: int = 2) -> Path:
+    """Crops in one sub-folder per person, with index.csv as preprocess_vgg.py writes it."""
+    rows = []
+    for person in range(people):
+        (folder / f"n{person:03d}").mkdir(parents=True)
+        for photo in range(photos):
+            name = f"n{person:03d}/{person * photos + photo:04d}.png"
+            cv2.imwrite(str(folder / name), draw_face(1000 * person + photo))
+            rows.append([name, f"n{person:03d}", MARGIN, *KPS.flatten().tolist(), 2, 0.9])
+    columns = ["file", "identity", "margin", *(f"kp{i}_{axis}" for i in range(1, 6) for axis in "xy"), "template", "score"]
+    with (folder / "index.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+    return folder
+
+
+def write_networks(folder: Path) -> Path:
+    """A tiny identity encoder and a landmark network with random weights, as files with their JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(5)
+    encoder = {"depth": 18, "num_features": 16, "width": 0.0625}
+    for name, network, kind, arguments in (
+        ("tiny_identity", iresnet(**encoder), "iresnet", encoder),
+        ("tiny_landmarks", LandmarkNet((4, 4, 4, 4)), "LandmarkNet", {"channels": [4, 4, 4, 4]}),
+    ):
+        for module in network.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.running_var.uniform_(0.5, 1.5)
+        save_file(network.state_dict(), folder / f"{name}.safetensors")
+        card = {"format": 1, "name": name, "network": kind, "arguments": arguments, "crop_size": 112}
+        (folder / f"{name}.json").write_text(json.dumps(card))
+    return folder
+
+
+def options(root: Path, run: str, **more: object) -> list[str]:
+    """A command line for a tiny generator on the tiny set below `root`; `more` adds or replaces options."""
+    chosen = {
+        "run_name": run, "output": root, "dataset_path": root / "set", "identity": root / "nets/tiny_identity.safetensors",
+        "landmarks": root / "nets/tiny_landmarks.safetensors", "pretrained": False, "size": SIZE, "width": 0.25,
+        "num_blocks": 1, "discr_layers": 2, "discr_channels": 8, "discr_scales": 2, "batch_size": 4, "device": "cpu",
+        "ema": 0.9, "log_step": 1, "save_epoch": 0, "workers": 0, "show_step": 1000, "quiet": True,
+    } | more  # fmt: skip
+    return [word for name, value in chosen.items() for word in (f"--{name}", str(value))]

@@ -1,0 +1,43 @@
+"""Train the generator, or one of the small networks beside it: `python train.py --help`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from utils.errors import INTERRUPTED, GhostError
+from utils.training.config import TrainConfig, parse
+
+
+def run(config: TrainConfig) -> int:
+    """Build the task that the options name and train; returns the exit code."""
+    from utils.training.distributed import process_group  # PyTorch and all: --help must not wait for it
+    from utils.training.loop import Training
+    from utils.training.setup import build_task, rehearse
+
+    with process_group(config.device) as device:
+        task = build_task(config, device)
+        training = Training(config, task, device)
+        if config.dry_run:
+            return rehearse(config, task)
+        return training.run()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, check, build, run; returns the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        config = parse(sys.argv[1:] if argv is None else argv)
+        logging.getLogger("ghost").setLevel(logging.ERROR if config.quiet else logging.INFO)
+        return run(config)
+    except GhostError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted before anything was saved", file=sys.stderr)
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

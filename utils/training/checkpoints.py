@@ -1,0 +1,138 @@
+"""Complete states of a training run, each one atomic file: a run that goes on from one ends as if it had never stopped."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from utils.errors import InputError, OptionError
+from utils.io.atomic import atomic_path
+from utils.training.config import TrainConfig
+
+log = logging.getLogger("ghost")
+FORMAT = 1
+# Options that may differ between the sessions of one run; all others decide what it computes.
+FREE = {"config", "resume", "dry_run", "quiet", "device", "cache_gb", "workers", "compile", "show_step", "log_step",
+        "validate_step", "save_epoch", "checkpoint_minutes", "keep", "collapse_steps", "export_name", "licence", "tensorboard",
+        "use_wandb", "wandb_project", "wandb_entity", "wandb_mode", "output", "max_steps", "max_epoch", "max_minutes",
+        "run_name", "G_path", "D_path", "pretrained"}  # fmt: skip
+_DAMAGE = (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError)
+
+
+def random_states() -> dict[str, Any]:
+    """The states of all random generators of this process, as tensors and plain values."""
+    version, words, gauss_next = random.getstate()
+    kind, keys, place, has_gauss, gauss = np.random.get_state()
+    return {
+        "python": [version, list(words), gauss_next],
+        "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), int(place), int(has_gauss), float(gauss)],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_random_states(states: dict[str, Any]) -> None:
+    """Take such states back."""
+    version, words, gauss_next = states["python"]
+    random.setstate((version, tuple(words), gauss_next))
+    kind, keys, place, has_gauss, gauss = states["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), place, has_gauss, gauss))
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"])
+
+
+class Checkpoints:
+    """The states of one run, in a folder of their own."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        """keep: newest states that stay, 0 for all; the best one stays in any case."""
+        self.folder, self._keep = folder, keep
+
+    def states(self) -> list[Path]:
+        """Whole states, oldest first."""
+        return sorted(self.folder.glob("state_*.pt"))
+
+    @property
+    def latest(self) -> Path | None:
+        """The newest state."""
+        return next(iter(reversed(self.states())), None)
+
+    def save(self, state: dict[str, Any], best: bool) -> Path:
+        """Write a state, sync it to the disk, and only then let older ones go; raises OutputError."""
+        path = self.folder / f"state_{state['step']:09d}.pt"
+        with atomic_path(path) as temporary:
+            torch.save({"format": FORMAT, **state}, temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+        if best:
+            self._link(path, self.folder / "best.pt")
+        self._tidy()
+        return path
+
+    def _link(self, path: Path, name: Path) -> None:
+        """Give a state a second name, which costs no disk."""
+        with atomic_path(name) as temporary:
+            temporary.unlink()
+            os.link(path, temporary)
+
+    def _tidy(self) -> None:
+        for stale in self.folder.glob(".*.partial.pt"):  # of processes that were killed while writing
+            stale.unlink(missing_ok=True)
+        if self._keep:
+            for old in self.states()[: -self._keep]:
+                old.unlink(missing_ok=True)
+
+    def newest_usable(self) -> dict[str, Any] | None:
+        """The newest state that can be read; None where there is none at all.
+
+        Raises InputError where there are states but all are damaged.
+        """
+        paths = self.states()[::-1]
+        for path in paths:
+            try:
+                return read_state(path)
+            except InputError as error:
+                log.warning("%s; trying an older one", error)
+        if paths:
+            raise InputError(f"{self.folder}: none of its {len(paths)} checkpoints can be read; start again with another "
+                             "--run_name")
+        return None
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """A state from its file, onto the CPU; nothing in it is executed. Raises InputError that names the file."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; give --resume auto or a file saved_models_<run>/checkpoints/state_*.pt")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except _DAMAGE as error:
+        raise InputError(f"{path} is not a whole checkpoint ({str(error).splitlines()[0][:80]})") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise InputError(f"{path} is not a checkpoint of train.py in format {FORMAT}")
+    return state
+
+
+def check_same_run(state: dict[str, Any], config: TrainConfig, world: int) -> None:
+    """`--resume auto` goes on with the options that the run began with; a checkpoint named by its file may get others.
+
+    Raises OptionError that names the first difference.
+    """
+    if state["world"] != world:
+        raise OptionError(f"the checkpoint was made by {state['world']} processes, not {world}: start as many with torchrun")
+    free = FREE - ({"max_steps", "max_epoch"} if config.cosine else set())
+    for name, value in state["config"].items():
+        now = getattr(config, name, value)
+        if name in free or now == value:
+            continue
+        if config.resume == "auto":
+            raise OptionError(f"--{name} {now} differs from the {value} that this run began with. Give the old value, start a "
+                              "new --run_name from G_latest.pth, or name the checkpoint's file to go on with other options")
+        log.warning("--%s is %s from here on; it was %s", name, now, value)

@@ -1,0 +1,68 @@
+"""The files that users take away: weights in the published format, and a card that says how to build the network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from utils import registry
+from utils.io.atomic import atomic_path
+from utils.training.config import TrainConfig
+
+State = dict[str, Tensor]
+
+
+def write_weights(path: Path, state: State) -> None:
+    """A state_dict as a .pth, contiguous on the CPU; raises OutputError."""
+    with atomic_path(path) as temporary:
+        torch.save(_portable(state), temporary)
+
+
+def _portable(state: State) -> State:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+
+
+def write_half(path: Path, state: State) -> str:
+    """A state_dict as .safetensors with float16 numbers; returns the file's sha256. Raises OutputError."""
+    from safetensors.torch import save_file
+
+    half = {name: t.half() if t.is_floating_point() else t for name, t in _portable(state).items()}
+    with atomic_path(path) as temporary:
+        save_file(half, temporary)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_card(path: Path, card: dict[str, Any]) -> None:
+    """The JSON beside weights; raises OutputError."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps({"format": 1, **card}, indent=1) + "\n", encoding="utf-8")
+
+
+def write_network(folder: Path, latest: str, config: TrainConfig, state: State, card: dict[str, Any]) -> None:
+    """`latest`.pth with its card and, where --export_name asks, the float16 form of both."""
+    write_weights(folder / f"{latest}.pth", state)
+    write_card(folder / f"{latest}.json", {"name": config.run_name, **card})
+    if config.export_name:
+        name = config.export_name
+        digest = write_half(folder / f"{name}.safetensors", state)
+        write_card(folder / f"{name}.json", {"name": name, **card, "sha256": digest})
+
+
+def write_generator(
+    folder: Path, config: TrainConfig, networks: dict[str, State], arguments: dict[str, Any], origin: str
+) -> None:
+    """G_latest and D_latest, the generator's card, and the identity encoder it needs where that is a file of the user's."""
+    path = Path(config.identity)
+    card = {"network": "AEI_Net", "arguments": arguments, "crop_size": config.size, "identity": path.stem,
+            "licence": config.licence, "origin": origin}  # fmt: skip
+    write_network(folder, "G_latest", config, networks["G"], card)
+    write_weights(folder / "D_latest.pth", networks["D"])
+    if path.suffix and path.stem not in registry.SPECS:
+        for file in (path, path.with_suffix(".json")):
+            shutil.copyfile(file, folder / file.name)

@@ -1,0 +1,145 @@
+"""The photos of a training set: which there are, and how they are read.
+
+Crops of preprocess_vgg.py come with index.csv (columns file, identity, margin, kp1_x to kp5_y; pixels of the stored crop), the
+keypoints of which some losses need. Any other folder of aligned face crops does as well.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from utils.errors import InputError
+from utils.io.crops import read_square
+from utils.training.augment import Framing
+
+log = logging.getLogger("ghost")
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+@dataclass(frozen=True)
+class Faces:
+    """A set of stored crops."""
+
+    paths: list[Path]
+    identities: list[str]
+    kps: Tensor | None  # (N, 5, 2) float32, pixels of the stored crops; None where the folder has no index.csv
+    framing: Framing
+    images: Tensor | None = None  # (N, 3, side, side) uint8 RGB, once they are all in memory
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def subset(self, keep: Sequence[int]) -> Faces:
+        """The photos at these positions."""
+        rows = list(keep)
+        return Faces([self.paths[i] for i in rows], [self.identities[i] for i in rows],
+                     None if self.kps is None else self.kps[rows], self.framing,
+                     None if self.images is None else self.images[rows])  # fmt: skip
+
+    @property
+    def bytes(self) -> int:
+        """Memory that all crops take once decoded."""
+        return len(self) * 3 * self.framing.side**2
+
+    def read(self, position: int) -> np.ndarray | None:
+        """One crop, (3, side, side) uint8 RGB; None where its file is broken, which is logged."""
+        image = read_square(self.paths[position], self.framing.side)
+        if image is None:
+            log.warning("%s cannot be read as a picture; another one takes its place", self.paths[position])
+        return image
+
+
+def find_faces(folder: Path, by_folder: bool) -> Faces:
+    """All crops below a folder.
+
+    by_folder: sub-folders (or the identity column of index.csv) name people; else every photo is another person.
+    Raises InputError that says what is missing.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give --dataset_path with face crops (preprocess_vgg.py makes them)")
+    index = folder / "index.csv"
+    faces = _indexed(folder, index) if index.is_file() else _plain(folder, by_folder)
+    if by_folder:
+        return faces
+    return Faces(faces.paths, [path.as_posix() for path in faces.paths], faces.kps, faces.framing)
+
+
+def _indexed(folder: Path, index: Path) -> Faces:
+    with index.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        raise InputError(f"{index}: lists no faces")
+    columns = [f"kp{i}_{axis}" for i in range(1, 6) for axis in "xy"]
+    try:
+        kps = np.array([[float(row[name]) for name in columns] for row in rows], np.float32).reshape(-1, 5, 2)
+        names, people = [row["file"] for row in rows], [row["identity"] for row in rows]
+        margin = round(float(rows[0].get("margin") or 0))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{index}: expected columns file, identity, margin, kp1_x to kp5_y ({error})") from error
+    paths = [folder / name for name in names]
+    side = _side(paths)
+    return Faces(paths, people, torch.from_numpy(kps), Framing(side, side - 2 * margin))
+
+
+def _plain(folder: Path, by_folder: bool) -> Faces:
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    if not paths:
+        raise InputError(f"{folder}: no pictures here; expected face crops such as name.jpg")
+    if by_folder:
+        loose = [path for path in paths if path.parent == folder]
+        if loose:
+            raise InputError(f"{loose[0]} lies in no sub-folder, but --vgg True expects one per identity; "
+                             "give --vgg False --same_identity False for a flat folder")
+    side = _side(paths)
+    return Faces(paths, [path.relative_to(folder).parts[0] for path in paths], None, Framing(side, side))
+
+
+def _side(paths: list[Path]) -> int:
+    """Side of the first readable crop; the others are brought to it."""
+    for path in paths:
+        image = read_square(path)
+        if image is not None:
+            return int(image.shape[-1])
+    raise InputError(f"{paths[0].parent}: none of its pictures can be read")
+
+
+def hold_out(faces: Faces, names_file: Path | str | None) -> tuple[Faces, Faces]:
+    """Part a set into training and validation photos; `names_file` lists names without ending, one a line.
+
+    Raises InputError when the file is missing or names none of the photos.
+    """
+    if names_file is None:
+        return faces, faces.subset([])
+    try:
+        names = set(Path(names_file).read_text(encoding="utf-8").split())
+    except OSError as error:
+        raise InputError(f"--validation {names_file}: {error.strerror or error}") from error
+    held = [i for i, path in enumerate(faces.paths) if path.stem in names]
+    if not held or len(held) == len(faces):
+        raise InputError(f"--validation {names_file}: {len(held)} of the {len(faces)} photos in {faces.paths[0].parent} are "
+                         "named there; expected some, and not all")
+    out = set(held)
+    return faces.subset([i for i in range(len(faces)) if i not in out]), faces.subset(held)
+
+
+def decoded(faces: Faces) -> Faces:
+    """The set with all its crops in memory, less those that are broken."""
+    images = torch.empty((len(faces), 3, faces.framing.side, faces.framing.side), dtype=torch.uint8)
+    good = []
+    for i in range(len(faces)):
+        image = faces.read(i)
+        if image is not None:
+            images[i] = torch.from_numpy(image)
+            good.append(i)
+    if not good:
+        raise InputError(f"{faces.paths[0].parent}: none of its pictures can be read")
+    whole = Faces(faces.paths, faces.identities, faces.kps, faces.framing, images)
+    return whole if len(good) == len(faces) else whole.subset(good)

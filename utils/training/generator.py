@@ -1,0 +1,190 @@
+"""Training of the generator and its discriminator (GHOST, IEEE Access 2022; FaceShifter, arXiv:1912.13457)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from utils.errors import InputError
+from utils.training import export, losses, validation
+from utils.training.config import TrainConfig
+from utils.training.distributed import mean_over_processes, parallel, with_global_batch_norm
+from utils.training.faces import Faces
+from utils.training.networks import (
+    Critic,
+    build_discriminator,
+    build_generator,
+    generator_arguments,
+    load_eyes,
+    load_identity,
+    load_landmarks,
+    load_sface,
+)
+from utils.training.optimise import Updater, learning_rate_factor, training_dtype
+from utils.training.pairs import PairPlan, Pairs, Share, batches
+from utils.training.prepare import Preparer
+from utils.training.task import Task
+from utils.training.terms import DiscriminatorTerms, GeneratorTerms, Judges, SwapBatch
+
+_RUNNING_L_ADV = 20.0  # where --discr_force starts
+
+
+class GeneratorTask(Task[Pairs]):
+    """G and D, each with its updater."""
+
+    def __init__(self, config: TrainConfig, faces: Faces, held: Faces, share: Share, device: torch.device) -> None:
+        """faces: to train on; held: to validate on, may be empty. Raises OptionError, WeightsError, InputError."""
+        self._config, self._faces, self._share = config, faces, share
+        dtype = training_dtype(device, config.optim_level)
+        self._encoder, c_id = load_identity(config, device)
+        aligned = config.critic == "sface"
+        if aligned and faces.kps is None:
+            raise InputError(f"{config.dataset_path} has no index.csv with keypoints, which --critic sface needs; cut the faces "
+                             "with preprocess_vgg.py")
+        critic = Critic(load_sface(config, device) if aligned else self._encoder, aligned)
+        self._judges = Judges(critic, load_landmarks(config, device), load_eyes(config, device))
+        self._arguments = generator_arguments(config, c_id)
+        self._D = self._placed(build_discriminator(config), device)
+        G = self._placed(with_global_batch_norm(build_generator(config, c_id), device), device)
+        self._G_updater = Updater(G, config, config.lr_G, dtype, ema=True)
+        self._D_updater = Updater(self._D, config, config.lr_D, dtype, ema=False)
+        self._G_terms = parallel(self._compiled(GeneratorTerms(G, self._D, self._judges, list(config.weights()), dtype)), device)
+        self._D_terms = parallel(self._compiled(DiscriminatorTerms(self._D, dtype)), device)
+        self._running_L_adv, self._last_D = _RUNNING_L_ADV, (torch.zeros((), device=device),) * 2
+        self._plan = PairPlan(faces.identities, config.same_person, config.same_identity, config.seed)
+        self._prepare = Preparer(config, faces, self._encoder, self._judges, share, device, dtype)
+        self._validation = validation.SwapCheck(config, held, faces, self._encoder, self._judges, device, dtype)
+        self.epoch_steps = max(len(faces) // share.step_samples, 1)
+
+    def _placed(self, network: nn.Module, device: torch.device) -> nn.Module:
+        layout = torch.channels_last if self._config.channels_last else torch.contiguous_format
+        return network.to(device, memory_format=layout)  # type: ignore[call-overload]
+
+    def _compiled(self, terms: nn.Module) -> nn.Module:
+        if self._config.compile:
+            terms.compile()
+        return terms
+
+    def batches(self, steps: range) -> Iterator[Pairs]:
+        """See Task."""
+        return batches(self._faces, self._plan, self._share, steps, self._config.workers)
+
+    def step(self, parts: list[Pairs], number: int) -> dict[str, Tensor]:
+        """One update of G, then one of D where it is due."""
+        factor = learning_rate_factor(self._config, number, self._total_steps(), self.epoch_steps)
+        metrics, shown = self._generator_step(parts, number, factor)
+        if self._discriminator_is_due(metrics["adv"] if "adv" in metrics else None):
+            self._last_D = self._discriminator_step(shown)
+        metrics["D"], metrics["grad_D"] = self._last_D
+        return metrics
+
+    def _total_steps(self) -> int:
+        steps = self._config.max_epoch * self.epoch_steps
+        return min(steps, self._config.max_steps or steps)
+
+    def _generator_step(
+        self, parts: list[Pairs], number: int, factor: float
+    ) -> tuple[dict[str, Tensor], list[tuple[Tensor, Tensor]]]:
+        """Returns the metrics, and for every part what D is to be shown: generated and real faces."""
+        sums: dict[str, Tensor] = {}
+        shown = []
+        self._D.requires_grad_(False)  # its gradients would cost time and be thrown away
+        for turn, pairs in enumerate(parts):
+            batch = self._prepare(pairs)
+            if self._config.diff_eq_same or number < self._config.rec_all_steps:
+                batch = batch.counting_all()
+            with self._unsynchronised(self._G_terms, turn):
+                Y, terms = self._G_terms(batch)
+                loss = self._weighted(terms, number)
+                self._G_updater.backward(loss / len(parts))
+            shown.append((Y.detach(), batch.Xs))
+            for name, value in {**terms, "G": loss, "spread": _spread(Y, batch)}.items():
+                sums[name] = sums.get(name, 0) + value.detach() / len(parts)
+        self._D.requires_grad_(True)
+        return {**sums, "grad_G": self._G_updater.update(factor)}, shown
+
+    def _weighted(self, terms: dict[str, Tensor], number: int) -> Tensor:
+        weights = self._config.weights()
+        if self._config.id_warmup and "id" in weights:
+            weights["id"] *= min(1.0, number / self._config.id_warmup)
+        return torch.stack([weights[name] * value for name, value in terms.items()]).sum()
+
+    def _unsynchronised(self, terms: nn.Module, turn: int) -> AbstractContextManager[Any]:
+        """Gradients travel between processes only with the last part of a step."""
+        if turn + 1 < self._share.accumulate and isinstance(terms, nn.parallel.DistributedDataParallel):
+            return terms.no_sync()
+        return nullcontext()
+
+    def _discriminator_is_due(self, L_adv: Tensor | None) -> bool:
+        if not self._config.discr_force or L_adv is None:
+            return True
+        value = float(mean_over_processes(L_adv))
+        self._running_L_adv, due = losses.discriminator_is_due(self._running_L_adv, value)
+        return due
+
+    def _discriminator_step(self, shown: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Returns L_D and the length of its gradient."""
+        # D's learning rate follows its own steps, of which --discr_force skips some.
+        factor = learning_rate_factor(self._config, self._D_updater.steps, self._total_steps(), self.epoch_steps)
+        total = torch.zeros((), device=shown[0][0].device)
+        for turn, (Y, Xs) in enumerate(shown):
+            with self._unsynchronised(self._D_terms, turn):
+                loss = self._D_terms(Y, Xs)
+                self._D_updater.backward(loss / len(shown))
+            total = total + loss.detach() / len(shown)
+        return total, self._D_updater.update(factor)
+
+    def rates(self) -> dict[str, float]:
+        """See Task."""
+        return {"lr_G": self._G_updater.current_rate, "lr_D": self._D_updater.current_rate}
+
+    def validate(self) -> dict[str, float]:
+        """See Task."""
+        return self._validation.measure(self._G_updater.best)
+
+    def picture(self) -> np.ndarray | None:
+        """Rows of sources, targets, swaps."""
+        return self._validation.grid(self._G_updater.best)
+
+    def networks(self) -> dict[str, dict[str, Tensor]]:
+        """See Task."""
+        return {"G": self._G_updater.best.state_dict(), "D": self._D.state_dict()}
+
+    def export(self, folder: Path, origin: str) -> None:
+        """G_latest.pth, D_latest.pth and the card; the identity encoder beside them where it is not a model by name."""
+        export.write_generator(folder, self._config, self.networks(), self._arguments, origin)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Task."""
+        return {"G": self._G_updater.state_dict(), "D": self._D_updater.state_dict(),
+                "running_L_adv": self._running_L_adv, "last_D": [float(x) for x in self._last_D]}  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See Task."""
+        self._G_updater.load_state_dict(state["G"])
+        self._D_updater.load_state_dict(state["D"])
+        self._running_L_adv = state["running_L_adv"]
+        device = self._last_D[0].device
+        self._last_D = (torch.tensor(state["last_D"][0], device=device), torch.tensor(state["last_D"][1], device=device))
+
+    def describe(self) -> list[str]:
+        """See Task."""
+        millions = {name: sum(t.numel() for t in state.values()) / 1e6 for name, state in self.networks().items()}
+        return [f"{len(self._faces)} faces of {len(set(self._faces.identities))} people, stored at "
+                f"{self._faces.framing.side} pixels" + (", in memory" if self._faces.images is not None else ""),
+                f"generator {self._arguments}: {millions['G']:.1f} million numbers; discriminator: {millions['D']:.1f}",
+                f"losses {self._config.weights()}; {self._share.step_samples} pairs a step, {self.epoch_steps} steps an epoch"]
+
+
+@torch.no_grad()
+def _spread(Y: Tensor, batch: SwapBatch) -> Tensor:
+    """How much swaps differ among each other, against targets: near 0 when G has collapsed to one picture."""
+    if len(Y) < 2:
+        return torch.ones((), device=Y.device)
+    return Y.detach().std(0).mean() / batch.Xt.std(0).mean().clamp(min=1e-6)

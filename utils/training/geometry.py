@@ -1,0 +1,62 @@
+"""Batched geometry on the device: similarity transforms and warps.
+
+Pixel coordinates are (x, y) with pixel centres at integers; matrices are 2x3.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def similarity(source: Tensor, target: Tensor) -> Tensor:
+    """Least-squares similarity transforms (no mirroring) between point sets.
+
+    source, target: (B, N, 2) float pixels. Returns (B, 2, 3): target = M (source, 1).
+    """
+    ms, mt = source.mean(1, keepdim=True), target.mean(1, keepdim=True)
+    s, t = source - ms, target - mt
+    n = (s * s).sum((1, 2))
+    a = (s * t).sum((1, 2)) / n
+    b = (s[..., 0] * t[..., 1] - s[..., 1] * t[..., 0]).sum(1) / n
+    R = torch.stack((torch.stack((a, -b), 1), torch.stack((b, a), 1)), 1)
+    return torch.cat((R, mt.mT - R @ ms.mT), 2)
+
+
+def invert(M: Tensor) -> Tensor:
+    """Inverses of affine maps, (B, 2, 3) to (B, 2, 3)."""
+    R = torch.linalg.inv(M[:, :, :2])
+    return torch.cat((R, -R @ M[:, :, 2:]), 2)
+
+
+def compose(outer: Tensor, inner: Tensor) -> Tensor:
+    """The map that applies `inner`, then `outer`; each (B, 2, 3)."""
+    R = outer[:, :, :2]
+    return torch.cat((R @ inner[:, :, :2], R @ inner[:, :, 2:] + outer[:, :, 2:]), 2)
+
+
+def transform(M: Tensor, points: Tensor) -> Tensor:
+    """Map points (B, N, 2) by M (B, 2, 3)."""
+    return points @ M[:, :, :2].mT + M[:, :, 2:].mT
+
+
+def warp(images: Tensor, M_out2in: Tensor, size: int) -> Tensor:
+    """Cut a square out of each image, bilinear, borders replicated.
+
+    images: (B, C, H, W) float. M_out2in: (B, 2, 3) from output pixels to input pixels. Returns (B, C, size, size).
+    """
+    height, width = images.shape[-2:]
+    axis = torch.arange(size, dtype=M_out2in.dtype, device=images.device)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    grid = transform(M_out2in, torch.stack((x, y), 2).view(1, -1, 2).expand(len(images), -1, -1))
+    grid = (2 * grid + 1) / grid.new_tensor([width, height]) - 1
+    grid = grid.view(len(images), size, size, 2).to(images.dtype)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def resize_matrix(size_in: int, size_out: int, count: int, device: torch.device | None = None) -> Tensor:
+    """The map from pixels of a crop of side size_out to pixels of the same crop at side size_in, (count, 2, 3)."""
+    s = size_in / size_out
+    M = torch.tensor([[s, 0.0, (s - 1) / 2], [0.0, s, (s - 1) / 2]], device=device)
+    return M.expand(count, 2, 3)

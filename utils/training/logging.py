@@ -1,0 +1,175 @@
+"""Where numbers and pictures of a run go: metrics.jsonl always, TensorBoard and Weights & Biases on demand."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from utils.errors import ResourceError
+from utils.io.atomic import atomic_path
+from utils.io.crops import write_png
+from utils.training.config import TrainConfig
+
+log = logging.getLogger("ghost")
+
+
+class Sink(Protocol):
+    """One place for numbers and pictures."""
+
+    def numbers(self, step: int, values: dict[str, float]) -> None:
+        """Named values of one step."""
+
+    def picture(self, step: int, image: np.ndarray) -> None:
+        """The sample grid, (H, W, 3) uint8 BGR."""
+
+    def close(self) -> None:
+        """Write out what is pending."""
+
+
+class Files:
+    """metrics.jsonl, one object a line, and samples/<step>.png."""
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        """first_step: lines from this step on are of a session that did not get to save them; they will be written anew."""
+        self._folder, path = folder, folder / "metrics.jsonl"
+        kept = _lines_before(path, first_step)
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8")
+
+    def numbers(self, step: int, values: dict[str, float]) -> None:
+        """See Sink; JSON knows no NaN, so such values are null."""
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._file.write(json.dumps({"step": step, **finite}) + "\n")
+        self._file.flush()
+
+    def picture(self, step: int, image: np.ndarray) -> None:
+        """See Sink."""
+        write_png(self._folder / "samples" / f"{step:09d}.png", image)
+
+    def close(self) -> None:
+        """See Sink."""
+        self._file.close()
+
+
+def _lines_before(path: Path, step: int) -> list[str]:
+    if not path.is_file():
+        return []
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError):
+            continue  # cut short when the process was killed
+    return kept
+
+
+class TensorBoard:
+    """Event files for TensorBoard."""
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        """Raises ResourceError where the package is missing."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ResourceError("--tensorboard True needs the package tensorboard: pip install tensorboard") from error
+        self._writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
+
+    def numbers(self, step: int, values: dict[str, float]) -> None:
+        """See Sink."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def picture(self, step: int, image: np.ndarray) -> None:
+        """See Sink."""
+        self._writer.add_image("swaps", image[:, :, ::-1].copy(), step, dataformats="HWC")
+
+    def close(self) -> None:
+        """See Sink."""
+        self._writer.close()
+
+
+class Wandb:
+    """Weights & Biases; offline it writes to the disk only."""
+
+    def __init__(self, folder: Path, config: TrainConfig) -> None:
+        """Raises ResourceError where the package is missing."""
+        try:
+            import wandb
+        except ImportError as error:
+            raise ResourceError("--use_wandb True needs the package wandb: pip install wandb") from error
+        self._image = wandb.Image
+        mode: Any = config.wandb_mode
+        self._run: Any = wandb.init(
+            project=config.wandb_project, entity=config.wandb_entity, name=config.run_name, dir=str(folder),
+            mode=mode, config=json.loads(config.to_json()), settings=wandb.Settings(silent=True),
+        )  # fmt: skip
+
+    def numbers(self, step: int, values: dict[str, float]) -> None:
+        """See Sink."""
+        self._run.log(values, step=step)
+
+    def picture(self, step: int, image: np.ndarray) -> None:
+        """See Sink."""
+        self._run.log({"swaps": self._image(image[:, :, ::-1])}, step=step)
+
+    def close(self) -> None:
+        """See Sink."""
+        self._run.finish()
+
+
+class Console:
+    """A progress line on a terminal; in a pipe, a plain line at every sample picture. Errors come elsewhere."""
+
+    def __init__(self, config: TrainConfig, total: int, first_step: int) -> None:
+        self._every, self._last = config.show_step, first_step
+        self._progress: Any = None
+        if not config.quiet and sys.stderr.isatty():
+            from rich.console import Console as Terminal
+            from rich.progress import Progress, TimeRemainingColumn
+
+            self._progress = Progress("{task.description}", TimeRemainingColumn(), console=Terminal(stderr=True))
+            self._task = self._progress.add_task("", total=total, completed=first_step)
+            self._progress.start()
+
+    def numbers(self, step: int, values: dict[str, float]) -> None:
+        """See Sink."""
+        text = f"step {step} " + " ".join(f"{name} {value:.4g}" for name, value in values.items())
+        if self._progress is not None:
+            self._progress.update(self._task, completed=step, description=text)
+        elif step // self._every > self._last // self._every or any(name.startswith("val_") for name in values):
+            log.info("%s", text)
+            self._last = step
+
+    def picture(self, step: int, image: np.ndarray) -> None:
+        """See Sink; a line of text shows no pictures."""
+
+    def close(self) -> None:
+        """See Sink."""
+        if self._progress is not None:
+            self._progress.stop()
+
+
+def open_sinks(config: TrainConfig, total: int, first_step: int) -> list[Sink]:
+    """All places that the options ask for."""
+    folder = config.saved_models
+    sinks: list[Sink] = [Files(folder, first_step), Console(config, total, first_step)]
+    if config.tensorboard:
+        sinks.append(TensorBoard(folder, first_step))
+    if config.use_wandb:
+        sinks.append(Wandb(folder, config))
+    return sinks
+
+
+def close_all(sinks: Sequence[Sink]) -> None:
+    """Close every sink."""
+    for sink in sinks:
+        sink.close()

@@ -1,0 +1,283 @@
+"""The training loop: steps, measures, checkpoints, and an orderly end, whatever ends it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from utils.errors import INTERRUPTED, InputError, OptionError
+from utils.io.atomic import atomic_path
+from utils.training import export
+from utils.training.checkpoints import Checkpoints, check_same_run, random_states, read_state, set_random_states
+from utils.training.config import TrainConfig
+from utils.training.distributed import any_of, gather_objects, mean_over_processes, rank, world_size
+from utils.training.logging import Sink, close_all, open_sinks
+from utils.training.task import Task
+from utils.training.watch import Watch
+
+log = logging.getLogger("ghost")
+_AGREE_EVERY = 10  # steps after which processes agree whether to stop or to save
+_MEMORY = 0.98  # of the running means
+
+
+@dataclass
+class Progress:
+    """Where a run is."""
+
+    step: int = 0
+    seconds: float = 0.0  # of training, over all sessions
+    best: float = float("inf")  # lowest val_score, or running loss where nothing is held out
+
+
+class StopSignals:
+    """Remembers that SIGTERM or Ctrl-C came, so that the step in progress can be finished and saved."""
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def _remember(self, number: int, frame: object) -> None:
+        if self.came and number == signal.SIGINT:
+            raise KeyboardInterrupt  # a second Ctrl-C means now
+        self.came = True
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Replace the handlers for a while."""
+        before = {number: signal.signal(number, self._remember) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Metrics:
+    """Running means of the steps' scalars; they stay on the device until somebody reads them."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._last: Tensor | None = None
+        self.means: Tensor | None = None
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        """Take one step's scalars."""
+        self.names = list(values)
+        self._last = torch.stack([value.detach().float() for value in values.values()])
+        self.means = self._last.clone() if self.means is None else torch.lerp(self._last, self.means, _MEMORY)
+
+    def last(self) -> dict[str, float]:
+        """The newest scalars, averaged over processes."""
+        assert self._last is not None
+        return dict(zip(self.names, mean_over_processes(self._last).tolist(), strict=True))
+
+    def running(self) -> dict[str, float]:
+        """The running means, averaged over processes."""
+        assert self.means is not None
+        return dict(zip(self.names, mean_over_processes(self.means).tolist(), strict=True))
+
+
+class Training:
+    """One session of a run."""
+
+    def __init__(self, config: TrainConfig, task: Task[Any], device: torch.device) -> None:
+        """Finds out where to go on; raises OptionError, InputError."""
+        self.config, self.task, self._device = config, task, device
+        self.progress, self.metrics = Progress(), Metrics()
+        self.checkpoints = Checkpoints(config.saved_models / "checkpoints", config.keep)
+        self._watch = Watch(config.collapse_steps, config.optim_level != "O0" and device.type == "cuda")
+        self._sinks: list[Sink] = []
+        self._last_good: Path | None = None
+        self._resume()
+
+    def _resume(self) -> None:
+        if self.config.resume == "none":
+            if self.checkpoints.latest is not None and not self.config.dry_run:
+                raise OptionError(f"{self.config.saved_models} holds checkpoints of an earlier run: --resume auto goes on with "
+                                  "it; a new run needs another --run_name")
+            return
+        auto = self.config.resume == "auto"
+        state = self.checkpoints.newest_usable() if auto else read_state(Path(self.config.resume))
+        if state is None:
+            return
+        check_same_run(state, self.config, world_size())
+        try:
+            self.task.load_state_dict(state["task"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise InputError(f"--resume {self.config.resume}: the checkpoint is of another training: {error}") from error
+        self.progress = Progress(**state["progress"])
+        self.metrics.names, self.metrics.means = state["metrics"]["names"], state["metrics"]["means"].to(self._device)
+        set_random_states(state["random"][rank()])
+        self._last_good = self.checkpoints.latest if auto else Path(self.config.resume)
+        log.info("going on at step %d", self.progress.step)
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole training."""
+        steps = self.config.max_epoch * self.task.epoch_steps
+        return min(steps, self.config.max_steps or steps)
+
+    def run(self) -> int:
+        """Train to the end or to a signal; returns the exit code. Raises DivergedError, OutputError."""
+        self._open()
+        signals = StopSignals()
+        try:
+            with signals.listening():
+                ended = self._steps(signals)
+            self._save()
+        finally:
+            close_all(self._sinks)
+        log.info("%s after step %d; %s", "finished" if ended else "stopped", self.progress.step, self._files())
+        return INTERRUPTED if signals.came else 0
+
+    def _files(self) -> str:
+        folder = self.config.saved_models
+        return f"weights in {folder}" + ("" if self.progress.step >= self.total else "; --resume auto goes on")
+
+    def _open(self) -> None:
+        if rank():
+            return
+        with atomic_path(self.config.saved_models / "config.json") as temporary:
+            temporary.write_text(self.config.to_json() + "\n", encoding="utf-8")
+        self._sinks = open_sinks(self.config, self.total, self.progress.step)
+
+    def _steps(self, signals: StopSignals) -> bool:
+        """Returns whether the training came to its end."""
+        start = saved = time.monotonic()
+        before = self.progress.seconds
+        batches = self.task.batches(range(self.progress.step, self.total))
+        clock = _Clock()
+        while self.progress.step < self.total:
+            with clock.waiting():
+                parts = list(itertools.islice(batches, self.config.accumulate))
+            self.metrics.add(self.task.step(parts, self.progress.step))
+            self.progress.step += 1
+            clock.steps += 1
+            now = time.monotonic()
+            self.progress.seconds = before + now - start
+            self._report(clock)
+            late = bool(self.config.max_minutes) and now - start > 60 * self.config.max_minutes
+            stop, save = self._agreed(signals.came or late, now - saved > 60 * self.config.checkpoint_minutes)
+            if stop:
+                return False
+            if save:
+                self._save()
+                saved = time.monotonic()
+        return True
+
+    def _agreed(self, stop: bool, save: bool) -> tuple[bool, bool]:
+        """What any process wants, all do."""
+        if world_size() == 1:
+            return stop, save
+        if self.progress.step % _AGREE_EVERY:
+            return False, False
+        stop, save = any_of(stop, save, device=self._device)
+        return stop, save
+
+    def _report(self, clock: _Clock) -> None:
+        """What is due after this step."""
+        step, config = self.progress.step, self.config
+        if step % config.log_step == 0:
+            values = self.metrics.last()
+            self._watch.look(step, values, self._last_good)
+            self._numbers(values | self.task.rates() | clock.speeds(config.batch_size * config.accumulate * world_size(),
+                                                                    self._device))
+        if config.validate_step and step % config.validate_step == 0:
+            self._validate()
+        if step % config.show_step == 0:
+            self._show()
+        if config.save_epoch and step % (config.save_epoch * self.task.epoch_steps) == 0:
+            self._numbered_files()
+
+    def _numbers(self, values: dict[str, float]) -> None:
+        for sink in self._sinks:
+            sink.numbers(self.progress.step, values)
+
+    def _validate(self) -> bool:
+        """Measure; returns whether the network is the best so far."""
+        values = self.task.validate() if rank() == 0 else {}
+        if values:
+            self._numbers(values)
+        score = values.get("val_score", self._running_loss())
+        better = score < self.progress.best
+        self.progress.best = min(score, self.progress.best)
+        return better
+
+    def _running_loss(self) -> float:
+        running = self.metrics.running()
+        return running.get("G", running.get("loss", float("inf")))
+
+    def _show(self) -> None:
+        image = self.task.picture() if rank() == 0 else None
+        if image is not None:
+            for sink in self._sinks:
+                sink.picture(self.progress.step, image)
+
+    def _numbered_files(self) -> None:
+        """current_models_<run>/{G,D}_<epoch>_<iteration>.pth, as published; older ones go."""
+        if rank():
+            return
+        folder, step = self.config.current_models, self.progress.step
+        epoch, iteration = divmod(step, self.task.epoch_steps)
+        for letter, state in self.task.networks().items():
+            export.write_weights(folder / f"{letter}_{epoch}_{iteration:06d}.pth", state)
+            files = sorted(folder.glob(f"{letter}_*.pth"), key=lambda path: path.stat().st_mtime_ns)
+            for old in files[: -self.config.keep] if self.config.keep else []:
+                old.unlink(missing_ok=True)
+
+    def _save(self) -> None:
+        """Write the complete state and the users' files, unless the numbers have gone wrong."""
+        if self.metrics.means is None or self.checkpoints.latest == self._path_of_now():
+            return
+        self._watch.look(self.progress.step, self.metrics.running(), self._last_good)
+        best = self._validate()
+        states = gather_objects(random_states())
+        if rank():
+            return
+        state = {
+            "step": self.progress.step, "progress": asdict(self.progress), "task": self.task.state_dict(),
+            "metrics": {"names": self.metrics.names, "means": self.metrics.means.cpu()}, "random": states,
+            "config": asdict(self.config), "world": world_size(),
+        }  # fmt: skip
+        self._last_good = self.checkpoints.save(state, best)
+        self.task.export(self.config.saved_models, self._origin())
+
+    def _path_of_now(self) -> Path:
+        return self.checkpoints.folder / f"state_{self.progress.step:09d}.pt"
+
+    def _origin(self) -> str:
+        images = self.progress.step * self.config.batch_size * self.config.accumulate * world_size()
+        return f"train.py, {images} images in {self.progress.seconds / 60:.0f} minutes"
+
+
+class _Clock:
+    """How fast steps go, and how long they wait for data."""
+
+    def __init__(self) -> None:
+        self.steps, self._waited, self._start = 0, 0.0, time.monotonic()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time inside as waiting."""
+        start = time.monotonic()
+        yield
+        self._waited += time.monotonic() - start
+
+    def speeds(self, samples: int, device: torch.device) -> dict[str, float]:
+        """Since the last call: images per second, share of the time that went into waiting, memory of the device."""
+        now = time.monotonic()
+        passed = max(now - self._start, 1e-9)
+        values = {"images_per_second": self.steps * samples / passed, "waiting": self._waited / passed}
+        if device.type == "cuda":
+            values["memory_gb"] = torch.cuda.max_memory_allocated(device) / 2**30
+        self.steps, self._waited, self._start = 0, 0.0, now
+        return values

@@ -1,0 +1,110 @@
+"""Builds the networks of a training run: those that learn, and the frozen ones that judge them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from coordinate_reg.network import LandmarkNet
+from network.AEI_Net import AEI_Net
+from network.MultiscaleDiscriminator import MultiscaleDiscriminator
+from utils import registry
+from utils.errors import OptionError, WeightsError
+from utils.training import geometry
+from utils.training.config import TrainConfig
+from utils.training.eyes import EyeHeatmaps
+from utils.training.sface import SFace
+from utils.weights_file import check_names_and_shapes, read_state
+
+
+def frozen(network: nn.Module, device: torch.device) -> nn.Module:
+    """A network that is only asked: no gradients of its own weights, running statistics fixed."""
+    return network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def load_identity(config: TrainConfig, device: torch.device) -> tuple[nn.Module, int]:
+    """The encoder that conditions the generator, and the length of its embedding; raises WeightsError."""
+    path = Path(config.identity)
+    loaded = registry.load_identity(path.stem if path.suffix else config.identity, beside=path if path.suffix else None)
+    network = loaded.network
+    return frozen(network, device), network.get_submodule("fc").get_parameter("weight").shape[0]
+
+
+def load_landmarks(config: TrainConfig, device: torch.device) -> LandmarkNet | None:
+    """The landmark network, where a loss or a measure asks for it; raises WeightsError."""
+    if config.weight_landmarks == 0 and config.weight_outside == 0:
+        return None
+    network = registry.load_landmarks(registry.resolve_file(config.landmarks)).network
+    frozen(network, device)
+    assert isinstance(network, LandmarkNet)
+    return network
+
+
+def load_eyes(config: TrainConfig, device: torch.device) -> EyeHeatmaps | None:
+    """The eye landmark detector, where the eye loss is on; raises WeightsError."""
+    if not config.eye_detector_loss:
+        return None
+    return EyeHeatmaps(registry.resolve_file(config.eye_path)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def load_sface(config: TrainConfig, device: torch.device) -> nn.Module:
+    """The SFace teacher; raises WeightsError."""
+    return frozen(SFace(registry.resolve_file(config.sface)), device)
+
+
+def generator_arguments(config: TrainConfig, c_id: int) -> dict[str, str | int | float]:
+    """AEI_Net's arguments."""
+    return {"backbone": config.backbone, "num_blocks": config.num_blocks, "c_id": c_id, "width": config.width,
+            "size": config.size}  # fmt: skip
+
+
+def build_generator(config: TrainConfig, c_id: int) -> AEI_Net:
+    """A fresh generator, or the one of --G_path; raises OptionError for sizes that do not exist, WeightsError."""
+    try:
+        G = AEI_Net(**generator_arguments(config, c_id))  # type: ignore[arg-type]
+    except ValueError as error:
+        raise OptionError(f"no such generator: {error}") from error
+    _start_from(G, config.G_path if config.pretrained else "", f"the generator of these options "
+                f"(--backbone {config.backbone} --num_blocks {config.num_blocks} --size {config.size})")
+    return G
+
+
+def build_discriminator(config: TrainConfig) -> MultiscaleDiscriminator:
+    """A fresh discriminator, or the one of --D_path; raises WeightsError."""
+    D = MultiscaleDiscriminator(3, config.discr_channels, config.discr_layers, nn.InstanceNorm2d, num_D=config.discr_scales)
+    _start_from(D, config.D_path if config.pretrained else "", "the discriminator of these options")
+    return D
+
+
+def _start_from(network: nn.Module, path: str, expected: str) -> None:
+    """Load weights strictly, where the file is there; the options' check has refused files that were asked for and missing."""
+    if path and Path(path).is_file():
+        state = read_state(Path(path))
+        check_names_and_shapes(network.state_dict(), state, Path(path), expected)
+        network.load_state_dict(state)
+
+
+class Critic(nn.Module):
+    """Who judges the swap's identity: the conditioning encoder on the whole crop, or SFace in its own alignment."""
+
+    def __init__(self, network: nn.Module, aligned: bool) -> None:
+        super().__init__()
+        self.network, self.aligned = network, aligned
+
+    def forward(self, images: Tensor, M_align: Tensor | None) -> Tensor:
+        """images: (B, 3, S, S) float [-1, 1] RGB. M_align: (B, 2, 3), pixels of the 112 alignment to those of `images`.
+
+        Returns (B, D) float32.
+        """
+        if not self.aligned:
+            return self.network(to_112(images)).float()
+        if M_align is None:
+            raise WeightsError("SFace judges aligned faces, so the set needs the keypoints of preprocess_vgg.py's index.csv")
+        return self.network(geometry.warp(images, M_align, 112)).float()
+
+
+def to_112(images: Tensor) -> Tensor:
+    """What the small networks see of a crop: (B, 3, S, S) to (B, 3, 112, 112)."""
+    return nn.functional.interpolate(images, size=(112, 112), mode="bilinear", align_corners=False)

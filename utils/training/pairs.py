@@ -1,0 +1,162 @@
+"""Pairs of source and target: which photos make the n-th sample of a run, and how they reach the device.
+
+The n-th sample depends on the seed and on n alone, so a run can go on at any step, on any number of processes.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from utils.training.draws import Draws
+from utils.training.faces import Faces
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pairs of one batch."""
+
+    indices: np.ndarray  # (B,) int64, the samples' places in the run
+    source: np.ndarray  # (B,) int64, positions in the set
+    target: np.ndarray  # (B,)
+    same: np.ndarray  # (B,) bool: both show one person
+    same_share: float = 0.0  # such pairs of the whole step, per process and batch: the denominator of L_rec
+    source_images: Tensor | None = None  # (B, 3, H, H) uint8 RGB, stored crops
+    target_images: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+class PairPlan:
+    """Chooses the pairs."""
+
+    def __init__(self, identities: list[str], same_person: float, same_identity: bool, seed: int) -> None:
+        """same_person: probability that both show one person; same_identity: by another photo of them, else by the same."""
+        self._share, self._other_photo, self._seed = same_person, same_identity, seed
+        names, self._person = np.unique(np.array(identities), return_inverse=True)
+        self._by_person = np.argsort(self._person, kind="stable")
+        self._first = np.searchsorted(self._person[self._by_person], np.arange(len(names) + 1))
+        self._rank = np.empty(len(identities), np.int64)  # place of each photo among those of its person
+        self._rank[self._by_person] = np.arange(len(identities)) - self._first[self._person[self._by_person]]
+        self._order = (-1, np.empty(0, np.int64))
+
+    def __len__(self) -> int:
+        return len(self._person)
+
+    def pairs(self, indices: np.ndarray) -> Pairs:
+        """The samples of these places in the run."""
+        draws = Draws(self._seed, "pairs", indices)
+        source = self._sources(indices)
+        wanted = draws.next() < self._share
+        other = self._another(source, draws.next()) if self._other_photo else source
+        away = 1 + np.minimum(draws.integers(max(len(self) - 1, 1)), len(self) - 1)
+        anybody = (source + away) % len(self)  # anything but the source itself
+        target = np.where(wanted, other, anybody)
+        return Pairs(indices, source, target, self._person[source] == self._person[target])
+
+    def _sources(self, indices: np.ndarray) -> np.ndarray:
+        """Each epoch shows every photo once as source, in its own order."""
+        epochs, places = np.divmod(indices, len(self))
+        source = np.empty(len(indices), np.int64)
+        for epoch in np.unique(epochs):
+            rows = epochs == epoch
+            source[rows] = self._permutation(int(epoch))[places[rows]]
+        return source
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        if self._order[0] != epoch:
+            self._order = (epoch, np.random.default_rng([self._seed, epoch]).permutation(len(self)))
+        return self._order[1]
+
+    def _another(self, source: np.ndarray, draw: np.ndarray) -> np.ndarray:
+        """Another photo of the same person; the same one where there is no other."""
+        person = self._person[source]
+        first, count = self._first[person], self._first[person + 1] - self._first[person]
+        away = np.where(count > 1, 1 + np.minimum((draw * (count - 1)).astype(np.int64), count - 2), 0)
+        return self._by_person[first + (self._rank[source] + away) % count]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every step this process takes."""
+
+    batch_size: int
+    accumulate: int = 1
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def step_samples(self) -> int:
+        """Samples of a whole step: all processes, all accumulated batches."""
+        return self.batch_size * self.accumulate * self.world
+
+    def batch_samples(self, step: int, turn: int) -> np.ndarray:
+        """Places of the samples that all processes take together in one turn of a step."""
+        together = self.batch_size * self.world
+        return step * self.step_samples + turn * together + np.arange(together)
+
+    def own(self, together: np.ndarray) -> np.ndarray:
+        """This process's part of such an array."""
+        return together[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
+
+
+def plan_batch(plan: PairPlan, share: Share, step: int, turn: int) -> Pairs:
+    """This process's pairs of one turn of a step."""
+    own = plan.pairs(share.own(share.batch_samples(step, turn)))
+    whole = plan.pairs(np.arange(step * share.step_samples, (step + 1) * share.step_samples))
+    return replace(own, same_share=float(whole.same.sum()) / (share.accumulate * share.world))
+
+
+class _PairReader(Dataset[Pairs]):
+    """Decodes the batch of a (step, turn) in a worker process."""
+
+    def __init__(self, faces: Faces, plan: PairPlan, share: Share) -> None:
+        self._faces, self._plan, self._share = faces, plan, share
+
+    def __getitem__(self, at: tuple[int, int]) -> Pairs:
+        torch.set_num_threads(1)
+        pairs = plan_batch(self._plan, self._share, *at)
+        return replace(pairs, source_images=self._images(pairs.source), target_images=self._images(pairs.target))
+
+    def _images(self, positions: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.stack([self._readable(int(position)) for position in positions]))
+
+    def _readable(self, position: int) -> np.ndarray:
+        """The crop at a position or, where that one is broken, the next readable one."""
+        for step in range(len(self._faces)):
+            image = self._faces.read((position + step) % len(self._faces))
+            if image is not None:
+                return image
+        raise OSError(f"no picture of {self._faces.paths[0].parent} can be read")
+
+
+def _unchanged(batch: Pairs) -> Pairs:
+    return batch
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def batches(faces: Faces, plan: PairPlan, share: Share, steps: range, workers: int) -> Iterator[Pairs]:
+    """The batches of these steps with their pictures: from memory where the set is there, else read by workers."""
+    order = ((step, turn) for step in steps for turn in range(share.accumulate))
+    if faces.images is None:
+        yield from DataLoader(
+            _PairReader(faces, plan, share), batch_size=None, sampler=order, collate_fn=_unchanged,  # type: ignore[arg-type]
+            num_workers=workers,
+            prefetch_factor=4 if workers else None, worker_init_fn=_leave_signals_to_the_parent,
+        )  # fmt: skip
+        return
+    for step, turn in order:
+        pairs = plan_batch(plan, share, step, turn)
+        source, target = (faces.images[torch.from_numpy(at)] for at in (pairs.source, pairs.target))
+        yield replace(pairs, source_images=source, target_images=target)

@@ -1,0 +1,161 @@
+"""From pairs of stored crops to what a generator step sees: views, colours, embeddings, masks; all on the device."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from utils.training import augment, geometry
+from utils.training.augment import Changes
+from utils.training.config import TrainConfig
+from utils.training.distributed import gather_rows, rank
+from utils.training.draws import Draws
+from utils.training.faces import Faces
+from utils.training.networks import to_112
+from utils.training.optimise import mixed_precision
+from utils.training.pairs import Pairs, Share
+from utils.training.sface import ARCFACE_112
+from utils.training.terms import Judges, SwapBatch
+
+_IDENTITY_VIEW = 224  # ArcFace's face was resized from this in the published training
+# Contour, brows and eyes make the hull; the forehead above the brows is face too.
+_BROWS = (43, 48, 49, 51, 50, 102, 103, 104, 105, 101)
+_FOREHEAD = 0.09  # how far it reaches above the brows, as a share of the crop's side
+_MARGIN, _FEATHER = 9 / 128, 3 / 128  # the mask's widening and softness, as shares of the side
+
+
+def face_masks(points: np.ndarray, size: int) -> np.ndarray:
+    """Soft masks of whole faces. points: (B, 106, 2) float, shares of the side from the centre. Returns (B, 1, size, size)
+    float32 [0, 1]."""
+    masks = np.empty((len(points), 1, size, size), np.float32)
+    kernel = np.ones((round(_MARGIN * size),) * 2, np.uint8)
+    pixels = np.nan_to_num((points + 0.5) * size - 0.5).clip(-size, 2 * size)
+    for mask, face in zip(masks, pixels, strict=True):
+        forehead = face[list(_BROWS)] - np.array([0, _FOREHEAD * size])
+        hull = cv2.convexHull(np.concatenate((face, forehead)).round().astype(np.int32))
+        drawn = cv2.fillConvexPoly(np.zeros((size, size), np.uint8), hull, 255)
+        mask[0] = cv2.GaussianBlur(cv2.dilate(drawn, kernel), (0, 0), _FEATHER * size).astype(np.float32) / 255
+    return masks
+
+
+def alignment(kps: Tensor) -> Tensor:
+    """Maps (B, 2, 3) from pixels of the 112 alignment of recognisers to those of a picture with keypoints kps (B, 5, 2)."""
+    target = torch.from_numpy(ARCFACE_112).to(kps.device).expand(len(kps), 5, 2)
+    return geometry.similarity(target, kps)
+
+
+@torch.no_grad()
+def embed_set(faces: Faces, teacher: nn.Module, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """What the aligned recogniser sees in each face and its mirror image together; (N, D) float32, normalised."""
+    assert faces.images is not None and faces.kps is not None
+    rows = []
+    for start in range(0, len(faces), 64):
+        part = slice(start, start + 64)
+        aligned = geometry.warp(augment.to_float(faces.images[part].to(device)), alignment(faces.kps[part].to(device)), 112)
+        with mixed_precision(device, dtype):
+            rows.append(F.normalize(teacher(aligned).float() + teacher(aligned.flip(3)).float()))
+    return torch.cat(rows)
+
+
+class Preparer:
+    """Makes the batches of generator steps."""
+
+    def __init__(self, config: TrainConfig, faces: Faces, encoder: nn.Module, judges: Judges, share: Share,
+                 device: torch.device, dtype: torch.dtype) -> None:  # fmt: skip
+        self._config, self._faces, self._encoder, self._judges = config, faces, encoder, judges
+        self._share, self._device, self._dtype = share, device, dtype
+        self._geometry = Changes(config.rotation, config.zoom, config.shift, config.mirror)
+        self._colour = Changes(jitter=config.jitter, hue=config.hue)
+        self._layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        table = judges.critic.aligned and faces.images is not None
+        self._table = embed_set(faces, judges.critic.network, device, dtype) if table else None
+
+    @torch.no_grad()
+    def __call__(self, pairs: Pairs) -> SwapBatch:
+        """Cut, recolour and embed one batch."""
+        assert pairs.source_images is not None and pairs.target_images is not None
+        source, target = (x.to(self._device, non_blocking=True) for x in (pairs.source_images, pairs.target_images))
+        M_source, M_target = self._views(pairs, "source view"), self._views(pairs, "target view")
+        Xs = self._coloured(self._cut(source, M_source), pairs, "source colour")
+        Xt = self._coloured(self._cut(target, M_target), pairs, "target colour")
+        z_id = self._embed(source, M_source, pairs)
+        wanted = self._wanted(source, z_id, pairs)
+        z_id, wanted = self._blended(z_id, wanted, pairs)
+        return self._judged(SwapBatch(Xs, Xt, z_id, wanted, *self._same(pairs)), M_target, pairs)
+
+    def _draws(self, pairs: Pairs, purpose: str) -> Draws:
+        return Draws(self._config.seed, purpose, pairs.indices, self._device)
+
+    def _views(self, pairs: Pairs, purpose: str) -> Tensor:
+        return augment.views(self._faces.framing, self._config.size, self._geometry, self._draws(pairs, purpose))
+
+    def _cut(self, images: Tensor, M_view: Tensor) -> Tensor:
+        size, framing = self._config.size, self._faces.framing
+        return augment.cut(images, M_view, size, framing, self._geometry.still)
+
+    def _coloured(self, x: Tensor, pairs: Pairs, purpose: str) -> Tensor:
+        return augment.jitter(x, self._colour, self._draws(pairs, purpose)).contiguous(memory_format=self._layout)
+
+    def _same(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        same = torch.from_numpy(pairs.same.astype(np.float32)).to(self._device)
+        return same, same.new_tensor(pairs.same_share)
+
+    def _embed(self, source: Tensor, M_source: Tensor, pairs: Pairs) -> Tensor:
+        """z_id of the sources, in colours of their own as published."""
+        size = self._config.size
+        side = _IDENTITY_VIEW if size > _IDENTITY_VIEW else size
+        M = geometry.compose(M_source, geometry.resize_matrix(size, side, len(M_source), self._device))
+        faces = augment.cut(source, M, side, self._faces.framing, self._geometry.still)
+        change = augment.degrade if self._config.degrade else augment.jitter
+        seen = change(to_112(faces), self._colour, self._draws(pairs, "identity colour"))
+        with mixed_precision(self._device, self._dtype):
+            return self._encoder(seen.contiguous(memory_format=self._layout)).float()
+
+    def _wanted(self, source: Tensor, z_id: Tensor, pairs: Pairs) -> Tensor:
+        """What the critic would see in the source."""
+        if not self._judges.critic.aligned:
+            return z_id
+        if self._table is not None:
+            return self._table[torch.from_numpy(pairs.source).to(self._device)]
+        with mixed_precision(self._device, self._dtype):
+            return self._judges.critic(augment.to_float(source), alignment(self._kps(pairs.source)))
+
+    def _kps(self, positions: np.ndarray) -> Tensor:
+        assert self._faces.kps is not None
+        return self._faces.kps[torch.from_numpy(positions)].to(self._device)
+
+    def _blended(self, z_id: Tensor, wanted: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """Give some pairs a blend with another identity of the batch: more people than there are photos."""
+        draws = self._draws(pairs, "blend")
+        chosen = draws.chance(self._config.identity_blend) & ~torch.from_numpy(pairs.same).to(self._device)
+        part = (draws.uniform() * chosen)[:, None]
+        if self._config.identity_blend == 0:
+            return z_id, wanted
+        together = len(pairs) * self._share.world
+        start = pairs.indices[0] - rank() * len(pairs)  # of the batch over all processes
+        away = int(Draws(self._config.seed, "partner", np.array([start])).integers(max(together - 1, 1))[0]) + 1
+        at = torch.from_numpy((pairs.indices - start + away) % together).to(self._device)
+        z_other, other = gather_rows(z_id)[at], gather_rows(wanted)[at]
+        length = torch.lerp(z_id.norm(dim=1, keepdim=True), z_other.norm(dim=1, keepdim=True), part)
+        mixed = F.normalize(torch.lerp(z_id, z_other, part)) * length  # a blend is shorter than what it is made of
+        aim = F.normalize(torch.lerp(F.normalize(wanted), F.normalize(other), part))
+        return torch.where(chosen[:, None], mixed, z_id), torch.where(chosen[:, None], aim, wanted)
+
+    def _judged(self, batch: SwapBatch, M_target: Tensor, pairs: Pairs) -> SwapBatch:
+        """Add what the judges need of the target."""
+        extra: dict[str, Tensor | tuple[Tensor, Tensor]] = {}
+        if self._judges.critic.aligned:
+            seen = augment.seen_points(M_target, self._kps(pairs.target), augment.KPS_MIRRORED)
+            extra["M_align"] = alignment(seen)
+        with mixed_precision(self._device, self._dtype):
+            if self._judges.landmarks is not None:
+                extra["points"] = self._judges.landmarks(to_112(batch.Xt))
+            if self._judges.eyes is not None:
+                extra["pupils"] = self._judges.eyes(batch.Xt)
+        if self._config.weight_outside > 0:
+            masks = face_masks(extra["points"].cpu().numpy(), self._config.size)  # type: ignore[union-attr]
+            extra["face"] = torch.from_numpy(masks).to(self._device)
+        return SwapBatch(**{**vars(batch), **extra})

@@ -1,0 +1,56 @@
+"""From options to a task that is ready for its first step."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from utils.device import seed_everything
+from utils.errors import OptionError
+from utils.training.config import TrainConfig
+from utils.training.distributed import rank, world_size
+from utils.training.faces import Faces, decoded, find_faces, hold_out
+from utils.training.generator import GeneratorTask
+from utils.training.pairs import Share
+from utils.training.students import IdentityTask, LandmarkTask
+from utils.training.task import Task
+
+log = logging.getLogger("ghost")
+
+
+def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
+    """Read the set, build the networks; raises OptionError, InputError, WeightsError."""
+    seed_everything(config.seed)
+    if rank():
+        log.setLevel(logging.ERROR)  # one voice is enough
+    train, held = load_set(config)
+    if config.task != "generator" and train.images is None:
+        raise OptionError(f"--task {config.task} keeps its faces in memory: {train.bytes / 2**30:.1f} GB; raise --cache_gb")
+    share = Share(config.batch_size, config.accumulate, rank(), world_size())
+    tasks: dict[str, type[Any]] = {"generator": GeneratorTask, "identity": IdentityTask, "landmarks": LandmarkTask}
+    task: Task[Any] = tasks[config.task](config, train, held, share, device)
+    for line in task.describe():
+        log.info("%s", line)
+    return task
+
+
+def load_set(config: TrainConfig) -> tuple[Faces, Faces]:
+    """Training and validation faces; small sets decoded once."""
+    train, held = hold_out(find_faces(Path(config.dataset_path), config.vgg), config.validation)
+    if train.bytes <= config.cache_gb * 2**30:
+        train = decoded(train)
+    return train, held
+
+
+def rehearse(config: TrainConfig, task: Task[Any]) -> int:
+    """Take one step and say how it went, without writing anything; returns the exit code."""
+    print(config.to_json())
+    start = time.monotonic()
+    values = task.step(list(task.batches(range(1))), 0)
+    print(f"one step in {time.monotonic() - start:.1f} s: "
+          + ", ".join(f"{name} {float(value):.4g}" for name, value in values.items()))
+    return 0

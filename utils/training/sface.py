@@ -1,0 +1,94 @@
+"""SFace as a differentiable PyTorch network: a teacher of identity (Zhong et al., arXiv:2205.12010), used in training only.
+
+Its file `face_recognition_sface_2021dec.onnx` (OpenCV model zoo, Apache-2.0) is one chain of convolutions, batch norms and
+PReLUs, so it is rebuilt here layer by layer from the ONNX graph.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from arcface_model.iresnet import PReLU
+from utils.errors import WeightsError
+
+# Five keypoints of the alignment that SFace and today's ArcFace models expect, pixels of a 112 crop.
+ARCFACE_112 = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
+)
+
+
+class SFace(nn.Module):
+    """Frozen SFace recogniser."""
+
+    def __init__(self, path: Path | str) -> None:
+        """path: the ONNX file. Raises WeightsError when it is missing or not this network."""
+        super().__init__()
+        self.layers = _rebuild(Path(path)).eval().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, 3, 112, 112) float [-1, 1] RGB, ArcFace alignment. Returns (B, 128) float32, L2-normalised."""
+        # SFace takes 0..255 and maps it to about [-1, 1] itself: (x - 127.5) / 128.
+        e = self.layers(x * (127.5 / 128))
+        return nn.functional.normalize(e.float())
+
+
+def _rebuild(path: Path) -> nn.Sequential:
+    import onnx
+    from onnx import numpy_helper
+
+    if not path.is_file():
+        raise WeightsError(f"{path}: the SFace teacher is missing; see requirements-teachers.txt for where it comes from")
+    graph = onnx.load(str(path)).graph
+    values = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}
+    layers: list[nn.Module] = []
+    for node in graph.node:
+        weights = [values[name] for name in node.input if name in values]
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        _append(layers, node.op_type, weights, attributes)
+    return nn.Sequential(*layers)
+
+
+def _append(layers: list[nn.Module], kind: str, weights: list[Tensor], attributes: dict) -> None:
+    """Add one ONNX node to the chain; a batch norm melts into the layer before it."""
+    if kind == "Conv":
+        cout, cin, side, _ = weights[0].shape
+        groups = attributes["group"]
+        conv = nn.Conv2d(cin * groups, cout, side, attributes["strides"][0], side // 2, groups=groups, bias=len(weights) > 1)
+        _fill(conv, weights)
+        layers.append(conv)
+    elif kind == "BatchNormalization":
+        norm = _norm(weights, attributes["epsilon"], flat=isinstance(layers[-1], nn.Linear))
+        if isinstance(layers[-1], nn.Conv2d):
+            layers[-1] = fuse_conv_bn_eval(layers[-1].eval(), norm)
+        elif isinstance(layers[-1], nn.Linear):
+            layers[-1] = fuse_linear_bn_eval(layers[-1].eval(), norm)
+        else:
+            layers.append(norm)
+    elif kind == "PRelu":
+        layers.append(PReLU(weights[0].numel()))
+        _fill(layers[-1], [weights[0].flatten()])
+    elif kind == "Flatten":
+        layers.append(nn.Flatten())
+    elif kind == "Gemm":
+        layers.append(nn.Linear(weights[0].shape[1], weights[0].shape[0]))
+        _fill(layers[-1], weights)
+    elif kind not in ("Sub", "Mul", "Dropout"):
+        raise WeightsError(f"ONNX node {kind} does not belong to SFace; expected face_recognition_sface_2021dec.onnx")
+
+
+def _norm(weights: list[Tensor], eps: float, flat: bool) -> nn.BatchNorm1d | nn.BatchNorm2d:
+    norm = (nn.BatchNorm1d if flat else nn.BatchNorm2d)(weights[0].numel(), eps=eps)
+    state = dict(zip(("weight", "bias", "running_mean", "running_var"), weights, strict=True))
+    norm.load_state_dict(state, strict=False)
+    return norm.eval()
+
+
+@torch.no_grad()
+def _fill(layer: nn.Module, weights: list[Tensor]) -> None:
+    for parameter, weight in zip(layer.parameters(), weights, strict=True):
+        parameter.copy_(weight)

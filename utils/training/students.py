@@ -1,0 +1,261 @@
+"""Training of the two small networks of the embedded set by larger ones.
+
+Identity: the student sees the five-template crop, as the pipeline gives it, and learns the embedding that SFace gives for the
+same face in SFace's own alignment. No labels are needed, so blends of two aligned faces count as further people.
+Landmarks: the student learns MediaPipe's points, reduced to the 106.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from arcface_model.iresnet import iresnet
+from coordinate_reg.network import LandmarkNet
+from utils.errors import InputError
+from utils.training import augment, distill, export, geometry
+from utils.training.augment import Changes
+from utils.training.config import TrainConfig
+from utils.training.distributed import parallel, with_global_batch_norm
+from utils.training.draws import Draws
+from utils.training.faces import Faces, decoded
+from utils.training.networks import load_sface
+from utils.training.optimise import Updater, learning_rate_factor, mixed_precision, training_dtype
+from utils.training.pairs import Share
+from utils.training.prepare import alignment, embed_set
+from utils.training.task import Task
+
+SIDE = 112  # of the students' crops
+_BLENDED = 0.6  # share of the identity student's faces that are blends of two
+_LABELLED = 0.5  # presence that MediaPipe must report for a face to be learned from
+_EYES = ((33, 40), (87, 94))  # lower and upper lid of each eye, whose middles are an eye distance apart
+
+
+class StudentTask(Task[np.ndarray]):
+    """One network that learns from a teacher; faces in memory."""
+
+    def __init__(self, network: nn.Module, config: TrainConfig, faces: Faces, held: Faces, share: Share,
+                 device: torch.device) -> None:  # fmt: skip
+        self._config, self._share, self._device = config, share, device
+        self._faces, self._held = faces, decoded(held) if len(held) and held.images is None else held
+        self._dtype = training_dtype(device, config.optim_level)
+        layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        placed = with_global_batch_norm(network, device).to(device, memory_format=layout)  # type: ignore[call-overload]
+        self._layout = layout
+        self._updater = Updater(placed, config, config.lr_G, self._dtype, ema=True)
+        if config.compile:
+            placed.compile()
+        self._network = parallel(placed, device)
+        self._how = Changes(config.rotation, config.zoom, config.shift, config.mirror, config.jitter, config.hue)
+        self.epoch_steps = max(len(faces) // share.step_samples, 1)
+
+    @abstractmethod
+    def lesson(self, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Crops (B, 3, 112, 112) float32 [-1, 1] RGB and what the teacher says of them."""
+
+    @abstractmethod
+    def loss(self, answer: Tensor, wanted: Tensor) -> Tensor:
+        """How far the student is off, a scalar."""
+
+    def batches(self, steps: range) -> Iterator[np.ndarray]:
+        """The samples' places in the run; lessons are made on the device."""
+        for step in steps:
+            for turn in range(self._share.accumulate):
+                yield self._share.own(self._share.batch_samples(step, turn))
+
+    def step(self, parts: list[np.ndarray], number: int) -> dict[str, Tensor]:
+        """See Task."""
+        config = self._config
+        steps = config.max_epoch * self.epoch_steps
+        factor = learning_rate_factor(config, number, min(steps, config.max_steps or steps), self.epoch_steps)
+        total = torch.zeros((), device=self._device)
+        for indices in parts:
+            crops, wanted = self.lesson(Draws(config.seed, "lesson", indices, self._device))
+            with mixed_precision(self._device, self._dtype):
+                answer = self._network(crops.contiguous(memory_format=self._layout))
+            loss = self.loss(answer.float(), wanted)
+            self._updater.backward(loss / len(parts))
+            total = total + loss.detach() / len(parts)
+        return {"loss": total, "grad": self._updater.update(factor)}
+
+    def rates(self) -> dict[str, float]:
+        """See Task."""
+        return {"lr": self._updater.current_rate}
+
+    def picture(self) -> np.ndarray | None:
+        """Students make no pictures."""
+        return None
+
+    def networks(self) -> dict[str, dict[str, Tensor]]:
+        """See Task."""
+        return {"G": self._updater.best.state_dict()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Task."""
+        return {"student": self._updater.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See Task."""
+        self._updater.load_state_dict(state["student"])
+
+    def describe(self) -> list[str]:
+        """See Task."""
+        count = sum(p.numel() for p in self._updater.network.parameters()) / 1e6
+        return [f"{len(self._faces)} faces to learn from, {len(self._held)} held out; student of {count:.2f} million numbers; "
+                f"{self._share.step_samples} crops a step"]  # fmt: skip
+
+    def _rows(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Stored crops as float [-1, 1] and their keypoints."""
+        assert self._faces.images is not None and self._faces.kps is not None
+        at = torch.from_numpy(positions)
+        return augment.to_float(self._faces.images[at].to(self._device)), self._faces.kps[at].to(self._device)
+
+    def _views(self, draws: Draws) -> Tensor:
+        return augment.views(self._faces.framing, SIDE, self._how, draws)
+
+    def _held_crops(self) -> Tensor:
+        assert self._held.images is not None
+        views = augment.plain_views(self._held.framing, SIDE, len(self._held), self._device)
+        return augment.cut(self._held.images.to(self._device), views, SIDE, self._held.framing, still=True)
+
+    @torch.no_grad()
+    def _answers(self, crops: Tensor) -> Tensor:
+        network = self._updater.best
+        training = network.training
+        network.eval()
+        answers = torch.cat([network(part).float() for part in crops.split(64)])
+        network.train(training)
+        return answers
+
+
+class IdentityTask(StudentTask):
+    """iresnet learns SFace's embeddings."""
+
+    def __init__(self, config: TrainConfig, faces: Faces, held: Faces, share: Share, device: torch.device) -> None:
+        """Raises InputError, WeightsError."""
+        _need_keypoints(config, faces)
+        self._arguments: dict[str, Any] = {"depth": config.student_depth, "num_features": config.student_features,
+                           "width": config.student_width}  # fmt: skip
+        super().__init__(iresnet(**self._arguments), config, faces, held, share, device)
+        self._teacher = load_sface(config, device)
+        if config.compile:
+            self._teacher.compile()
+        self._known = embed_set(self._held, self._teacher, device, self._dtype) if len(held) else None
+
+    @torch.no_grad()
+    def lesson(self, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Blended faces; the teacher's normalised embeddings (B, D) of the same, aligned."""
+        images, kps = self._blend(draws)
+        M_view = self._views(draws)
+        crops = geometry.warp(images, M_view, SIDE)
+        M_align = alignment(augment.seen_points(M_view, kps, augment.KPS_MIRRORED))
+        with mixed_precision(self._device, self._dtype):
+            wanted = self._teacher(geometry.warp(images, geometry.compose(M_view, M_align), SIDE))
+        return augment.degrade(crops, self._how, draws), wanted.float()
+
+    def _blend(self, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Stored crops, many mixed with a second one, evenly or by a smooth random mask; keypoints in proportion."""
+        (a, kps_a), (b, kps_b) = (self._rows(draws.integers(len(self._faces))) for _ in range(2))
+        even = draws.uniform()[:, None].expand(-1, 16)
+        patches = torch.stack([draws.uniform() for _ in range(16)], 1)
+        mask = torch.where(draws.chance(0.5)[:, None], even, patches) * draws.chance(_BLENDED)[:, None]
+        weight = mask.mean(1)[:, None, None]
+        smooth = F.interpolate(mask.view(-1, 1, 4, 4), a.shape[-2:], mode="bicubic", align_corners=False).clamp(0, 1)
+        return torch.lerp(a, b, smooth), torch.lerp(kps_a, kps_b, weight)
+
+    def loss(self, answer: Tensor, wanted: Tensor) -> Tensor:
+        """See StudentTask."""
+        return distill.identity_loss(answer, wanted)
+
+    def validate(self) -> dict[str, float]:
+        """Agreement with the teacher, retrieval by it, and how alike strangers look to the student."""
+        if self._known is None or len(self._known) < 2:
+            return {}
+        z_id = F.normalize(self._answers(self._held_crops()))
+        alike, among = z_id @ self._known.T, z_id @ z_id.T
+        cosine = float(alike.diagonal().mean())
+        hits = alike.argmax(1) == torch.arange(len(alike), device=alike.device)
+        return {"val_cosine": cosine, "val_retrieval": float(hits.float().mean()),
+                "val_strangers_p99": float(_others(among).quantile(0.99)), "val_score": 1 - cosine}  # fmt: skip
+
+    def export(self, folder: Path, origin: str) -> None:
+        """The encoder; its threshold lets one of a hundred pairs of strangers through."""
+        measured = self.validate()
+        card = {"network": "iresnet", "arguments": self._arguments, "crop_size": SIDE, "identity": self._config.run_name,
+                "similarity_th": round(measured.get("val_strangers_p99", 0.5), 3), "licence": self._config.licence,
+                "origin": origin}  # fmt: skip
+        export.write_network(folder, "G_latest", self._config, self.networks()["G"], card)
+
+
+class LandmarkTask(StudentTask):
+    """LandmarkNet learns MediaPipe's points."""
+
+    def __init__(self, config: TrainConfig, faces: Faces, held: Faces, share: Share, device: torch.device) -> None:
+        """Raises InputError, WeightsError, ResourceError."""
+        _need_keypoints(config, faces)
+        labels, score = _label(config, faces)
+        seen = np.flatnonzero(score > _LABELLED).tolist()
+        super().__init__(LandmarkNet(), config, faces.subset(seen), held, share, device)
+        self._labels = labels[seen].to(device)
+        self._known = _label(config, self._held)[0].to(device) if len(held) else None
+
+    @torch.no_grad()
+    def lesson(self, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Single faces; their 106 landmarks (B, 106, 2) in shares of the crop's side from its centre."""
+        at = draws.integers(len(self._faces))
+        images, _ = self._rows(at)
+        M_view = self._views(draws)
+        points = augment.seen_points(M_view, self._labels[torch.from_numpy(at).to(self._device)], augment.LANDMARKS_MIRRORED)
+        return augment.degrade(geometry.warp(images, M_view, SIDE), self._how, draws), (points + 0.5) / SIDE - 0.5
+
+    def loss(self, answer: Tensor, wanted: Tensor) -> Tensor:
+        """See StudentTask."""
+        return distill.landmark_loss(answer, wanted)
+
+    def validate(self) -> dict[str, float]:
+        """Mean error against the teacher, as a share of the eye distance."""
+        if self._known is None:
+            return {}
+        views = augment.plain_views(self._held.framing, SIDE, len(self._held), self._device)
+        wanted = geometry.transform(geometry.invert(views), self._known)
+        found = (self._answers(self._held_crops()) + 0.5) * SIDE - 0.5
+        eyes = [wanted[:, list(lids)].mean(1) for lids in _EYES]
+        error = (found - wanted).norm(dim=2).mean(1) / (eyes[0] - eyes[1]).norm(dim=1)
+        return {"val_error": float(error.mean()), "val_error_p90": float(error.quantile(0.9)), "val_score": float(error.mean())}
+
+    def export(self, folder: Path, origin: str) -> None:
+        """The landmark network."""
+        card = {"network": "LandmarkNet", "arguments": {}, "crop_size": SIDE, "licence": self._config.licence, "origin": origin}
+        export.write_network(folder, "G_latest", self._config, self.networks()["G"], card)
+
+
+def _need_keypoints(config: TrainConfig, faces: Faces) -> None:
+    if faces.kps is None:
+        raise InputError(f"{config.dataset_path} has no index.csv with keypoints, which --task {config.task} needs; cut the "
+                         "faces with preprocess_vgg.py, with a --margin for augmentation")
+
+
+def _label(config: TrainConfig, faces: Faces) -> tuple[Tensor, np.ndarray]:
+    """MediaPipe's 106 landmarks of every face (N, 106, 2), pixels of the stored crops, and how sure it is (N,)."""
+    from utils.training.teachers import MediaPipeLandmarks, to_106
+
+    assert faces.images is not None
+    teacher = MediaPipeLandmarks(config.face_landmarker)
+    border = (faces.framing.side - faces.framing.face) / 2
+    M = np.array([[1.0, 0.0, -border], [0.0, 1.0, -border]])
+    pictures = (image.permute(1, 2, 0).flip(2).contiguous().numpy() for image in faces.images)
+    meshes = [teacher.in_image(picture, M, faces.framing.face) for picture in pictures]
+    points = np.stack([to_106(mesh.points) for mesh in meshes])
+    return torch.from_numpy(points), np.array([mesh.score for mesh in meshes], np.float32)
+
+
+def _others(matrix: Tensor) -> Tensor:
+    """All entries of a square matrix but its diagonal."""
+    return matrix[~torch.eye(len(matrix), dtype=torch.bool, device=matrix.device)]

@@ -1,0 +1,112 @@
+"""The loss terms of a generator step and of a discriminator step, each as one module: the unit that is compiled and that
+averages its gradients over processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from coordinate_reg.network import LandmarkNet
+from utils.training import losses
+from utils.training.eyes import EyeHeatmaps
+from utils.training.networks import Critic, to_112
+from utils.training.optimise import mixed_precision
+
+
+@dataclass(frozen=True)
+class SwapBatch:
+    """What a generator step sees of B pairs, on the device."""
+
+    Xs: Tensor  # (B, 3, S, S) float32 [-1, 1] RGB, sources
+    Xt: Tensor  # (B, 3, S, S), targets
+    z_id: Tensor  # (B, c_id) float32, raw embeddings that condition the generator
+    wanted: Tensor  # (B, D) float32, what the critic should see in Y
+    same: Tensor  # (B,) float32, 1 where both show one person
+    same_pairs: Tensor  # () float32, such pairs that L_rec is divided by
+    M_align: Tensor | None = None  # (B, 2, 3) pixels of the critic's 112 alignment to those of Xt
+    points: Tensor | None = None  # (B, 106, 2) float32, the target's landmarks in shares of the crop
+    face: Tensor | None = None  # (B, 1, S, S) float32 [0, 1], 1 inside the target's face
+    pupils: tuple[Tensor, Tensor] | None = None  # the target's heatmaps, each (B, 64, 64) float32
+
+    def counting_all(self) -> SwapBatch:
+        """The same with all pairs in L_rec."""
+        return replace(self, same=torch.ones_like(self.same), same_pairs=self.same.new_tensor(float(len(self.same))))
+
+
+@dataclass(frozen=True)
+class Judges:
+    """The networks that judge a swap. They are held outside of `nn.Module`s, so nothing trains or saves them."""
+
+    critic: Critic
+    landmarks: LandmarkNet | None = None
+    eyes: EyeHeatmaps | None = None
+
+
+class GeneratorTerms(nn.Module):
+    """Y and all loss terms that are switched on, unweighted."""
+
+    def __init__(self, G: nn.Module, D: nn.Module, judges: Judges, names: list[str], dtype: torch.dtype) -> None:
+        """names: the terms wanted, of adv, attr, id, rec, eyes, tone, outside, landmarks."""
+        super().__init__()
+        self.G = G
+        self._D = (D,)  # in a tuple, so that it is not a part of this module
+        self._judges, self._names, self._dtype = judges, names, dtype
+
+    def forward(self, batch: SwapBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns Y (B, 3, S, S) float32 [-1, 1] RGB, with its graph, and the terms by name."""
+        with mixed_precision(batch.Xt.device, self._dtype):
+            Y, z_attr = self.G(batch.Xt, batch.z_id)
+            Y = Y.float()
+            terms = {name: getattr(self, f"_{name}")(Y, batch) for name in self._names if name != "attr"}
+            if "attr" in self._names:
+                swapped = self.G.get_attr(Y)  # type: ignore[operator]
+                terms["attr"] = losses.attribute_loss([a.float() for a in z_attr], [a.float() for a in swapped])
+        return Y, terms
+
+    def _adv(self, Y: Tensor, batch: SwapBatch) -> Tensor:
+        return losses.adversarial_loss(full_precision(self._D[0](Y)))
+
+    def _id(self, Y: Tensor, batch: SwapBatch) -> Tensor:
+        return losses.identity_loss(batch.wanted, self._judges.critic(Y, batch.M_align))
+
+    def _rec(self, Y: Tensor, batch: SwapBatch) -> Tensor:
+        return losses.reconstruction_loss(Y, batch.Xt, batch.same, batch.same_pairs)
+
+    def _eyes(self, Y: Tensor, batch: SwapBatch) -> Tensor:
+        assert self._judges.eyes is not None and batch.pupils is not None
+        return losses.eye_loss(*batch.pupils, *self._judges.eyes(Y))
+
+    def _tone(self, Y: Tensor, batch: SwapBatch) -> Tensor:
+        return losses.tone_loss(Y, batch.Xt)
+
+    def _outside(self, Y: Tensor, batch: SwapBatch) -> Tensor:
+        assert batch.face is not None
+        return losses.surroundings_loss(Y, batch.Xt, batch.face)
+
+    def _landmarks(self, Y: Tensor, batch: SwapBatch) -> Tensor:
+        assert self._judges.landmarks is not None and batch.points is not None
+        return losses.landmark_consistency_loss(batch.points, self._judges.landmarks(to_112(Y)))
+
+
+class DiscriminatorTerms(nn.Module):
+    """L_D."""
+
+    def __init__(self, D: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.D = D
+        self._dtype = dtype
+
+    def forward(self, Y: Tensor, Xs: Tensor) -> Tensor:
+        """Y: (B, 3, S, S) float32 [-1, 1] RGB, detached; Xs: real faces, like Y. Returns a scalar."""
+        with mixed_precision(Y.device, self._dtype):
+            maps = full_precision(self.D(torch.cat((Y, Xs))))
+        count = len(Y)
+        return losses.discriminator_loss([[m[:count] for m in scale] for scale in maps],
+                                         [[m[count:] for m in scale] for scale in maps])  # fmt: skip
+
+
+def full_precision(maps: list[list[Tensor]]) -> list[list[Tensor]]:
+    """The discriminator's maps as float32, for the losses."""
+    return [[m.float() for m in scale] for scale in maps]

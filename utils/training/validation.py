@@ -1,0 +1,101 @@
+"""How well a generator swaps faces that it never trained on, and a picture of the same pairs over time."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from utils.training import augment, geometry
+from utils.training.config import TrainConfig
+from utils.training.faces import Faces, decoded
+from utils.training.networks import to_112
+from utils.training.optimise import mixed_precision
+from utils.training.prepare import alignment, embed_set
+from utils.training.terms import Judges
+
+_MOST = 256  # faces that are measured
+_SHOWN = 8  # pairs in the picture
+_BATCH = 16
+
+
+class SwapCheck:
+    """A fixed set of faces: each one is swapped into its neighbour."""
+
+    def __init__(self, config: TrainConfig, held: Faces, trained: Faces, encoder: nn.Module, judges: Judges,
+                 device: torch.device, dtype: torch.dtype) -> None:  # fmt: skip
+        """held: faces to measure; where there are none, faces of the training set are at least shown."""
+        self._config, self._judges, self._dtype, self._device = config, judges, dtype, device
+        self._measured = len(held) > 1
+        faces = _spaced(held if self._measured else trained, _MOST if self._measured else _SHOWN)
+        assert faces.images is not None
+        views = augment.plain_views(faces.framing, config.size, len(faces), device)
+        self._X = augment.cut(faces.images.to(device), views, config.size, faces.framing, still=True)
+        with torch.no_grad():
+            self._z_id = torch.cat([encoder(part).float() for part in to_112(self._X).split(_BATCH)])
+        aligned = judges.critic.aligned and self._measured
+        self._known = embed_set(faces, judges.critic.network, device, dtype) if aligned else F.normalize(self._z_id)
+        kps = None if faces.kps is None else geometry.transform(geometry.invert(views), faces.kps.to(device))
+        self._M_align = alignment(kps) if aligned and kps is not None else None
+
+    @torch.no_grad()
+    def _swap(self, G: nn.Module, z_id: Tensor, count: int) -> Tensor:
+        """The first `count` faces with these identities, (count, 3, S, S) float32; G is used as for inference."""
+        training = G.training
+        G.eval()
+        parts = []
+        with mixed_precision(self._device, self._dtype):
+            for start in range(0, count, _BATCH):
+                part = slice(start, min(start + _BATCH, count))
+                parts.append(G(self._X[part], z_id[part])[0].float())
+        G.train(training)
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def measure(self, G: nn.Module) -> dict[str, float]:
+        """Likeness to source and target by the critic, retrieval among the faces, self-swap, landmarks."""
+        if not self._measured:
+            return {}
+        count = len(self._X)
+        Y = self._swap(G, self._z_id.roll(1, 0), count)
+        itself = self._swap(G, self._z_id, count)
+        seen = F.normalize(torch.cat([self._critic(Y, slice(i, i + _BATCH)) for i in range(0, count, _BATCH)]))
+        alike = seen @ self._known.T
+        order = torch.arange(count, device=alike.device)
+        to_target, to_source = alike.diagonal(), alike[order, (order - 1) % count]
+        error = ((itself - self._X) / 2).square().flatten(1).mean(1)
+        result = {
+            "val_source": to_source.mean(), "val_target": to_target.mean(), "val_nearer": (to_source > to_target).float().mean(),
+            "val_retrieval": (alike.argmax(1) == (order - 1) % count).float().mean(),
+            "val_psnr": -10 * error.clamp(min=1e-10).log10().mean(),
+        }  # fmt: skip
+        if self._judges.landmarks is not None:
+            moved = self._judges.landmarks(to_112(Y)) - self._judges.landmarks(to_112(self._X))
+            result["val_landmarks"] = moved.norm(dim=2).mean()
+        numbers = {name: float(value) for name, value in result.items()}
+        return numbers | {"val_score": self._score(numbers, float(error.mean()))}
+
+    def _critic(self, Y: Tensor, part: slice) -> Tensor:
+        return self._judges.critic(Y[part], None if self._M_align is None else self._M_align[part])
+
+    def _score(self, numbers: dict[str, float], error: float) -> float:
+        """One number for the best network, weighed as its losses are; lower is better."""
+        config = self._config
+        kept = config.weight_rec * 2 * error + config.weight_landmarks * numbers.get("val_landmarks", 0.0)
+        return config.weight_id * (1 - numbers["val_source"]) + kept
+
+    def grid(self, G: nn.Module) -> np.ndarray:
+        """Sources above targets above swaps, (3 * S, 8 * S, 3) uint8 BGR."""
+        count = min(_SHOWN, len(self._X))
+        rows = (self._X.roll(1, 0)[:count], self._X[:count], self._swap(G, self._z_id.roll(1, 0), count))
+        picture = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
+        levels = (picture.flip(0).permute(1, 2, 0) + 1) * 127.5
+        return levels.round().clamp(0, 255).byte().cpu().numpy()
+
+
+def _spaced(faces: Faces, most: int) -> Faces:
+    """At most so many of the faces, evenly spread, in memory."""
+    step = max(len(faces) / most, 1.0)
+    chosen = faces.subset([int(i * step) for i in range(min(len(faces), most))])
+    return chosen if chosen.images is not None else decoded(chosen)

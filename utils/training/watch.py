@@ -1,0 +1,44 @@
+"""Notices when a training has failed: numbers that are none, a generator or a discriminator that has collapsed."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from utils.errors import DivergedError
+
+_ONE_PICTURE = 0.02  # swaps that differ this little among each other, against targets, are all the same picture
+_D_WON = 1e-4  # L_D at which no gradient reaches G any more
+
+
+class Watch:
+    """Looks at the metrics of single steps."""
+
+    def __init__(self, patience: int, ignore_gradients: bool = False) -> None:
+        """patience: steps of collapse that are borne, 0 for any number. ignore_gradients: float16 overflows now and then."""
+        self._patience, self._ignored = patience, "grad_" if ignore_gradients else "\0"
+        self._since: dict[str, int] = {}
+
+    def look(self, step: int, values: dict[str, float], last_good: Path | None) -> None:
+        """Raises DivergedError that says what happened and which checkpoint is the last good one."""
+        wrong = [name for name, value in values.items() if not math.isfinite(value) and not name.startswith(self._ignored)]
+        if wrong:
+            raise DivergedError(f"step {step}: {', '.join(wrong)} is not a number any more; {_advice(last_good)}")
+        self._bear("G", values.get("spread", 1.0) < _ONE_PICTURE, step, "the generator makes one picture of all", last_good)
+        self._bear("D", values.get("D", 1.0) < _D_WON, step, "the discriminator wins always (L_D near 0)", last_good)
+
+    def _bear(self, name: str, collapsed: bool, step: int, what: str, last_good: Path | None) -> None:
+        if not collapsed:
+            self._since.pop(name, None)
+            return
+        start = self._since.setdefault(name, step)
+        if self._patience and step - start >= self._patience:
+            raise DivergedError(f"step {step}: since step {start} {what}; {_advice(last_good)}")
+
+
+def _advice(last_good: Path | None) -> str:
+    change = "lower --lr_G and --lr_D, add --warmup or --grad_clip"
+    if last_good is None:
+        return f"there is no checkpoint before it: start again, and {change}"
+    return (f"the last good checkpoint is {last_good}: --resume {last_good} goes on from it, but with the same options it may "
+            f"come to the same end; better start a new run from G_latest.pth and D_latest.pth, and {change}")
