@@ -118,7 +118,8 @@ def _remedy(spec: ModelSpec) -> str:
 
 def name_of(path: Path) -> str:
     """The model of SPECS whose file this is, or else the file's name without its ending."""
-    published = (name for name, spec in SPECS.items() if path in (_resolve(place) for place in spec.places))
+    whole = path.absolute()
+    published = (name for name, spec in SPECS.items() if whole in (_resolve(place) for place in spec.places))
     return next(published, path.stem)
 
 

@@ -109,7 +109,8 @@ def _entry(role: str, name: str, path: Path, card: Any = None) -> dict[str, Any]
     """What the result says of a model."""
     spec = registry.SPECS.get(name)
     stated = (card or {}).get("licence")
-    return {"role": role, "name": name, "file": str(path), "licence": stated or (spec.licence if spec else "unknown"),
+    return {"role": role, "name": name, "file": str(path.absolute()),
+            "licence": stated or (spec.licence if spec else "unknown"),
             "commercial_use": registry.commercial_use(name, stated)}
 
 
