@@ -12,7 +12,7 @@ import torch
 
 from evaluate import main
 from utils.errors import InputError, OptionError, WeightsError
-from utils.evaluation import features, geometry, measures, people, pixels, report, sheet
+from utils.evaluation import features, geometry, measures, people, pixels, report, sheet, video
 from utils.evaluation.config import EvaluateConfig, command, parse
 from utils.evaluation.measures import Case, Identity
 from utils.evaluation.people import Photo
@@ -115,6 +115,27 @@ def test_steady_motion_is_no_jitter() -> None:
     assert jitter(moving) == pytest.approx(0, abs=1e-9)
     moving[2] += 1
     assert jitter(moving) > 0.3
+
+
+def test_flicker_of_a_video(tmp_path: Path) -> None:
+    """A result that flickers by 20 levels inside the face, made from a target that stays as it is."""
+    still = np.full((200, 200, 3), 100, np.uint8)
+    inside = pixels.face_mask(still.shape, face())
+    for name, step in (("target", 0), ("result", 20)):
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            frame = still.copy()
+            frame[inside] += np.uint8(step * (i % 2))
+            cv2.imwrite(str(tmp_path / name / f"{i}.png"), frame)
+    seen = video.measure(tmp_path / "result", tmp_path / "target", Fixed(), Fixed())
+    assert seen["flicker_target"] == 0
+    assert 1 < seen["flicker"] <= 20
+    assert seen["jitter"] == 0
+    assert seen["frames"] == 4
+    (tmp_path / "target" / "0.png").unlink()
+    cv2.imwrite(str(tmp_path / "target" / "0.png"), still[:100])
+    with pytest.raises(InputError, match=r"size|another"):
+        video.measure(tmp_path / "result", tmp_path / "target", Fixed(), Fixed())
 
 
 class Colours:
@@ -235,6 +256,12 @@ def test_arcface_alignment_puts_keypoints_on_its_template() -> None:
     assert all(crop[round(y), round(x)].min() > 200 for x, y in template)
 
 
+def test_landmark_error_is_in_eye_distances() -> None:
+    points = face()
+    eyes = np.linalg.norm(points[[89, 93]].mean(axis=0) - points[[35, 39]].mean(axis=0))
+    assert measures.landmark_error(points + np.array([0.02 * eyes, 0]), points) == pytest.approx(0.02)
+
+
 def test_cosines() -> None:
     np.testing.assert_allclose(cosines(np.array([2.0, 0]), np.array([[5.0, 0], [0, 1], [-1, 0]])), [1, 0, -1])
 
@@ -290,6 +317,7 @@ def test_missing_network_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_the_whole_of_it_on_random_weights(
     tmp_path: Path, random_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("openpeople")
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
     faces = tmp_path / "faces"
     faces.mkdir()
@@ -299,12 +327,14 @@ def test_the_whole_of_it_on_random_weights(
     (faces / "grey.png").write_bytes(cv2.imencode(".png", np.full((90, 90, 3), 128, np.uint8))[1].tobytes())
     out = tmp_path / "out"
     argv = ["--faces", str(faces), "--recogniser", "embedded", "--self_swaps", "1", "--out", str(out), "--pairs", "0",
-            "--device", "cpu", "--sheet_rows", "1"]  # fmt: skip
+            "--device", "cpu", "--sheet_rows", "1", "--landmarks_against", "embedded",
+            "--gallery", "openpeople:studio"]  # fmt: skip
     assert main(argv) == 0
     metrics = json.loads((out / "metrics.json").read_text())
     assert [case["source"].split("/")[-1] for case in metrics["cases"]].count("portrait.jpg") == 1
     assert metrics["identity"]["embedded"]["teacher"] is True
-    assert metrics["gallery"] == 2
+    assert metrics["gallery"] == 2 + 10
+    assert metrics["landmarks"]["error"] == 0
     assert metrics["pixels"]["background_difference"] < 5
     assert 5 < metrics["pixels"]["psnr"] < 40
     table = (out / "table.md").read_text()

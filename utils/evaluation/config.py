@@ -20,7 +20,8 @@ class EvaluateConfig:
     # faces
     faces: str | None = option(
         None,
-        "folder of photos used as sources and as targets; one sub-folder per person, or one photo per person",
+        "folder of photos used as sources and as targets; one sub-folder per person, or one photo per person; "
+        "openpeople:studio or openpeople:selfie takes the photos of that package",
         metavar="P",
         group="faces",
     )
@@ -31,14 +32,14 @@ class EvaluateConfig:
     )
     openpeople: str | None = option(
         None,
-        "take the ten synthetic people of the openpeople package instead: person i "
-        "into i+1 and i+3, cyclic, on this kind of photo",
+        "swap the ten synthetic people of the openpeople package, on this kind of photo: person i into i+1 and i+3, "
+        "cyclic",
         choices=("studio", "selfie"),
     )
     gallery: list[str] = option(
         list, "folders with more people among whom the source must be found", nargs="+", metavar="P"
     )
-    gallery_names: str | None = option(None, "as --names, for --gallery", metavar="P")
+    gallery_names: str | None = option(None, "as --names, for the folders of --gallery", metavar="P")
     pairs: int = option(
         200, "pairs of source and target; 0 for all; the same number always means the same pairs", type=int, metavar="N"
     )
@@ -74,6 +75,9 @@ class EvaluateConfig:
         choices=RECOGNISERS,
     )
     landmarker: str = option("embedded", "landmarks for pose, expression and gaze", choices=LANDMARKERS)
+    landmarks_against: str | None = option(
+        None, "also measure how far --landmarker is from this one, on the targets", choices=LANDMARKERS
+    )
     sface: str | None = option(None, "face_recognition_sface_2021dec.onnx (or environment GHOST_SFACE)", metavar="P")
     face_landmarker: str | None = option(
         None, "MediaPipe's face_landmarker.task (or environment GHOST_FACE_LANDMARKER)", metavar="P"

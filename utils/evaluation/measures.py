@@ -68,6 +68,12 @@ def attributes(swap: np.ndarray, target: np.ndarray) -> dict[str, float]:
     }
 
 
+def landmark_error(found: np.ndarray, reference: np.ndarray) -> float:
+    """Mean distance of landmarks (106, 2) from those of a reference, in distances between the middles of the eyes."""
+    left, right = reference[[35, 39]].mean(axis=0), reference[[89, 93]].mean(axis=0)
+    return float(np.linalg.norm(found - reference, axis=1).mean() / np.linalg.norm(right - left))
+
+
 def background(swap: np.ndarray, target: np.ndarray, landmarks: np.ndarray) -> dict[str, float]:
     """How much changed away from the face, (H, W, 3) uint8 BGR pictures.
 

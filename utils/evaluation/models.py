@@ -53,14 +53,14 @@ def _sface(config: EvaluateConfig) -> Path:
     return path
 
 
-def load_landmarker(config: EvaluateConfig) -> landmarkers.Landmarker:
-    """The landmarker of the options; raises ResourceError or WeightsError where it is missing."""
+def load_landmarker(name: str, config: EvaluateConfig) -> landmarkers.Landmarker:
+    """A landmarker of utils.evaluation.config.LANDMARKERS; raises ResourceError or WeightsError where it is missing."""
     from coordinate_reg.landmarks import EmbeddedLandmarks, PublishedLandmarks
 
-    if config.landmarker == "mediapipe":
+    if name == "mediapipe":
         return landmarkers.MediaPipe(_face_landmarker(config))
     device = choose_device(config.device)
-    if config.landmarker == "2d106":
+    if name == "2d106":
         path = registry.require("2d106det")
         return landmarkers.OnCrop("2d106", path.name, PublishedLandmarks(open_session(path, device)))
     loaded = registry.load_landmarks(registry.require("ghost_compact_landmarks"))

@@ -36,6 +36,12 @@ def folder_photos(folder: Path) -> list[Photo]:
     return [Photo(path, path.stem if path.parent == folder else path.relative_to(folder).parts[0]) for path in paths]
 
 
+def photos_of(place: str) -> list[Photo]:
+    """Photos of a folder, or of the openpeople package where it says `openpeople:studio` or `openpeople:selfie`."""
+    package, _, kind = place.partition(":")
+    return openpeople_photos(kind) if package == "openpeople" and kind else folder_photos(Path(place))
+
+
 def listed(photos: list[Photo], names_file: Path) -> list[Photo]:
     """The photos whose file name without its ending stands in a text file, one a line.
 
@@ -55,7 +61,7 @@ def listed(photos: list[Photo], names_file: Path) -> list[Photo]:
 def openpeople_photos(kind: str) -> list[Photo]:
     """The ten synthetic people of the `openpeople` package, one photo each, in the package's order."""
     if kind not in OPENPEOPLE:
-        raise OptionError(f"--openpeople is {' or '.join(OPENPEOPLE)}, not {kind}")
+        raise OptionError(f"the openpeople photos are {' or '.join(OPENPEOPLE)}, not {kind}")
     package = importlib.util.find_spec("openpeople")
     if package is None or package.origin is None:
         raise ResourceError("the openpeople photos need `pip install openpeople`")

@@ -16,7 +16,7 @@ _IDENTITY = (
     ("distance_to_source", "distance swap to source", "{:.3f}"),
     ("distance_to_target", "distance swap to target", "{:.3f}"),
     ("distance_source_to_target", "distance source to target", "{:.3f}"),
-    ("moved", "source to target minus source to swap", "{:.3f}"),
+    ("moved", "gain: source to target minus swap to source", "{:.3f}"),
     ("cosine_source", "cosine similarity to source", "{:.3f}"),
     ("cosine_target", "cosine similarity to target", "{:.3f}"),
 )
@@ -38,6 +38,11 @@ _PIXELS = (
     ("ssim", "self-swap SSIM in the face", "{:.4f}"),
     ("background_difference", "background difference (levels)", "{:.4f}"),
     ("background_changed_share", "background pixels changed", "{:.3%}"),
+)
+_LANDMARKS = (
+    ("error", "landmark error (of the eye distance)", "{:.2%}"),
+    ("error_median", "landmark error, median", "{:.2%}"),
+    ("error_95", "landmark error, 95th percentile", "{:.2%}"),
 )
 _PERCEPTUAL = (("fid", "FID of swaps and targets", "{:.2f}"), ("lpips", "self-swap LPIPS", "{:.4f}"))
 _VIDEO = (
@@ -67,6 +72,7 @@ def markdown(metrics: dict[str, Any], pairs: Sequence[Case] = ()) -> str:
     landmarker = metrics["landmarker"]
     lines += _rows(metrics["attributes"], _ATTRIBUTES, landmarker)
     lines += _rows(metrics["pixels"], _PIXELS, "none; the face is where " + landmarker + " puts it")
+    lines += _rows(metrics["landmarks"], _LANDMARKS, metrics["landmarks"].get("networks", ""))
     for key, title, form in _PERCEPTUAL:
         lines += _rows(metrics["perceptual"], [(key, title, form)], metrics["perceptual"].get(f"{key}_network", ""))
     lines += _rows(metrics["video"], _VIDEO, landmarker)

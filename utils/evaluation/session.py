@@ -38,15 +38,16 @@ class Cast:
 
 def choose_cast(config: EvaluateConfig) -> Cast:
     """The photos that the options name; raises InputError."""
-    extra = [photo for folder in config.gallery for photo in people.folder_photos(Path(folder))]
-    extra = people.listed(extra, Path(config.gallery_names)) if config.gallery_names else extra
+    extra = [photo for place in config.gallery for photo in people.photos_of(place)]
+    if config.gallery_names:
+        known = [photo for photo in extra if any(photo.path.is_relative_to(place) for place in config.gallery)]
+        named = people.listed(known, Path(config.gallery_names))
+        extra = named + [photo for photo in extra if photo not in known]
     if config.openpeople:
         photos = people.openpeople_photos(config.openpeople)
         pairs = people.cyclic_pairs(photos, people.OPENPEOPLE_STEPS)
         return Cast(pairs, photos, people.one_per_person([*photos, *extra]))
-    sources, targets = (
-        people.folder_photos(Path(own or config.faces or "")) for own in (config.sources, config.targets)
-    )
+    sources, targets = (people.photos_of(own or config.faces or "") for own in (config.sources, config.targets))
     if config.names:
         sources, targets = (people.listed(photos, Path(config.names)) for photos in (sources, targets))
     pairs = people.crossed_pairs(sources, targets, config.pairs)
@@ -60,7 +61,9 @@ class Session:
         """Raises WeightsError or ResourceError for a network that is missing, before any work."""
         self.config = config
         self.recognisers = [load_recogniser(name, config) for name in config.recogniser]
-        self.landmarker = load_landmarker(config)
+        self.landmarker = load_landmarker(config.landmarker, config)
+        other = config.landmarks_against
+        self.other_landmarker = load_landmarker(other, config) if other else None
         self._fid = features.load_script(Path(config.fid_network), "FID") if config.fid_network else None
         self._lpips = features.load_script(Path(config.lpips_network), "LPIPS") if config.lpips_network else None
 
@@ -68,12 +71,12 @@ class Session:
         """Measure everything the options ask for and write the files; returns the metrics."""
         config, start = self.config, time.monotonic()
         metrics: dict[str, Any] = {
-            "title": "Evaluation",
+            "title": "Swaps of the ten openpeople people" if config.openpeople else "Evaluation",
             "notes": [f"Made by `{command(config)}`.", ""],
             "options": vars(config),
         }
         metrics |= {"landmarker": self.landmarker.network, "identity": {}, "attributes": {}, "pixels": {},
-                    "perceptual": {}, "video": {}, "cases": []}  # fmt: skip
+                    "landmarks": {}, "perceptual": {}, "video": {}, "cases": []}  # fmt: skip
         cases: list[Case] = []
         if config.openpeople or config.faces or config.sources:
             cases = self._photos(metrics)
@@ -104,6 +107,7 @@ class Session:
         targets = [photo for photo in cast.targets if photo.identity in gallery.people][: self.config.self_swaps]
         metrics["pixels"] |= _means(list(evaluation.self_swaps(targets)))
         metrics["perceptual"] = self._perceptual(evaluation, wanted, targets)
+        metrics["landmarks"] = self._landmark_errors(_portraits(album, cast.targets))
         self._draw(evaluation, cases, {(s.path, t.path): (s, t) for s, t in wanted})
         return cases
 
@@ -123,6 +127,21 @@ class Session:
         metrics["attributes"] = {key: value for key, value in summary.items() if not key.startswith("background")}
         metrics["pixels"] = {key: value for key, value in summary.items() if key.startswith("background")}
         metrics["cases"] = [case.as_dict() for case in cases]
+
+    def _landmark_errors(self, portraits: Iterable[Portrait]) -> dict[str, Any]:
+        """How far the landmarker is from another one, in eye distances, as shares."""
+        if self.other_landmarker is None:
+            return {}
+        errors = []
+        for portrait in portraits:
+            found, reference = (
+                landmarker.find(portrait.image, portrait.face.kps)
+                for landmarker in (self.landmarker, self.other_landmarker)
+            )
+            errors.append(measures.landmark_error(found, reference))
+        names = f"{self.landmarker.network} against {self.other_landmarker.network}"
+        middle, most = (float(value) for value in np.percentile(errors, [50, 95]))
+        return {"error": float(np.mean(errors)), "error_median": middle, "error_95": most, "networks": names}
 
     def _perceptual(
         self, evaluation: Evaluation, pairs: Sequence[tuple[Photo, Photo]], targets: Sequence[Photo]
