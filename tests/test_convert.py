@@ -128,6 +128,12 @@ def test_report_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "float16" in words and "largest difference of the output" in words
 
 
+def test_state_dict_inside_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = save(SMALL["LIPSPADEGenerator(ngf=4)"], tmp_path / "a.pth")
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "a.pth")
+    assert run(capsys, tmp_path / "a.pth", tmp_path / "b.pth")["largest_difference"] == 0.0
+
+
 def test_foreign_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "a.pth")
     code, message = refuse(capsys, tmp_path / "a.pth", tmp_path / "b.safetensors")

@@ -63,6 +63,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         raise _broken(path, "a PyTorch file") from error
     except OSError as error:
         raise _unreadable(path, error) from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]  # some trainers save it beside the epoch and the like
     if not isinstance(content, dict) or not content or not all(isinstance(v, torch.Tensor) for v in content.values()):
         raise WeightsError(f"{path} is not a state_dict: expected names with one tensor each; save module.state_dict()")
     return dict(content)
