@@ -33,8 +33,11 @@ def make_clip(
     tags: dict[str, int] | None = None,
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
+    still: np.ndarray | None = None,
 ) -> Path:
-    """Write a clip. times: time stamps in ticks; sound: one codec per track; turn: degrees of the rotation tag."""
+    """Write a clip. times: time stamps in ticks; sound: one codec per track; turn: degrees of the rotation tag;
+    still: a BGR picture to show all the time.
+    """
     with av.open(str(path), "w", options=container_options or {}) as out:
         video: Any = out.add_stream(codec, rate=rate, options=options or {})
         video.width, video.height = size
@@ -45,8 +48,9 @@ def make_clip(
             video.set_display_rotation(turn)
         tracks: list[Any] = [out.add_stream(name, rate=48000, layout="mono") for name in sound]
         for index in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(index, *size), format="bgr24").reformat(format=pixel_format)
-            frame.pts = times[index] if times else int(index / rate / tick)
+            frame = av.VideoFrame.from_ndarray(picture(index, *size) if still is None else still, format="bgr24")
+            frame = frame.reformat(format=pixel_format)
+            frame.pts = times[index] if times else round(index / (rate * tick))
             frame.time_base = tick
             out.mux(video.encode(frame))
         out.mux(video.encode(None))

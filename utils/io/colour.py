@@ -9,7 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from av import VideoFrame
-    from av.video.reformatter import Colorspace
+    from av.video.reformatter import Colorspace, VideoReformatter
 
 RGB, _BT709, _UNSPECIFIED = 0, 1, 2  # values of the tags, ITU-T H.273
 _LIMITED, _FULL = 1, 2
@@ -66,9 +66,10 @@ def _matrix(colour: Colour, height: int) -> Colorspace:
     return known.get(colour.matrix, Colorspace.ITU709 if height >= _HD_HEIGHT else Colorspace.ITU601)
 
 
-def to_bgr(frame: VideoFrame, colour: Colour) -> np.ndarray:
+def to_bgr(frame: VideoFrame, colour: Colour, converter: VideoReformatter) -> np.ndarray:
     """Convert a decoded frame; high dynamic range is mapped to BT.709 with diffuse white (203 cd/m²) as white.
 
+    converter: one for all frames of a video, since it prepares tables.
     Returns (H, W, 3) uint8 BGR.
     """
     from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation
@@ -78,7 +79,8 @@ def to_bgr(frame: VideoFrame, colour: Colour) -> np.ndarray:
     mapped = {}
     if colour.high_dynamic_range:
         mapped = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
-    bgr = frame.reformat(
+    bgr = converter.reformat(
+        frame,
         format="bgr24",
         src_colorspace=_matrix(colour, frame.height),
         src_color_range=_FULL if colour.full_range else _LIMITED,
@@ -89,16 +91,18 @@ def to_bgr(frame: VideoFrame, colour: Colour) -> np.ndarray:
     return bgr.to_ndarray()
 
 
-def from_bgr(image: np.ndarray, colour: Colour, pixel_format: str) -> VideoFrame:
+def from_bgr(image: np.ndarray, colour: Colour, pixel_format: str, converter: VideoReformatter) -> VideoFrame:
     """Convert a picture to a tagged frame for an encoder.
 
     image: (H, W, 3) uint8 BGR, sides even where `pixel_format` halves its colour channels.
+    converter: one for all frames of a video.
     """
     from av import VideoFrame
     from av.video.reformatter import Interpolation
 
     source = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
-    frame = source.reformat(
+    frame = converter.reformat(
+        source,
         format=pixel_format,
         dst_colorspace=_matrix(colour, image.shape[0]),
         src_color_range=_FULL,

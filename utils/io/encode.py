@@ -30,10 +30,12 @@ class _Pictures:
     """The video track of a result."""
 
     def __init__(self, container: OutputContainer, info: VideoInfo, name: str, options: dict[str, str]) -> None:
+        from av.video.reformatter import VideoReformatter
+
         self._info, self._colour = info, info.colour.for_output()
         self._tick = _GIF_TICK if name == "gif" else info.time_base
         self._odd = (0, 0) if name == "gif" else (info.height % 2, info.width % 2)
-        self._last = -1
+        self._last, self._converter = -1, VideoReformatter()
         rate: Any = info.rate.limit_denominator(10**6)
         stream: Any = container.add_stream(name, rate=rate)
         self._stream: VideoStream = stream
@@ -59,7 +61,7 @@ class _Pictures:
         image = frame.image
         if any(self._odd):
             image = cv2.copyMakeBorder(image, 0, self._odd[0], 0, self._odd[1], cv2.BORDER_REPLICATE)
-        picture = from_bgr(image, self._colour, "bgra" if self._palette else "yuv420p")
+        picture = from_bgr(image, self._colour, "bgra" if self._palette else "yuv420p", self._converter)
         ticks = round((frame.time - self._info.span.start) / self._tick)
         picture.pts = self._last = max(ticks, self._last + 1)  # a clock that stands still or runs back is not writable
         picture.time_base = self._tick

@@ -142,9 +142,11 @@ class _File:
     def _frames(
         self, info: VideoInfo, first: tuple[float, VideoFrame], rest: Iterator[tuple[float, VideoFrame]], turn: int
     ) -> Iterator[Frame]:
-        time = 0.0
+        from av.video.reformatter import VideoReformatter
+
+        time, converter = 0.0, VideoReformatter()
         for index, (time, frame) in enumerate(_chain(first, rest)):
-            image = to_bgr(frame, info.colour)
+            image = to_bgr(frame, info.colour, converter)
             image = cv2.rotate(image, _TURNS[turn]) if turn else image
             if image.shape[:2] != (info.height, info.width):  # broadcasts may change their size
                 self._note(f"frames change their size; all are written as {info.width}x{info.height}")

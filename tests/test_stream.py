@@ -1,0 +1,73 @@
+"""Threads between the stages: bounded, in order, honest about failures, gone at the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from utils.inference.stream import prefetch
+
+
+def workers() -> int:
+    return sum(thread.name.startswith("prefetch") for thread in threading.enumerate())
+
+
+def numbers(count: int, made: list[int], closed: list[bool]) -> Iterator[int]:
+    try:
+        for number in range(count):
+            made.append(number)
+            yield number
+    finally:
+        closed.append(True)
+
+
+def test_everything_comes_through_in_order_and_the_thread_ends() -> None:
+    made: list[int] = []
+    closed: list[bool] = []
+    assert list(prefetch(numbers(100, made, closed), 3)) == list(range(100)) == made
+    assert closed == [True] and workers() == 0
+
+
+def test_no_more_than_size_items_wait() -> None:
+    made: list[int] = []
+    stream = prefetch(numbers(100, made, []), 3)
+    for expected in range(5):
+        assert next(stream) == expected
+        time.sleep(0.02)
+        assert len(made) <= expected + 1 + 3
+    stream.close()
+
+
+def test_failures_come_out_where_they_happened() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        raise ValueError("broken")
+
+    stream = prefetch(broken(), 4)
+    assert next(stream) == 1
+    with pytest.raises(ValueError, match="broken"):
+        next(stream)
+    assert workers() == 0
+
+
+def test_closing_stops_the_whole_chain() -> None:
+    made: list[int] = []
+    closed: list[bool] = []
+    chain = prefetch((2 * n for n in prefetch(numbers(10**9, made, closed), 2)), 2)
+    assert next(chain) == 0
+    chain.close()
+    assert closed == [True] and workers() == 0 and len(made) < 10
+
+
+def test_stages_work_at_the_same_time() -> None:
+    def slow(items: Iterator[int]) -> Iterator[int]:
+        for item in items:
+            time.sleep(0.02)
+            yield item
+
+    begin = time.perf_counter()
+    assert len(list(slow(prefetch(slow(iter(range(20))), 2)))) == 20
+    assert time.perf_counter() - begin < 0.7  # one after the other takes 0.8 s
