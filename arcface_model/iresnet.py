@@ -49,15 +49,27 @@ class IBasicBlock(nn.Module):
 
 
 class IResNet(nn.Module):
-    """The encoder. layers: blocks of the four stages; num_features: length of z_id; width: multiplier of channels."""
+    """The encoder.
+
+    layers: blocks of the four stages. num_features: length of z_id. width: multiplier of all channels. size: side of the
+    crops in pixels, a multiple of 16 (published: 112).
+    """
 
     def __init__(
-        self, layers: list[int], dropout: float = 0.0, num_features: int = 512, fp16: bool = False, width: float = 1.0
+        self,
+        layers: list[int],
+        dropout: float = 0.0,
+        num_features: int = 512,
+        fp16: bool = False,
+        width: float = 1.0,
+        size: int = 112,
     ) -> None:
         super().__init__()
         if len(layers) != 4:
             raise ValueError(f"layers {layers}: expected the number of blocks of each of four stages")
-        self.fp16 = fp16
+        if size % 16:
+            raise ValueError(f"size {size}: expected a multiple of 16")
+        self.fp16, self.size = fp16, size
         planes = [int(c * width) for c in (64, 128, 256, 512)]
         self.conv1 = nn.Conv2d(3, planes[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes[0], eps=_EPS)
@@ -69,14 +81,14 @@ class IResNet(nn.Module):
             cin = cout
         self.bn2 = nn.BatchNorm2d(cin, eps=_EPS)
         self.dropout = nn.Dropout(dropout, inplace=True)
-        self.fc = nn.Linear(cin * 7 * 7, num_features)
+        self.fc = nn.Linear(cin * (size // 16) ** 2, num_features)
         self.features = nn.BatchNorm1d(num_features, eps=_EPS)
         # The scale of z_id is the running variance alone, so that its length stays comparable between trainings.
         nn.init.constant_(self.features.weight, 1.0)
         self.features.weight.requires_grad = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, 3, 112, 112) float [-1, 1] RGB, aligned crop. Returns z_id: (B, num_features) float32, raw."""
+        """x: (B, 3, size, size) float [-1, 1] RGB, aligned crop. Returns z_id: (B, num_features) float32, raw."""
         half = torch.autocast(x.device.type, torch.float16) if self.fp16 else nullcontext()
         with half:
             x = self.prelu(self.bn1(self.conv1(x)))

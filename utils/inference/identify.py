@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+
 from torch import nn
 
+from arcface_model.iresnet import IResNet
 from utils.inference import align
 from utils.inference.pixels import to_tensor
 from utils.inference.types import Face
 
-_SIDE = 112
 _BATCH = 32
 
 
@@ -24,7 +26,8 @@ class Identifier:
     """
 
     def __init__(self, network: nn.Module, device: torch.device, direct: bool) -> None:
-        """direct: cut the crop at 112 (embedded encoder); else at 224 and halve it (published encoder)."""
+        """direct: cut the crop at the network's own size (embedded encoder); else at 224 and halve it (published)."""
+        self._side = cast(IResNet, network).size
         self._network = network.to(device)
         self._device = device
         self._direct = direct
@@ -34,7 +37,7 @@ class Identifier:
 
         image: (H, W, 3) uint8 or uint16 BGR. Returns (N, D) float32, unitless, not normalised.
         """
-        side = _SIDE if self._direct else align.BASE
+        side = self._side if self._direct else align.BASE
         crops = [align.cut(image, face.kps, side).image for face in faces]
         parts = [self._run(crops[i : i + _BATCH]) for i in range(0, len(crops), _BATCH)]
         return np.concatenate(parts)
@@ -43,7 +46,7 @@ class Identifier:
     def _run(self, crops: list[np.ndarray]) -> np.ndarray:
         x = to_tensor(crops).to(self._device)
         if not self._direct:
-            x = F.interpolate(x, size=(_SIDE, _SIDE), mode="bilinear", align_corners=True)
+            x = F.interpolate(x, size=(self._side, self._side), mode="bilinear", align_corners=True)
         return self._network(x).float().cpu().numpy()
 
 
