@@ -19,11 +19,11 @@ def run(config: InferenceConfig) -> dict[str, Any]:
     from utils.inference.video import check_video
     from utils.io.image import check_input, check_output
 
-    for path in (*config.source_paths, *config.target_faces_paths):
+    photos = (*config.source_paths, *config.target_faces_paths, *([config.target] if config.image_to_image else []))
+    for path in photos:
         check_input(path)
     if config.image_to_image:
-        check_input(config.target)
-        check_output(config.output, overwrite=not config.no_overwrite)
+        check_output(config.output, not config.no_overwrite, inputs=photos)
         swap = load_pipeline(config).swap_photo
     else:
         check_video(config)

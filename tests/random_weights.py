@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -14,9 +15,9 @@ from arcface_model.iresnet import iresnet
 from coordinate_reg.network import LandmarkNet
 from network.AEI_Net import AEI_Net
 
-GENERATOR = {"backbone": "unet", "num_blocks": 1, "c_id": 16, "width": 0.125, "size": 64}
-IDENTITY = {"depth": 18, "num_features": 16, "width": 0.125}
-LANDMARKS = {"channels": [8, 8, 8, 8], "points": 106}
+GENERATOR: dict[str, Any] = {"backbone": "unet", "num_blocks": 1, "c_id": 16, "width": 0.125, "size": 64}
+IDENTITY: dict[str, Any] = {"depth": 18, "num_features": 16, "width": 0.125}
+LANDMARKS: dict[str, Any] = {"channels": [8, 8, 8, 8], "points": 106}
 
 
 def save(network: nn.Module, folder: Path, name: str, kind: str, arguments: dict, **facts: object) -> Path:

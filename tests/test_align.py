@@ -78,7 +78,7 @@ def test_warp_lands_where_the_matrix_says(scale: float) -> None:
                        borderMode=cv2.BORDER_REPLICATE)
     inside = ((back > 4) & (back < [895, 695])).all(axis=1).reshape(80, 90)
     assert inside.sum() > 2000
-    # Averaging before a strong reduction flattens the waves a little; half a pixel of shift would make 5 levels and more.
+    # Averaging before a strong reduction flattens the waves a little; half a pixel of shift would make 5 levels.
     assert np.abs(result[inside].astype(int) - wanted[inside]).mean() < 2.5
 
 

@@ -27,9 +27,9 @@ People = Callable[[int, str], Path]
 def photos(people: People, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Small photos: a, b (portraits), pair (both in one picture, a on the left and larger), nobody."""
     folder = tmp_path_factory.mktemp("photos")
-    images = {}
+    images: dict[str, np.ndarray] = {}
     for name, number in (("a", 2), ("b", 5)):
-        image = cv2.imread(str(people(number, "studio_portrait")))
+        image = read_photo(people(number, "studio_portrait")).image
         images[name] = cv2.resize(image, (360, 360), interpolation=cv2.INTER_AREA)
     images["pair"] = np.hstack([images["a"], np.pad(cv2.resize(images["b"], (280, 280)), ((40, 40), (0, 0), (0, 0)))])
     images["nobody"] = np.full((200, 300, 3), 120, np.uint8)
@@ -55,15 +55,16 @@ def call(
 
 def swap(source: str, target: str, out: Path, *more: str) -> list[str]:
     """The arguments of a photo swap."""
-    return ["--source_paths", source, "--target_image", target, "--image_to_image", "True", "--out_image_name", str(out),
-            *more]
+    result = ["--out_image_name", str(out)]
+    return ["--source_paths", source, "--target_image", target, "--image_to_image", "True", *result, *more]
 
 
 def test_real_command(photos: dict[str, str], random_weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "new folder" / "swap.jpg"
     done = subprocess.run(
         [sys.executable, str(ROOT / "inference.py"), *swap(photos["a"], photos["b"], out), "--json"],
-        cwd=tmp_path, env=os.environ | {"GHOST_WEIGHTS": str(random_weights)}, capture_output=True, text=True, check=False,
+        cwd=tmp_path, env=os.environ | {"GHOST_WEIGHTS": str(random_weights)}, capture_output=True, text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -117,13 +118,13 @@ def test_several_faces_in_the_source_are_said(call: Callable, photos: dict[str, 
 
 
 def test_alpha_and_16_bits_survive(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
-    image = cv2.imread(photos["b"]).astype(np.uint16) * 257
+    image = read_photo(photos["b"]).image.astype(np.uint16) * 257
     alpha = np.tile(np.linspace(0, 65535, 360).astype(np.uint16), (360, 1))
     cv2.imwrite(str(tmp_path / "deep.png"), np.dstack([image, alpha]))
     code, _, _ = call(*swap(photos["a"], str(tmp_path / "deep.png"), tmp_path / "o.tif"))
     result = read_photo(tmp_path / "o.tif")
     assert code == 0 and result.image.dtype == np.uint16
-    assert np.array_equal(result.alpha, alpha)
+    assert result.alpha is not None and np.array_equal(result.alpha, alpha)
     assert np.array_equal(result.image[:20], image[:20]) and (result.image != image).any()
 
 
@@ -190,6 +191,14 @@ def test_broken_weights(call: Callable, photos: dict[str, str], random_weights: 
     assert not (tmp_path / "o.png").exists()
 
 
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_inputs_are_never_overwritten(call: Callable, photos: dict[str, str], name: str) -> None:
+    before = Path(photos[name]).read_bytes()
+    code, _, said = call(*swap(photos["a"], photos["b"], Path(photos[name])))
+    assert code == errors.OutputError.exit_code and "photo that is read" in said
+    assert Path(photos[name]).read_bytes() == before
+
+
 def test_existing_result_stays(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "o.png"
     out.write_text("precious")
@@ -232,9 +241,9 @@ def test_interrupted(people: People, random_weights: Path, tmp_path: Path, numbe
 
 
 def test_help_is_quick_and_complete() -> None:
-    published = ["G_path", "backbone", "num_blocks", "batch_size", "crop_size", "use_sr", "similarity_th", "source_paths",
-                 "target_faces_paths", "target_video", "out_video_name", "image_to_image", "target_image", "target_path",
-                 "out_image_name"]
+    published = ["G_path", "backbone", "num_blocks", "batch_size", "crop_size", "use_sr", "similarity_th",
+                 "source_paths", "target_faces_paths", "target_video", "out_video_name", "image_to_image",
+                 "target_image", "target_path", "out_image_name"]
     code = "import sys, inference\ntry: inference.main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("False")

@@ -43,7 +43,7 @@ def environment(weights: Path) -> dict[str, str]:
 
 def test_a_swap_opens_no_connection(people: Callable[[int, str], Path], random_weights: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", WATCHED, *arguments(people, tmp_path / "o.jpg")]
-    done = subprocess.run(command, cwd=ROOT, env=environment(random_weights), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment(random_weights), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "o.jpg").is_file()
 
@@ -53,14 +53,14 @@ def test_native_code_opens_no_connection(
     people: Callable[[int, str], Path], random_weights: Path, tmp_path: Path
 ) -> None:
     trace = tmp_path / "trace"
-    command = ["strace", "-f", "-e", "trace=connect,sendto", "-o", str(trace), sys.executable, str(ROOT / "inference.py"),
-               *arguments(people, tmp_path / "o.jpg")]
+    command = ["strace", "-f", "-e", "trace=connect,sendto", "-o", str(trace), sys.executable,
+               str(ROOT / "inference.py"), *arguments(people, tmp_path / "o.jpg")]
     subprocess.run(command, env=environment(random_weights), capture_output=True, check=True)
     assert "AF_INET" not in trace.read_text()
 
 
 def test_telemetry_is_off_before_onnx_runtime_loads() -> None:
     code = "import os, sys, utils; assert 'onnxruntime' not in sys.modules; print(os.environ['ORT_DISABLE_TELEMETRY'])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(Path()), capture_output=True, text=True,
-                          check=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=environment(Path()), capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"

@@ -117,7 +117,7 @@ def test_truncated_everywhere(folder: Path, tmp_path: Path) -> None:
             assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"<html>404</html>", b"hello", b"\x89PNG\r\n\x1a\n", b"PK\x03\x04", b"\x00" * 500])
+@pytest.mark.parametrize("content", [b"<html>404</html>", b"hello", b"\x89PNG\r\n\x1a\n", b"PK\x03\x04", bytes(500)])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_foreign_files(tmp_path: Path, content: bytes, suffix: str) -> None:
     path = tmp_path / f"weights{suffix}"
@@ -153,7 +153,8 @@ def test_not_a_state_dict(tmp_path: Path, content: object) -> None:
 
 def test_names_and_shapes_are_strict(tmp_path: Path) -> None:
     good = torch.nn.Linear(3, 2).state_dict()
-    for state, words in (({"weight": good["weight"]}, "bias is missing"), (good | {"more": good["bias"]}, "more is unknown"),
+    for state, words in (({"weight": good["weight"]}, "bias is missing"),
+                         (good | {"more": good["bias"]}, "more is unknown"),
                          (good | {"bias": torch.zeros(5)}, r"bias is \(5,\), not \(2,\)")):
         with pytest.raises(WeightsError, match=words):
             build(lambda: torch.nn.Linear(3, 2), state, tmp_path / "x.pth", "a layer")
@@ -161,8 +162,9 @@ def test_names_and_shapes_are_strict(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("change", "words"), [
     ({"network": "os.system"}, "network 'os.system'"), ({"network": "LandmarkNet"}, "expected AEI_Net"),
-    ({"format": 9}, "format 9"), ({"sha256": "0" * 64}, "sha256 differs"), ({"arguments": {"colour": 1}}, "cannot build"),
-    ({"arguments": {"backbone": "vgg"}}, "cannot build"), ({"arguments": GENERATOR | {"num_blocks": 2}}, "does not hold"),
+    ({"format": 9}, "format 9"), ({"sha256": "0" * 64}, "sha256 differs"),
+    ({"arguments": {"colour": 1}}, "cannot build"), ({"arguments": {"backbone": "vgg"}}, "cannot build"),
+    ({"arguments": GENERATOR | {"num_blocks": 2}}, "does not hold"),
     ({"arguments": GENERATOR | {"width": 50.0}}, "does not hold"), ({"arguments": []}, "expected an object"),
 ])
 def test_descriptions_that_do_not_fit(folder: Path, change: dict, words: str) -> None:

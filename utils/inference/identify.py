@@ -8,7 +8,6 @@ from typing import cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-
 from torch import nn
 
 from arcface_model.iresnet import IResNet

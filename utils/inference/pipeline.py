@@ -203,9 +203,10 @@ class SwapPipeline:
 
         Raises the errors of utils.errors: InputError, OutputError, the NoFace errors, NobodyMatchedError.
         """
-        check_output(output, overwrite=not self.config.no_overwrite)
+        sources = [sources] if isinstance(sources, (str, Path)) else sources
+        check_output(output, not self.config.no_overwrite, inputs=(*sources, *references, target))
         report = self.begin()
-        self.set_sources([sources] if isinstance(sources, (str, Path)) else sources, references)
+        self.set_sources(sources, references)
         photo = self._read(target)
         (result,) = self.run([Frame(photo.image)], careful=True)
         if not report.swapped:

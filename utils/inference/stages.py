@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from coordinate_reg.landmarks import EmbeddedLandmarks, Landmarks, PublishedLandmarks
 from utils import registry
-from utils.device import choose_device, fastest_dtype
+from utils.device import choose_device, fastest_dtype, onnx_providers
 from utils.errors import OptionError
 from utils.inference import detect
 from utils.inference.config import G_PATH, InferenceConfig
@@ -93,8 +93,16 @@ def load_stages(config: InferenceConfig) -> Stages:
         landmarks=_landmarks(published, device, used),
         enhancer=_enhancer(device, used) if config.use_sr else None,
         threshold=identity.card["similarity_th"] if config.similarity_th is None else config.similarity_th,
-        device=str(device), used=used, notes=notes, seconds=time.perf_counter() - start,
+        device=str(device), used=used, notes=notes + provider_notes(device), seconds=time.perf_counter() - start,
     )
+
+
+def provider_notes(device: torch.device) -> list[str]:
+    """Say so where the ONNX models do not run where the networks do."""
+    if device.type == "cpu" or len(onnx_providers(device)) > 1:
+        return []
+    return [f"face detection runs on the CPU, since this ONNX Runtime has no provider for {device.type}; "
+            "see requirements-gpu.txt"]
 
 
 def refuse_restricted(uses: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from utils.errors import ResourceError
+from utils.errors import ResourceError, WeightsError
 from utils.inference.pixels import to_images, to_tensor
 
 
@@ -46,7 +46,8 @@ class Swapper:
         """Give every crop its identity.
 
         crops: N pictures (size, size, 3) uint8 BGR. z_id: (N, D) float32, raw embeddings.
-        Returns N pictures like crops. Raises ResourceError when memory does not even suffice for one face.
+        Returns N pictures like crops. Raises ResourceError when memory does not even suffice for one
+        face, WeightsError for weights that give no numbers.
         """
         results: list[np.ndarray] = []
         while len(results) < len(crops):
@@ -74,7 +75,10 @@ class Swapper:
                 return to_images(Y)
             self.note(f"the generator overflowed in {self.dtype}; going on in float32")
             self._fast, self._exact = None, self._placed(self._exact, torch.float32)
-        return to_images(self._forward(self._exact, crops, z_id))
+        Y = self._forward(self._exact, crops, z_id)
+        if not torch.isfinite(Y).all():
+            raise WeightsError("the generator overflows even in float32; its weights are damaged, get them again")
+        return to_images(Y)
 
     def _forward(self, network: nn.Module, crops: torch.Tensor, z_id: torch.Tensor) -> torch.Tensor:
         dtype = next(network.parameters()).dtype

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -182,8 +183,8 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels
 
 
-def check_output(path: Path | str, overwrite: bool = True) -> None:
-    """Refuse, before any work, a name that no photo can be written to; raises OutputError."""
+def check_output(path: Path | str, overwrite: bool = True, inputs: Iterable[Path | str] = ()) -> None:
+    """Refuse, before any work, a name that no photo can be written to or that is an input; raises OutputError."""
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
         known = ", ".join(sorted(suffix[1:] for suffix in FORMATS))
@@ -192,6 +193,8 @@ def check_output(path: Path | str, overwrite: bool = True) -> None:
         raise OutputError(f"cannot write {path}: this is a folder; give a file name")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists and --no-overwrite is set; choose another name")
+    if path.exists() and any(Path(name).exists() and path.samefile(name) for name in inputs):
+        raise OutputError(f"{path} is a photo that is read; choose another name for the result")
     with atomic_path(path.parent / f".{path.stem}.probe") as probe:  # folder made and writable?
         probe.touch()
     (path.parent / f".{path.stem}.probe").unlink(missing_ok=True)

@@ -114,7 +114,7 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGE as error:
-        raise InputError(f"{path} is not a whole checkpoint ({str(error).splitlines()[0][:80]})") from error
+        raise InputError(f"{path} is not a whole checkpoint ({type(error).__name__})") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise InputError(f"{path} is not a checkpoint of train.py in format {FORMAT}")
     return state

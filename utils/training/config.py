@@ -77,6 +77,10 @@ class TrainConfig:
     student_depth: int = option(18, "layers of the encoder of --task identity", type=int, choices=(18, 34, 50, 100, 200))
     student_width: float = option(0.375, "multiplier of its channels", type=float, metavar="X")
     student_features: int = option(128, "length of its embedding; SFace gives 128", type=int, metavar="N")
+    student_size: int = option(112, "side of its crops in pixels, a multiple of 16", type=int, metavar="N")
+    student_centred: bool = option(False, "teach it embeddings less their mean over the set", type=boolean)
+    teacher_reuse: int = option(1, "steps that learn from the same faces in other views, since its teacher is slow", type=int,
+                                metavar="N")
 
     # losses
     weight_adv: float = option(1.0, "weight of the adversarial loss", type=float, metavar="X", group="losses")
@@ -154,7 +158,7 @@ class TrainConfig:
         self._check_combinations()
 
     def _check_numbers(self) -> None:
-        for name in ("batch_size", "accumulate", "log_step", "show_step", "scheduler_step", "max_epoch"):
+        for name in ("batch_size", "accumulate", "teacher_reuse", "log_step", "show_step", "scheduler_step", "max_epoch"):
             if getattr(self, name) < 1:
                 raise OptionError(f"--{name} must be 1 or more, not {getattr(self, name)}")
         for name in ("same_person", "mirror", "identity_blend", "ema", "beta1"):

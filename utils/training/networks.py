@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from arcface_model.iresnet import IResNet
 from coordinate_reg.network import LandmarkNet
 from network.AEI_Net import AEI_Net
 from network.MultiscaleDiscriminator import MultiscaleDiscriminator
@@ -24,12 +25,13 @@ def frozen(network: nn.Module, device: torch.device) -> nn.Module:
     return network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def load_identity(config: TrainConfig, device: torch.device) -> tuple[nn.Module, int]:
+def load_identity(config: TrainConfig, device: torch.device) -> tuple[IResNet, int]:
     """The encoder that conditions the generator, and the length of its embedding; raises WeightsError."""
     path = Path(config.identity)
     loaded = registry.load_identity(path.stem if path.suffix else config.identity, beside=path if path.suffix else None)
-    network = loaded.network
-    return frozen(network, device), network.get_submodule("fc").get_parameter("weight").shape[0]
+    network = frozen(loaded.network, device)
+    assert isinstance(network, IResNet)
+    return network, network.fc.out_features
 
 
 def load_landmarks(config: TrainConfig, device: torch.device) -> LandmarkNet | None:
@@ -99,12 +101,17 @@ class Critic(nn.Module):
         Returns (B, D) float32.
         """
         if not self.aligned:
-            return self.network(to_112(images)).float()
+            return self.network(resized(images, int(self.network.size))).float()  # type: ignore[arg-type]
         if M_align is None:
             raise WeightsError("SFace judges aligned faces, so the set needs the keypoints of preprocess_vgg.py's index.csv")
         return self.network(geometry.warp(images, M_align, 112)).float()
 
 
-def to_112(images: Tensor) -> Tensor:
-    """What the small networks see of a crop: (B, 3, S, S) to (B, 3, 112, 112)."""
-    return nn.functional.interpolate(images, size=(112, 112), mode="bilinear", align_corners=False)
+def resized(images: Tensor, side: int) -> Tensor:
+    """Crops at the side that an encoder takes, as in the published training: (B, 3, S, S) to (B, 3, side, side)."""
+    return nn.functional.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
+
+
+def landmark_view(images: Tensor) -> Tensor:
+    """What the landmark network sees of crops: (B, 3, S, S) to (B, 3, 112, 112)."""
+    return resized(images, 112)

@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arcface_model.iresnet import IResNet
 from utils.training import augment, geometry
 from utils.training.augment import Changes
 from utils.training.config import TrainConfig
 from utils.training.distributed import gather_rows, rank
 from utils.training.draws import Draws
 from utils.training.faces import Faces
-from utils.training.networks import to_112
+from utils.training.networks import landmark_view, resized
 from utils.training.optimise import mixed_precision
 from utils.training.pairs import Pairs, Share
 from utils.training.sface import ARCFACE_112
@@ -63,7 +64,7 @@ def embed_set(faces: Faces, teacher: nn.Module, device: torch.device, dtype: tor
 class Preparer:
     """Makes the batches of generator steps."""
 
-    def __init__(self, config: TrainConfig, faces: Faces, encoder: nn.Module, judges: Judges, share: Share,
+    def __init__(self, config: TrainConfig, faces: Faces, encoder: IResNet, judges: Judges, share: Share,
                  device: torch.device, dtype: torch.dtype) -> None:  # fmt: skip
         self._config, self._faces, self._encoder, self._judges = config, faces, encoder, judges
         self._share, self._device, self._dtype = share, device, dtype
@@ -110,7 +111,7 @@ class Preparer:
         M = geometry.compose(M_source, geometry.resize_matrix(size, side, len(M_source), self._device))
         faces = augment.cut(source, M, side, self._faces.framing, self._geometry.still)
         change = augment.degrade if self._config.degrade else augment.jitter
-        seen = change(to_112(faces), self._colour, self._draws(pairs, "identity colour"))
+        seen = change(resized(faces, self._encoder.size), self._colour, self._draws(pairs, "identity colour"))
         with mixed_precision(self._device, self._dtype):
             return self._encoder(seen.contiguous(memory_format=self._layout)).float()
 
@@ -152,7 +153,7 @@ class Preparer:
             extra["M_align"] = alignment(seen)
         with mixed_precision(self._device, self._dtype):
             if self._judges.landmarks is not None:
-                extra["points"] = self._judges.landmarks(to_112(batch.Xt))
+                extra["points"] = self._judges.landmarks(landmark_view(batch.Xt))
             if self._judges.eyes is not None:
                 extra["pupils"] = self._judges.eyes(batch.Xt)
         if self._config.weight_outside > 0:

@@ -32,7 +32,7 @@ from utils.training.pairs import Share
 from utils.training.prepare import alignment, embed_set
 from utils.training.task import Task
 
-SIDE = 112  # of the students' crops
+LANDMARK_SIDE = 112
 _BLENDED = 0.6  # share of the identity student's faces that are blends of two
 _LABELLED = 0.5  # presence that MediaPipe must report for a face to be learned from
 _EYES = ((33, 40), (87, 94))  # lower and upper lid of each eye, whose middles are an eye distance apart
@@ -41,9 +41,10 @@ _EYES = ((33, 40), (87, 94))  # lower and upper lid of each eye, whose middles a
 class StudentTask(Task[np.ndarray]):
     """One network that learns from a teacher; faces in memory."""
 
-    def __init__(self, network: nn.Module, config: TrainConfig, faces: Faces, held: Faces, share: Share,
+    def __init__(self, network: nn.Module, side: int, config: TrainConfig, faces: Faces, held: Faces, share: Share,
                  device: torch.device) -> None:  # fmt: skip
-        self._config, self._share, self._device = config, share, device
+        """side: of the student's crops."""
+        self._side, self._config, self._share, self._device = side, config, share, device
         self._faces, self._held = faces, decoded(held) if len(held) and held.images is None else held
         self._dtype = training_dtype(device, config.optim_level)
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
@@ -57,8 +58,11 @@ class StudentTask(Task[np.ndarray]):
         self.epoch_steps = max(len(faces) // share.step_samples, 1)
 
     @abstractmethod
-    def lesson(self, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Crops (B, 3, 112, 112) float32 [-1, 1] RGB and what the teacher says of them."""
+    def lesson(self, indices: np.ndarray, number: int) -> tuple[Tensor, Tensor]:
+        """Crops (B, 3, S, S) float32 [-1, 1] RGB and what the teacher says of them.
+
+        indices: (B,) places of the samples in the run; number: of the step.
+        """
 
     @abstractmethod
     def loss(self, answer: Tensor, wanted: Tensor) -> Tensor:
@@ -77,7 +81,7 @@ class StudentTask(Task[np.ndarray]):
         factor = learning_rate_factor(config, number, min(steps, config.max_steps or steps), self.epoch_steps)
         total = torch.zeros((), device=self._device)
         for indices in parts:
-            crops, wanted = self.lesson(Draws(config.seed, "lesson", indices, self._device))
+            crops, wanted = self.lesson(indices, number)
             with mixed_precision(self._device, self._dtype):
                 answer = self._network(crops.contiguous(memory_format=self._layout))
             loss = self.loss(answer.float(), wanted)
@@ -117,13 +121,17 @@ class StudentTask(Task[np.ndarray]):
         at = torch.from_numpy(positions)
         return augment.to_float(self._faces.images[at].to(self._device)), self._faces.kps[at].to(self._device)
 
+    def _draws(self, purpose: str, indices: np.ndarray) -> Draws:
+        return Draws(self._config.seed, purpose, indices, self._device)
+
     def _views(self, draws: Draws) -> Tensor:
-        return augment.views(self._faces.framing, SIDE, self._how, draws)
+        return augment.views(self._faces.framing, self._side, self._how, draws)
 
     def _held_crops(self) -> Tensor:
         assert self._held.images is not None
-        views = augment.plain_views(self._held.framing, SIDE, len(self._held), self._device)
-        return augment.cut(self._held.images.to(self._device), views, SIDE, self._held.framing, still=True)
+        framing = self._held.framing
+        views = augment.plain_views(framing, self._side, len(self._held), self._device)
+        return augment.cut(self._held.images.to(self._device), views, self._side, framing, still=True)
 
     @torch.no_grad()
     def _answers(self, crops: Tensor) -> Tensor:
@@ -142,23 +150,39 @@ class IdentityTask(StudentTask):
         """Raises InputError, WeightsError."""
         _need_keypoints(config, faces)
         self._arguments: dict[str, Any] = {"depth": config.student_depth, "num_features": config.student_features,
-                           "width": config.student_width}  # fmt: skip
-        super().__init__(iresnet(**self._arguments), config, faces, held, share, device)
+                                           "width": config.student_width, "size": config.student_size}  # fmt: skip
+        super().__init__(iresnet(**self._arguments), config.student_size, config, faces, held, share, device)
         self._teacher = load_sface(config, device)
         if config.compile:
             self._teacher.compile()
-        self._known = embed_set(self._held, self._teacher, device, self._dtype) if len(held) else None
+        self._centre: Tensor | float = 0.0
+        if config.student_centred:
+            self._centre = embed_set(faces, self._teacher, device, self._dtype).mean(0)
+        self._known = self._centred(embed_set(held, self._teacher, device, self._dtype)) if len(held) else None
+        self._taught: tuple[int, Tensor, Tensor] | None = None
+
+    def _centred(self, e: Tensor) -> Tensor:
+        """Embeddings without what all faces of the set have in common, normalised."""
+        return F.normalize(e - self._centre)
 
     @torch.no_grad()
-    def lesson(self, draws: Draws) -> tuple[Tensor, Tensor]:
+    def lesson(self, indices: np.ndarray, number: int) -> tuple[Tensor, Tensor]:
         """Blended faces; the teacher's normalised embeddings (B, D) of the same, aligned."""
-        images, kps = self._blend(draws)
-        M_view = self._views(draws)
-        crops = geometry.warp(images, M_view, SIDE)
-        M_align = alignment(augment.seen_points(M_view, kps, augment.KPS_MIRRORED))
-        with mixed_precision(self._device, self._dtype):
-            wanted = self._teacher(geometry.warp(images, geometry.compose(M_view, M_align), SIDE))
-        return augment.degrade(crops, self._how, draws), wanted.float()
+        images, wanted = self._teaching(indices, number)
+        draws = self._draws("lesson", indices)
+        crops = geometry.warp(images, self._views(draws), self._side)
+        return augment.degrade(crops, self._how, draws), wanted
+
+    def _teaching(self, indices: np.ndarray, number: int) -> tuple[Tensor, Tensor]:
+        """Faces and embeddings; the teacher is slow, so `--teacher_reuse` steps see other views of the same."""
+        first = indices - number % self._config.teacher_reuse * self._share.step_samples
+        if self._taught is None or self._taught[0] != first[0]:
+            images, kps = self._blend(self._draws("faces", first))
+            aligned = geometry.warp(images, alignment(kps), 112).contiguous(memory_format=self._layout)
+            with mixed_precision(self._device, self._dtype):
+                e = self._teacher(aligned).float()
+            self._taught = int(first[0]), images, self._centred(e)
+        return self._taught[1:]
 
     def _blend(self, draws: Draws) -> tuple[Tensor, Tensor]:
         """Stored crops, many mixed with a second one, evenly or by a smooth random mask; keypoints in proportion."""
@@ -188,7 +212,7 @@ class IdentityTask(StudentTask):
     def export(self, folder: Path, origin: str) -> None:
         """The encoder; its threshold lets one of a hundred pairs of strangers through."""
         measured = self.validate()
-        card = {"network": "iresnet", "arguments": self._arguments, "crop_size": SIDE, "identity": self._config.run_name,
+        card = {"network": "iresnet", "arguments": self._arguments, "crop_size": self._side, "identity": self._config.run_name,
                 "similarity_th": round(measured.get("val_strangers_p99", 0.5), 3), "licence": self._config.licence,
                 "origin": origin}  # fmt: skip
         export.write_network(folder, "G_latest", self._config, self.networks()["G"], card)
@@ -202,18 +226,19 @@ class LandmarkTask(StudentTask):
         _need_keypoints(config, faces)
         labels, score = _label(config, faces)
         seen = np.flatnonzero(score > _LABELLED).tolist()
-        super().__init__(LandmarkNet(), config, faces.subset(seen), held, share, device)
+        super().__init__(LandmarkNet(), LANDMARK_SIDE, config, faces.subset(seen), held, share, device)
         self._labels = labels[seen].to(device)
         self._known = _label(config, self._held)[0].to(device) if len(held) else None
 
     @torch.no_grad()
-    def lesson(self, draws: Draws) -> tuple[Tensor, Tensor]:
+    def lesson(self, indices: np.ndarray, number: int) -> tuple[Tensor, Tensor]:
         """Single faces; their 106 landmarks (B, 106, 2) in shares of the crop's side from its centre."""
+        draws = self._draws("lesson", indices)
         at = draws.integers(len(self._faces))
         images, _ = self._rows(at)
         M_view = self._views(draws)
         points = augment.seen_points(M_view, self._labels[torch.from_numpy(at).to(self._device)], augment.LANDMARKS_MIRRORED)
-        return augment.degrade(geometry.warp(images, M_view, SIDE), self._how, draws), (points + 0.5) / SIDE - 0.5
+        return augment.degrade(geometry.warp(images, M_view, self._side), self._how, draws), (points + 0.5) / self._side - 0.5
 
     def loss(self, answer: Tensor, wanted: Tensor) -> Tensor:
         """See StudentTask."""
@@ -223,16 +248,16 @@ class LandmarkTask(StudentTask):
         """Mean error against the teacher, as a share of the eye distance."""
         if self._known is None:
             return {}
-        views = augment.plain_views(self._held.framing, SIDE, len(self._held), self._device)
+        views = augment.plain_views(self._held.framing, self._side, len(self._held), self._device)
         wanted = geometry.transform(geometry.invert(views), self._known)
-        found = (self._answers(self._held_crops()) + 0.5) * SIDE - 0.5
+        found = (self._answers(self._held_crops()) + 0.5) * self._side - 0.5
         eyes = [wanted[:, list(lids)].mean(1) for lids in _EYES]
         error = (found - wanted).norm(dim=2).mean(1) / (eyes[0] - eyes[1]).norm(dim=1)
         return {"val_error": float(error.mean()), "val_error_p90": float(error.quantile(0.9)), "val_score": float(error.mean())}
 
     def export(self, folder: Path, origin: str) -> None:
         """The landmark network."""
-        card = {"network": "LandmarkNet", "arguments": {}, "crop_size": SIDE, "licence": self._config.licence, "origin": origin}
+        card = {"network": "LandmarkNet", "arguments": {}, "crop_size": self._side, "licence": self._config.licence, "origin": origin}
         export.write_network(folder, "G_latest", self._config, self.networks()["G"], card)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from coordinate_reg.network import LandmarkNet
 from utils.training import losses
 from utils.training.eyes import EyeHeatmaps
-from utils.training.networks import Critic, to_112
+from utils.training.networks import Critic, landmark_view
 from utils.training.optimise import mixed_precision
 
 
@@ -87,7 +87,7 @@ class GeneratorTerms(nn.Module):
 
     def _landmarks(self, Y: Tensor, batch: SwapBatch) -> Tensor:
         assert self._judges.landmarks is not None and batch.points is not None
-        return losses.landmark_consistency_loss(batch.points, self._judges.landmarks(to_112(Y)))
+        return losses.landmark_consistency_loss(batch.points, self._judges.landmarks(landmark_view(Y)))
 
 
 class DiscriminatorTerms(nn.Module):

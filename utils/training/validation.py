@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arcface_model.iresnet import IResNet
 from utils.training import augment, geometry
 from utils.training.config import TrainConfig
 from utils.training.faces import Faces, decoded
-from utils.training.networks import to_112
+from utils.training.networks import landmark_view, resized
 from utils.training.optimise import mixed_precision
 from utils.training.prepare import alignment, embed_set
 from utils.training.terms import Judges
@@ -23,7 +24,7 @@ _BATCH = 16
 class SwapCheck:
     """A fixed set of faces: each one is swapped into its neighbour."""
 
-    def __init__(self, config: TrainConfig, held: Faces, trained: Faces, encoder: nn.Module, judges: Judges,
+    def __init__(self, config: TrainConfig, held: Faces, trained: Faces, encoder: IResNet, judges: Judges,
                  device: torch.device, dtype: torch.dtype) -> None:  # fmt: skip
         """held: faces to measure; where there are none, faces of the training set are at least shown."""
         self._config, self._judges, self._dtype, self._device = config, judges, dtype, device
@@ -33,7 +34,7 @@ class SwapCheck:
         views = augment.plain_views(faces.framing, config.size, len(faces), device)
         self._X = augment.cut(faces.images.to(device), views, config.size, faces.framing, still=True)
         with torch.no_grad():
-            self._z_id = torch.cat([encoder(part).float() for part in to_112(self._X).split(_BATCH)])
+            self._z_id = torch.cat([encoder(part).float() for part in resized(self._X, encoder.size).split(_BATCH)])
         aligned = judges.critic.aligned and self._measured
         self._known = embed_set(faces, judges.critic.network, device, dtype) if aligned else F.normalize(self._z_id)
         kps = None if faces.kps is None else geometry.transform(geometry.invert(views), faces.kps.to(device))
@@ -66,12 +67,13 @@ class SwapCheck:
         to_target, to_source = alike.diagonal(), alike[order, (order - 1) % count]
         error = ((itself - self._X) / 2).square().flatten(1).mean(1)
         result = {
-            "val_source": to_source.mean(), "val_target": to_target.mean(), "val_nearer": (to_source > to_target).float().mean(),
+            "val_source": to_source.mean(), "val_target": to_target.mean(),
+            "val_nearer": (to_source > to_target).float().mean(),
             "val_retrieval": (alike.argmax(1) == (order - 1) % count).float().mean(),
             "val_psnr": -10 * error.clamp(min=1e-10).log10().mean(),
         }  # fmt: skip
         if self._judges.landmarks is not None:
-            moved = self._judges.landmarks(to_112(Y)) - self._judges.landmarks(to_112(self._X))
+            moved = self._judges.landmarks(landmark_view(Y)) - self._judges.landmarks(landmark_view(self._X))
             result["val_landmarks"] = moved.norm(dim=2).mean()
         numbers = {name: float(value) for name, value in result.items()}
         return numbers | {"val_score": self._score(numbers, float(error.mean()))}
