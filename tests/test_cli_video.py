@@ -1,0 +1,193 @@
+"""inference.py on videos, as people call it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import inference
+from examples.demo_video import set_in_motion, write_clip
+from tests.clips import make_clip, packets, pictures, times
+from tests.conftest import ROOT
+from utils import errors
+from utils.inference.pipeline import SwapPipeline, load_pipeline
+from utils.inference.types import Frame, TrackedFace
+
+People = Callable[[int, str], Path]
+Call = Callable[..., tuple[int, dict[str, Any], str]]
+FRAMES = 15
+
+
+@pytest.fixture(scope="module")
+def still(people: People) -> Callable[[int], np.ndarray]:
+    def read(number: int) -> np.ndarray:
+        image = cv2.imread(str(people(number, "studio_portrait")))
+        assert image is not None
+        return cv2.resize(image, (300, 300), interpolation=cv2.INTER_AREA)
+
+    return read
+
+
+@pytest.fixture(scope="module")
+def source(still: Callable[[int], np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("source") / "source.png"
+    cv2.imwrite(str(path), still(5))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def clip(still: Callable[[int], np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One person, sound, 15 frames of 256x256."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    write_clip(path, still(2), FRAMES, (256, 256))
+    return path
+
+
+@pytest.fixture
+def call(random_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run the command in this process: arguments -> exit code, JSON on standard output, standard error."""
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+
+    def run(*arguments: object) -> tuple[int, dict[str, Any], str]:
+        code = inference.main([*map(str, arguments), "--json", "--device", "cpu"])
+        said = capsys.readouterr()
+        return code, json.loads(said.out) if said.out else {}, said.err
+
+    return run
+
+
+def test_a_video_is_swapped_and_its_times_and_sound_are_kept(
+    call: Call, clip: Path, source: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "new" / "out.mp4"
+    code, result, _ = call("--source_paths", source, "--target_video", clip, "--out_video_name", out, "--preview", 5)
+    assert code == 0 and result["output"] == str(out)
+    assert result["frames"] == result["faces"]["swapped"] == FRAMES and result["frames_skipped"] == 0
+    assert {"decode", "detect", "swap", "blend", "encode", "wall"} <= set(result["seconds"])
+    assert result["video"]["fps"] > 0 and (result["video"]["width"], result["video"]["height"]) == (256, 256)
+    assert times(out) == times(clip) and packets(out) == packets(clip)
+    for before, after in zip(pictures(clip), pictures(out), strict=True):
+        change = np.abs(before.astype(int) - after).mean(axis=-1)
+        assert change[100:140, 110:140].mean() > 10 > 2 > change[:30].mean()
+    assert sorted(path.name for path in out.parent.iterdir()) == ["out.mp4", "out.preview.jpg"]
+
+
+def test_every_person_keeps_the_own_source_while_they_pass_each_other(
+    random_weights: Path, still: Callable[[int], np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    monkeypatch.setattr(SwapPipeline, "_new_faces", recorded(SwapPipeline._new_faces, seen := []))
+    paths = []
+    for number in (2, 5):
+        paths.append(tmp_path / f"{number}.png")
+        cv2.imwrite(str(paths[-1]), still(number))
+    pipeline = load_pipeline(device="cpu")
+    pipeline.set_sources([paths[1], paths[0]], [paths[0], paths[1]])
+    frames = list(pipeline.run(passing(still(2), still(5))))
+    assert [frame.index for frame in frames] == list(range(40)) and pipeline.report.frames_skipped == 0
+    places: dict[int, dict[int, float]] = {0: {}, 1: {}}
+    for frame, face in seen:
+        places[face.person][frame.index] = float(face.kps[2, 0])
+    for index in range(40):
+        left, right = 150 + 16 * index, 790 - 16 * index
+        if abs(left - right) > 200:  # otherwise one hides the other
+            assert places[0][index] == pytest.approx(left, abs=25) and places[1][index] == pytest.approx(right, abs=25)
+
+
+def recorded(method: Callable[..., Any], seen: list[tuple[Frame, TrackedFace]]) -> Callable[..., Any]:
+    """The pipeline's step that makes new faces, taking note of them."""
+
+    def note_and_do(self: SwapPipeline, faces: list[tuple[Frame, TrackedFace]]) -> Any:
+        seen.extend(faces)
+        return method(self, faces)
+
+    return note_and_do
+
+
+def passing(one: np.ndarray, other: np.ndarray) -> Iterator[Frame]:
+    """Two portraits that slide past each other, the first in front."""
+    for index in range(40):
+        canvas = np.full((300, 940, 3), 90, np.uint8)
+        for x, image in ((640 - 16 * index, other), (16 * index, one)):
+            canvas[:, x : x + 300] = image
+        yield Frame(canvas, index, index / 25)
+
+
+@pytest.mark.parametrize(("most", "code"), [("0.6", 0), ("0.4", errors.SkippedError.exit_code)])
+def test_too_many_skipped_frames_fail_the_run(
+    call: Call, still: Callable[[int], np.ndarray], source: str, tmp_path: Path, most: str, code: int
+) -> None:
+    folder, out = tmp_path / "frames", tmp_path / "out.mp4"
+    folder.mkdir()
+    for index, image in enumerate(set_in_motion(still(2), 20, (256, 256))):
+        cv2.imwrite(str(folder / f"{index}.png"), image if index < 10 else np.full_like(image, 128))
+    got, result, said = call("--source_paths", source, "--target_video", folder, "--out_video_name", out,
+                             "--max-skipped", most)
+    assert got == code and out.exists() == (code == 0)
+    if code:
+        assert "10 of 20 frames (50%)" in said and "no face found" in said and list(tmp_path.iterdir()) == [folder]
+    else:
+        assert result["frames_skipped"] == 10 and result["faces"]["skipped"] == {"no face found": 10}
+
+
+def test_nobody_in_the_whole_video_has_an_exit_code_and_leaves_nothing(
+    call: Call, source: str, tmp_path: Path
+) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", size=(128, 96))
+    code, result, said = call("--source_paths", source, "--target_video", clip, "--out_video_name", tmp_path / "o.mp4")
+    assert code == errors.NoFaceInTargetError.exit_code == result["exit_code"] and "no face found" in said
+    assert list(tmp_path.iterdir()) == [clip]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        (["--out_video_name", "o.xyz"], errors.OutputError, "unknown ending"),
+        (["--out_video_name", "o.mp4", "--encoder", "nonsense"], errors.OptionError, "--encoder"),
+        (["--out_video_name", "o.mp4", "--start", "soon"], errors.OptionError, "h:mm:ss"),
+        (["--out_video_name", "o.mp4", "--start", "0:05", "--end", "4"], errors.OptionError, "--end"),
+        (["--out_video_name", "o.mp4", "--start", "1:00"], errors.OptionError, "behind the end"),
+        (["--out_video_name", "o.mp4", "--max-skipped", "5"], errors.OptionError, "share"),
+        (["--out_video_name", "clip.mp4"], errors.OutputError, "is the video that is read"),
+        (["--out_video_name", "o.mp4", "--target_video", "missing.mp4"], errors.InputError, "missing.mp4"),
+    ],
+)
+def test_mistakes_are_found_before_the_work(
+    call: Call, clip: Path, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str],
+    error: type[errors.GhostError], text: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip.mp4").write_bytes(clip.read_bytes())
+    code, _, said = call("--source_paths", source, "--target_video", "clip.mp4", *options)
+    assert code == error.exit_code and text in said
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+    assert (tmp_path / "clip.mp4").read_bytes() == clip.read_bytes()
+
+
+def test_ctrl_c_leaves_no_broken_file(
+    random_weights: Path, clip: Path, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    long = tmp_path / "long.mp4"
+    write_clip(long, cv2.imread(source), 600, (256, 256), period=50)  # type: ignore[arg-type]
+    out = tmp_path / "out" / "out.mp4"
+    command = [sys.executable, "inference.py", "--source_paths", source, "--target_video", str(long),
+               "--out_video_name", str(out), "--preview", "1"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not out.with_name("out.preview.jpg").exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == errors.INTERRUPTED, said
+    assert [path.name for path in out.parent.iterdir()] == ["out.preview.jpg"] and "interrupted" in said
