@@ -1,0 +1,108 @@
+"""Losses against the published code's values, and each one's gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tests import fill
+from utils.training import losses
+
+GOLDEN = np.load(Path(__file__).parent / "data" / "losses.npz")
+BOUND = 1e-4
+WEIGHTS = {"adv": 1, "attr": 10, "id": 20, "rec": 10, "eyes": 5}
+
+
+def draw(name: str, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal numbers that belong to a name, as in the reference."""
+    return torch.as_tensor(fill.draw(name, shape))
+
+
+def picture(name: str) -> Tensor:
+    return torch.tanh(draw(name, (4, 3, 32, 32)))
+
+
+def maps(letter: str) -> list[list[Tensor]]:
+    """The discriminator's output, three scales."""
+    return [[draw(f"{letter}{i}", (4, 1, side, side))] for i, side in enumerate((11, 7, 5))]
+
+
+def attributes(letter: str) -> list[Tensor]:
+    shapes = ((4, 16, 2, 2), (4, 16, 4, 4), (4, 8, 8, 8))
+    return [draw(f"{letter}{i}", shape) for i, shape in enumerate(shapes)]
+
+
+def terms(same: Tensor) -> dict[str, Tensor]:
+    z_id = draw("embed", (4, 512))
+    heat = [draw(f"h{i}", (4, 64, 64)) for i in range(4)]
+    return {
+        "adv": losses.adversarial_loss(maps("d")),
+        "attr": losses.attribute_loss(attributes("Xa"), attributes("Ya")),
+        "id": losses.identity_loss(z_id, z_id + draw("ZYn", (4, 512))),
+        "rec": losses.reconstruction_loss(picture("Y"), picture("Xt"), same),
+        "eyes": losses.eye_loss(*heat),
+    }
+
+
+@pytest.mark.parametrize("case", ["mixed", "none", "all"])
+def test_golden_values(case: str) -> None:
+    values = terms(torch.from_numpy(GOLDEN[f"{case}_same_person"]))
+    for name, value in values.items():
+        assert float(value) == pytest.approx(float(GOLDEN[f"{case}_L_{name}"]), rel=BOUND, abs=1e-7), name
+    total = sum(WEIGHTS[name] * float(value) for name, value in values.items())
+    assert total == pytest.approx(float(GOLDEN[f"{case}_lossG"]), rel=BOUND)
+    running, due = losses.discriminator_is_due(20.0, float(values["adv"]))
+    assert running == pytest.approx(float(GOLDEN[f"{case}_loss_adv_accumulated"]), rel=BOUND) and not due
+    assert float(losses.discriminator_loss(maps("f"), maps("r"))) == pytest.approx(float(GOLDEN[f"{case}_lossD"]), rel=BOUND)
+
+
+def test_discriminator_is_due_below_four() -> None:
+    assert losses.discriminator_is_due(4.0, 3.9)[1] and not losses.discriminator_is_due(4.0, 4.1)[1]
+
+
+TERMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "adv": lambda Y: losses.adversarial_loss([[Y.mean(1, keepdim=True)]]),
+    "attr": lambda Y: losses.attribute_loss([picture("Xt")], [Y]),
+    "id": lambda Y: losses.identity_loss(draw("z", (4, 3072)), Y.flatten(1)),
+    "rec": lambda Y: losses.reconstruction_loss(Y, picture("Xt"), torch.tensor([1, 0, 0, 1])),
+    "eyes": lambda Y: losses.eye_loss(*picture("Xt")[:, :2].unbind(1), *Y[:, :2].unbind(1)),
+    "tone": lambda Y: losses.tone_loss(Y, picture("Xt")),
+    "outside": lambda Y: losses.surroundings_loss(Y, picture("Xt"), draw("mask", (4, 1, 32, 32)).sigmoid()),
+    "landmarks": lambda Y: losses.landmark_consistency_loss(draw("p", (4, 512, 2)), Y[:, 0].reshape(4, 512, 2)),
+}
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_gradient_is_that_of_finite_differences(name: str) -> None:
+    Y = picture("Y").double().requires_grad_()
+    direction = torch.randn(Y.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    (gradient,) = torch.autograd.grad(TERMS[name](Y), Y)
+    with torch.no_grad():
+        step = 1e-6
+        slope = float(TERMS[name](Y + step * direction) - TERMS[name](Y - step * direction)) / (2 * step)
+    assert abs(slope) > 1e-6
+    assert float((gradient * direction).sum()) == pytest.approx(slope, rel=2e-3, abs=1e-5)
+
+
+def test_reconstruction_counts_only_pairs_of_one_person() -> None:
+    Y = picture("Y").requires_grad_()
+    losses.reconstruction_loss(Y, picture("Xt"), torch.tensor([1.0, 0, 0, 0])).backward()
+    assert Y.grad is not None and Y.grad[0].abs().sum() > 0 and Y.grad[1:].abs().sum() == 0
+
+
+def test_parts_of_a_batch_add_up() -> None:
+    Y, Xt, same = picture("Y"), picture("Xt"), torch.tensor([1.0, 0, 1, 1])
+    whole = losses.reconstruction_loss(Y, Xt, same)
+    share = torch.tensor(1.5)  # three pairs in two parts
+    parts = [losses.reconstruction_loss(Y[i : i + 2], Xt[i : i + 2], same[i : i + 2], share) for i in (0, 2)]
+    assert float(sum(parts) / 2) == pytest.approx(float(whole), rel=1e-5)
+    face = F.interpolate(draw("mask", (4, 1, 8, 8)).sigmoid(), (32, 32))
+    whole = losses.surroundings_loss(Y, Xt, face)
+    parts = [losses.surroundings_loss(Y[i : i + 2], Xt[i : i + 2], face[i : i + 2]) for i in (0, 2)]
+    assert float(sum(parts) / 2) == pytest.approx(float(whole), rel=1e-5)

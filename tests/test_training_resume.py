@@ -1,0 +1,137 @@
+"""A run that is stopped, killed or resumed ends like one that was never disturbed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training_set import options, write_networks, write_set
+from utils.errors import INTERRUPTED, InputError
+from utils.training.checkpoints import Checkpoints, read_state
+
+ROOT = Path(__file__).resolve().parents[1]
+# Everything that holds state: EMA, a scheduler, a discriminator that steps now and then, blends, several terms.
+BUSY = {"max_steps": 6, "ema": 0.9, "scheduler": True, "scheduler_step": 2, "discr_force": True, "identity_blend": 0.5,
+        "weight_tone": 1, "warmup": 3, "id_warmup": 4}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("resume")
+    write_set(folder / "set")
+    write_networks(folder / "nets")
+    return folder
+
+
+def start(arguments: list[str], code: str = "import train; sys.exit(train.main(sys.argv[1:]))") -> subprocess.Popen:
+    """train.py, or a variation of it, in a process of its own."""
+    return subprocess.Popen([sys.executable, "-c", f"import sys; {code}", *arguments], cwd=ROOT, text=True,
+                            stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+
+
+def train(arguments: list[str]) -> None:
+    """Run train.py here to its end."""
+    import train as script
+
+    assert script.main(arguments) == 0
+
+
+def final(root: Path, run: str) -> dict:
+    return read_state(root / f"saved_models_{run}" / "checkpoints" / "state_000000006.pt")
+
+
+def differing(a: object, b: object, at: str = "") -> list[str]:
+    """Names of the values that are not bit by bit the same."""
+    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+        return [name for key in a for name in differing(a[key], b[key], f"{at}/{key}")]
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)) and len(a) == len(b):
+        return [name for i, pair in enumerate(zip(a, b, strict=True)) for name in differing(*pair, f"{at}/{i}")]
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return [] if torch.equal(a, b) else [at]
+    return [] if a == b else [at]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(root: Path) -> dict:
+    """The end of a run that was left alone."""
+    train(options(root, "whole", **BUSY))
+    return final(root, "whole")
+
+
+@pytest.mark.parametrize("stop", [1, 4])
+def test_resumed_run_is_bit_identical(root: Path, undisturbed: dict, stop: int) -> None:
+    run = f"stopped{stop}"
+    train(options(root, run, **BUSY | {"max_steps": stop}))
+    torch.manual_seed(99)  # whatever the process did in between
+    train(options(root, run, **BUSY, resume="auto"))
+    for part in ("task", "metrics", "random"):
+        assert differing(final(root, run)[part], undisturbed[part]) == []
+    lines = [json.loads(line) for line in (root / f"saved_models_{run}" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_sigterm_saves_and_the_rest_is_bit_identical(root: Path, undisturbed: dict) -> None:
+    process = start(options(root, "term", **BUSY))
+    metrics = root / "saved_models_term" / "metrics.jsonl"
+    while process.poll() is None and not (metrics.is_file() and metrics.read_text()):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == INTERRUPTED, process.stderr.read()
+    saved = Checkpoints(root / "saved_models_term" / "checkpoints", 3).states()
+    assert len(saved) == 1 and saved[0].name < "state_000000006.pt"
+    train(options(root, "term", **BUSY, resume="auto"))
+    assert differing(final(root, "term")["task"], undisturbed["task"]) == []
+
+
+# A writer that stops half way, so that the kill surely comes in the middle of a checkpoint.
+HALF_WRITER = """
+import io, time, torch, train
+whole = torch.save
+def save(thing, path):
+    if not (isinstance(thing, dict) and thing.get("step") == 4):
+        return whole(thing, path)
+    data = io.BytesIO(); whole(thing, data)
+    with open(path, "wb") as file:
+        file.write(data.getvalue()[: len(data.getvalue()) // 2]); file.flush()
+        print("HALF", file=sys.stderr, flush=True); time.sleep(60)
+torch.save = save
+sys.exit(train.main(sys.argv[1:]))
+""".strip()
+
+
+def test_kill_in_the_middle_of_a_checkpoint(root: Path, undisturbed: dict) -> None:
+    folder = root / "saved_models_killed" / "checkpoints"
+    train(options(root, "killed", **BUSY | {"max_steps": 2}))
+    process = start(options(root, "killed", **BUSY | {"max_steps": 4}, resume="auto"), HALF_WRITER.replace("\n", "\n"))
+    assert process.stderr.readline() == "HALF\n"
+    process.kill()
+    process.wait()
+    assert [path.name for path in Checkpoints(folder, 3).states()] == ["state_000000002.pt"]
+    assert list(folder.glob(".*.partial.pt"))
+    train(options(root, "killed", **BUSY, resume="auto"))
+    assert differing(final(root, "killed")["task"], undisturbed["task"]) == []
+    assert not list(folder.glob(".*.partial.pt"))
+
+
+def test_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING", "ghost")
+    checkpoints = Checkpoints(tmp_path, 2)
+    for step in (1, 2, 3):
+        checkpoints.save({"step": step, "value": torch.full((1000,), float(step))}, best=step == 1)
+    assert [path.name for path in checkpoints.states()] == ["state_000000002.pt", "state_000000003.pt"]
+    assert read_state(tmp_path / "best.pt")["step"] == 1
+    newest = checkpoints.states()[-1]
+    newest.write_bytes(newest.read_bytes()[:2000])
+    assert checkpoints.newest_usable()["step"] == 2
+    assert str(newest) in caplog.text
+    checkpoints.states()[0].write_bytes(b"")
+    with pytest.raises(InputError, match="none of its 2 checkpoints"):
+        checkpoints.newest_usable()

@@ -1,0 +1,119 @@
+"""One step of the generator's training: every term reaches G, nothing frozen changes, D and G take turns."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models.fan import FAN
+from tests.training_set import options, write_networks, write_set
+from utils.training.config import TrainConfig, parse
+from utils.training.generator import GeneratorTask
+from utils.training.setup import build_task
+
+CPU = torch.device("cpu")
+TERMS = {"adv": {"weight_adv": 1}, "attr": {"weight_attr": 1}, "id": {"weight_id": 1}, "rec": {"weight_rec": 1},
+         "tone": {"weight_tone": 1}, "outside": {"weight_outside": 1}, "landmarks": {"weight_landmarks": 1},
+         "eyes": {"weight_eyes": 800, "eye_detector_loss": True}}  # fmt: skip
+OFF = {"weight_adv": 0, "weight_attr": 0, "weight_id": 0, "weight_rec": 0}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("step")
+    write_set(folder / "set")
+    write_networks(folder / "nets")
+    torch.manual_seed(0)
+    fan = FAN()
+    # Untrained heatmaps are all zero after their ReLU; these are not.
+    nn.init.constant_(fan.get_submodule("l3").bias, 0.5)
+    torch.save(fan.state_dict(), folder / "nets" / "eyes.pth")
+    return folder
+
+
+def build(root: Path, **more: Any) -> tuple[TrainConfig, GeneratorTask]:
+    config = parse(options(root, "step", eye_path=root / "nets/eyes.pth", optim_level="O0", **more))
+    task = build_task(config, CPU)
+    assert isinstance(task, GeneratorTask)
+    return config, task
+
+
+def weights(network: nn.Module) -> dict[str, Tensor]:
+    return copy.deepcopy(dict(network.state_dict()))
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_every_term_alone_sends_a_gradient_into_the_generator(root: Path, name: str) -> None:
+    _, task = build(root, **OFF | TERMS[name] | {"same_person": 1 if name == "rec" else 0.2, "batch_size": 2})
+    judges = [judge for judge in vars(task._judges).values() if judge is not None]
+    before = [weights(judge) for judge in judges]
+    pairs = next(task.batches(range(1)))
+    Y, terms = task._G_terms(task._prepare(pairs))
+    assert list(terms) == [name]
+    terms[name].backward()
+    reached = [p.grad is not None and bool(p.grad.abs().sum() > 0) for p in task._G_updater.network.parameters()]
+    assert sum(reached) > len(reached) * 0.5
+    for judge, old in zip(judges, before, strict=True):
+        assert same(weights(judge), old)
+        assert not any(p.requires_grad or p.grad is not None for p in judge.parameters())
+
+
+def test_a_step_changes_generator_and_discriminator_and_nothing_else(root: Path) -> None:
+    _, task = build(root, weight_outside=1, weight_landmarks=1)
+    old = {name: copy.deepcopy(state) for name, state in task.networks().items()}
+    frozen = [task._encoder, task._judges.critic, task._judges.landmarks]
+    before = [weights(network) for network in frozen]
+    parts = [next(task.batches(range(1)))]
+    metrics = task.step(parts, 0)
+    assert all(bool(torch.isfinite(value)) for value in metrics.values())
+    assert not same(old["G"], task.networks()["G"]) and not same(old["D"], task.networks()["D"])
+    for network, state in zip(frozen, before, strict=True):
+        assert network is not None and same(weights(network), state)
+
+
+def test_generator_step_leaves_no_gradient_in_the_discriminator(root: Path) -> None:
+    _, task = build(root)
+    task._generator_step([next(task.batches(range(1)))], 0, 1.0)
+    assert all(p.grad is None for p in task._D.parameters())
+
+
+def test_discr_force_holds_the_discriminator_back(root: Path) -> None:
+    _, task = build(root, discr_force=True)
+    old = copy.deepcopy(task.networks()["D"])
+    task.step([next(task.batches(range(1)))], 0)
+    assert same(old, task.networks()["D"]) and task._running_L_adv < 20
+    task._running_L_adv = 3.0
+    task.step([next(task.batches(range(1)))], 1)
+    assert not same(old, task.networks()["D"])
+
+
+def test_accumulated_batches_step_like_one_large_batch(root: Path) -> None:
+    # Linear in the samples but for batch norm, which sees the parts: so in inference mode.
+    results = []
+    for batch, accumulate in ((4, 1), (2, 2)):
+        _, task = build(root, batch_size=batch, accumulate=accumulate, weight_outside=1, same_person=0.5)
+        task._G_updater.network.eval()
+        batches = task.batches(range(1))
+        results.append(task.step([next(batches) for _ in range(accumulate)], 0))
+    for name in results[0]:
+        if name != "spread":
+            assert float(results[1][name]) == pytest.approx(float(results[0][name]), rel=1e-3), name
+
+
+def test_losses_fall_on_a_few_faces(root: Path) -> None:
+    _, task = build(root, batch_size=6, same_person=0.5, same_identity=False, lr_G=2e-3, id_warmup=0, weight_adv=0.1)
+    batches, seen = task.batches(range(60)), []
+    for step in range(60):
+        values = task.step([next(batches)], step)
+        seen.append((float(values["rec"]), float(values["id"])))
+    first, last = torch.tensor(seen[:3]).mean(0), torch.tensor(seen[-5:]).mean(0)
+    assert (last < first / 2).all(), (first, last)
