@@ -1,0 +1,235 @@
+"""The stages with weights: arithmetic that fails is replaced, memory that runs out is respected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from coordinate_reg.landmarks import EmbeddedLandmarks
+from tests.random_weights import oval_landmarks
+from utils import registry
+from utils.device import choose_device, fastest_dtype, onnx_providers, seed_everything
+from utils.errors import ResourceError, WeightsError
+from utils.inference import align
+from utils.inference.detect import CenterFace, overlap, suppress
+from utils.inference.enhance import Enhancer
+from utils.inference.identify import Identifier, normalise
+from utils.inference.pixels import to_images, to_tensor, to_uint8
+from utils.inference.swap import Swapper
+from utils.inference.types import Face
+from utils.io.image import read_photo
+from utils.onnx_file import open_session
+
+CPU = torch.device("cpu")
+
+
+class Echo(nn.Module):
+    """A generator that returns its crop, shifted by the first number of the identity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Parameter(torch.ones(1))
+        self.batches: list[int] = []
+
+    def forward(self, Xt: Tensor, z_id: Tensor) -> tuple[Tensor, list[Tensor]]:
+        self.batches.append(len(Xt))
+        return Xt * self.one + z_id[:, :1, None, None], []
+
+
+class Overflowing(Echo):
+    """Gives infinities in bfloat16, or everywhere."""
+
+    def __init__(self, everywhere: bool = False) -> None:
+        super().__init__()
+        self.everywhere = everywhere
+
+    def forward(self, Xt: Tensor, z_id: Tensor) -> tuple[Tensor, list[Tensor]]:
+        bad = self.everywhere or Xt.dtype == torch.bfloat16
+        return super().forward(Xt, z_id)[0] * (float("inf") if bad else 1.0), []
+
+
+class Hungry(Echo):
+    """Runs out of memory above two crops."""
+
+    most = 2
+
+    def forward(self, Xt: Tensor, z_id: Tensor) -> tuple[Tensor, list[Tensor]]:
+        if len(Xt) > self.most:
+            raise torch.OutOfMemoryError("no memory")
+        return super().forward(Xt, z_id)
+
+
+def crops(count: int, size: int = 64) -> list[np.ndarray]:
+    return list(np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8))
+
+
+def test_pixels_survive_the_way_there_and_back() -> None:
+    levels = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    tensor = to_tensor([levels])
+    assert tensor.shape == (1, 3, 16, 16) and tensor.min() == -1 and tensor.max() == 1
+    assert np.array_equal(to_images(tensor)[0], levels)
+    blue = np.zeros((2, 2, 3), np.uint8)
+    blue[..., 0] = 255  # BGR
+    assert to_tensor([blue])[0, :, 0, 0].tolist() == [-1, -1, 1]  # RGB
+    assert to_uint8(np.array([0, 128, 129, 65535], np.uint16)).tolist() == [0, 0, 1, 255]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_crop_gets_its_identity(dtype: torch.dtype) -> None:
+    swapper = Swapper(Echo(), 64, CPU, dtype, batch_size=2)
+    pictures = [np.full((64, 64, 3), 100, np.uint8)] * 5
+    z_id = np.linspace(0, 0.4, 5, dtype=np.float32)[:, None]
+    levels = [image.mean() for image in swapper.swap(pictures, z_id)]
+    assert np.allclose(levels, 100 + 127.5 * z_id[:, 0], atol=1.5)
+
+
+def test_overflow_goes_on_in_float32_and_says_so_once() -> None:
+    notes: list[str] = []
+    swapper = Swapper(Overflowing(), 64, CPU, torch.bfloat16, batch_size=2)
+    swapper.note = notes.append
+    assert swapper.dtype == "bfloat16"
+    results = swapper.swap(crops(5), np.zeros((5, 4), np.float32))
+    assert np.array_equal(results, crops(5))
+    assert len(notes) == 1 and "float32" in notes[0] and swapper.dtype == "float32"
+
+
+def test_overflow_even_in_float32_is_an_error() -> None:
+    swapper = Swapper(Overflowing(everywhere=True), 64, CPU, torch.bfloat16)
+    with pytest.raises(WeightsError, match="float32"):
+        swapper.swap(crops(1), np.zeros((1, 4), np.float32))
+
+
+def test_batch_is_halved_until_it_fits() -> None:
+    notes: list[str] = []
+    network = Hungry()
+    swapper = Swapper(network, 64, CPU, torch.float32, batch_size=9)
+    swapper.note = notes.append
+    results = swapper.swap(crops(7), np.zeros((7, 4), np.float32))
+    assert np.array_equal(results, crops(7))
+    assert swapper.batch_size == 2 and network.batches == [2, 2, 2, 1] and len(notes) == 2
+
+
+def test_too_little_memory_for_one_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hungry, "most", 0)
+    with pytest.raises(ResourceError, match="--device cpu"):
+        Swapper(Hungry(), 64, CPU, torch.float32).swap(crops(1), np.zeros((1, 4), np.float32))
+
+
+def test_absent_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device("auto") == CPU and choose_device("cpu") == CPU
+    for name in ("cuda", "mps"):
+        with pytest.raises(ResourceError, match=f"--device {name}"):
+            choose_device(name)
+    assert onnx_providers(CPU) == ["CPUExecutionProvider"]
+
+
+@pytest.mark.parametrize(("capability", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)])
+def test_arithmetic_of_cuda_cards(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int],
+                                  dtype: torch.dtype) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert fastest_dtype(torch.device("cuda")) == dtype
+
+
+def test_arithmetic_of_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    for flags, dtype in (({"amx_bf16": True}, torch.bfloat16), ({"avx2": True}, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda flags=flags: flags)
+        assert fastest_dtype(CPU) == dtype
+    assert fastest_dtype(torch.device("mps")) == torch.float32
+
+
+def test_seeds() -> None:
+    def draw() -> tuple[float, float]:
+        return np.random.rand(), torch.rand(1).item()
+
+    seed_everything(7)
+    first = draw()
+    seed_everything(7)
+    assert draw() == first
+
+
+class Corners(nn.Module):
+    """An identity encoder that returns the four corner pixels' red."""
+
+    size = 112
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.shape[2:] == (112, 112)
+        return x[:, 0, [0, 0, -1, -1], [0, -1, 0, -1]]
+
+
+def test_published_encoder_sees_the_crop_with_aligned_corners() -> None:
+    image = np.random.default_rng(1).integers(0, 256, (224, 224, 3), np.uint8)
+    face = Face(np.zeros(4), 1.0, align.TEMPLATES[2].astype(np.float32))  # so that the crop is the picture
+    seen = Identifier(Corners(), CPU, direct=False).embed(image, [face])
+    wanted = image[[0, 0, -1, -1], [0, -1, 0, -1], 2] / 127.5 - 1
+    assert np.abs(seen[0] - wanted).max() < 0.02
+    assert np.abs(Identifier(Corners(), CPU, direct=True).embed(image, [face])[0] - wanted).max() > 0.05
+    assert np.allclose(np.linalg.norm(normalise(np.array([[3.0, 4.0], [0.0, 2.0]])), axis=1), 1)
+
+
+def test_embedded_landmarks_in_pixels_of_the_crop(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(registry.WEIGHTS_VARIABLE, str(random_weights))
+    loaded = registry.load_landmarks(registry.require("ghost_compact_landmarks"))
+    found = EmbeddedLandmarks(loaded.network, CPU).find(crops(3, 224))
+    assert found.shape == (3, 106, 2)
+    assert np.abs(found[1] - ((oval_landmarks().numpy() + 0.5) * 224 - 0.5)).max() < 0.1
+
+
+class Half(nn.Module):
+    """An enhancer that halves the brightness."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        assert image.shape[1:] == (3, 256, 256) and image.min() >= 0 and image.max() <= 1
+        return image / 2
+
+
+def test_enhancer_works_from_0_to_1() -> None:
+    results = Enhancer(Half(), CPU).enhance([np.full((128, 128, 3), 200, np.uint8)] * 5)
+    assert len(results) == 5 and all(r.shape == (256, 256, 3) and (r == 100).all() for r in results)
+
+
+@pytest.fixture(scope="module")
+def detector() -> CenterFace:
+    return CenterFace(open_session(registry.require("centerface"), CPU, any_size=True))
+
+
+@pytest.mark.parametrize("careful", [True, False])
+@pytest.mark.parametrize("side", [2048, 500, 90])
+def test_faces_of_every_size(
+    detector: CenterFace, people: Callable[[int, str], Path], side: int, careful: bool
+) -> None:
+    image = read_photo(people(1, "studio_portrait")).image
+    reference = detector.detect(image, careful=True)[0].kps
+    small = to_uint8(align.warp(image, np.array([[side / 2048, 0, 0], [0, side / 2048, 0]]), (side, side)))
+    (face,) = detector.detect(small, careful)
+    eyes = np.linalg.norm(reference[1] - reference[0])
+    assert np.linalg.norm(face.kps * 2048 / side - reference, axis=1).max() < 0.2 * eyes
+    assert face.kps.dtype == face.box.dtype == np.float32
+
+
+def test_many_faces_best_first(detector: CenterFace, people: Callable[[int, str], Path]) -> None:
+    faces = detector.detect(read_photo(people(4, "emotions_sheet")).image)
+    assert len(faces) == 16
+    assert [f.score for f in faces] == sorted((f.score for f in faces), reverse=True)
+    assert all(f.kps[0, 0] < f.kps[1, 0] and f.kps[0, 1] < f.kps[3, 1] for f in faces)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (5, 900, 3), (480, 640, 3)])
+def test_pictures_without_faces(detector: CenterFace, shape: tuple[int, ...]) -> None:
+    assert detector.detect(np.full(shape, 128, np.uint8), careful=True) == []
+
+
+def test_suppression_keeps_the_best() -> None:
+    boxes = [(0, 0, 10, 10), (1, 1, 11, 11), (50, 50, 60, 60)]
+    faces = [Face(np.array(b, np.float32), s, np.zeros((5, 2), np.float32))
+             for b, s in zip(boxes, (0.6, 0.9, 0.7), strict=True)]
+    assert [f.score for f in suppress(faces, 0.3)] == [0.9, 0.7]
+    assert suppress([], 0.3) == []
+    assert overlap(faces[0], faces[0]) == pytest.approx(1) and overlap(faces[0], faces[2]) == 0
