@@ -17,7 +17,7 @@ from utils.evaluation.config import EvaluateConfig, command, parse
 from utils.evaluation.measures import Case, Identity
 from utils.evaluation.people import Photo
 from utils.evaluation.recognisers import arcface_crop, cosines
-from utils.evaluation.run import Album, Evaluation, Gallery
+from utils.evaluation.run import Album, Evaluation, Gallery, Portrait
 from utils.evaluation.video import jitter
 from utils.inference.types import Face
 
@@ -171,8 +171,8 @@ def evaluation(share: float) -> Evaluation:
     album = Album(lambda photo: np.full((200, 200, 3), COLOURS[photo.identity], np.uint8), Fixed())
     gallery = Gallery((album.portrait(PHOTOS[name]) for name in ("red", "green", "blue")), [Colours()])
 
-    def swap(source, target):  # type: ignore[no-untyped-def]
-        return np.uint8((1 - share) * target.image.astype(float) + share * source.image)
+    def swap(source: Portrait, target: Portrait) -> np.ndarray:
+        return ((1 - share) * target.image.astype(float) + share * source.image).astype(np.uint8)
 
     return Evaluation(swap, album, gallery, Fixed())
 

@@ -19,6 +19,7 @@ from preprocess_vgg import main
 from utils.errors import InputError, OptionError
 from utils.inference.align import TEMPLATES
 from utils.inference.types import Face
+from utils.io.image import read_photo
 from utils.preprocess import choose, work
 from utils.preprocess.config import PreprocessConfig
 from utils.preprocess.photos import list_units, read_keypoints
@@ -157,7 +158,7 @@ def test_crops_index_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[st
     kps = np.array([float(listed[0][name]) for name in COLUMNS]).reshape(5, 2)
     np.testing.assert_allclose(kps, FRONTAL / 2 - 0.25 + 28, atol=2e-3)  # pixel centres, then the border
     assert listed[0]["margin"] == "28"
-    crop, photo = cv2.imread(str(tmp_path / "out/a.png")), cv2.imread(str(tmp_path / "in/a.jpg"))
+    crop, photo = read_photo(tmp_path / "out/a.png").image, read_photo(tmp_path / "in/a.jpg").image
     assert crop.shape == (168, 168, 3)
     inside = cv2.resize(photo, (112, 112), interpolation=cv2.INTER_AREA)
     assert np.abs(crop[28:-28, 28:-28].astype(int) - inside).mean() < 3
