@@ -1,0 +1,104 @@
+"""Options of train.py: published names and defaults, booleans, presets, refusals."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from utils.errors import InputError, OptionError
+from utils.training.config import TrainConfig, given, parse
+
+ROOT = Path(__file__).resolve().parents[1]
+PRESETS = sorted((ROOT / "utils/training/presets").glob("*.yaml"))
+PUBLISHED = {
+    "dataset_path": "/VggFace2-crop/", "G_path": "./saved_models/G.pth", "D_path": "./saved_models/D.pth", "vgg": True,
+    "weight_adv": 1, "weight_attr": 10, "weight_id": 20, "weight_rec": 10, "weight_eyes": 0, "backbone": "unet",
+    "num_blocks": 2, "same_person": 0.2, "same_identity": True, "diff_eq_same": False, "pretrained": True,
+    "discr_force": False, "scheduler": False, "scheduler_step": 5000, "scheduler_gamma": 0.2, "eye_detector_loss": False,
+    "use_wandb": False, "batch_size": 16, "lr_G": 4e-4, "lr_D": 4e-4, "max_epoch": 2000, "show_step": 500, "save_epoch": 1,
+    "optim_level": "O2",
+}  # fmt: skip
+
+
+def test_published_options_keep_their_defaults() -> None:
+    config = parse(["--run_name", "x"])
+    assert {name: getattr(config, name) for name in PUBLISHED} == PUBLISHED
+
+
+@pytest.mark.parametrize(("words", "value"), [([], True), (["True"], True), (["False"], False), (["no"], False)])
+def test_booleans_are_read_as_written(words: list[str], value: bool) -> None:
+    for name in ("vgg", "diff_eq_same", "pretrained", "use_wandb", "dry_run"):
+        assert given([f"--{name}", *words])[name] is value
+
+
+@pytest.mark.parametrize(("words", "part"), [
+    ("", "--run_name"),
+    ("--run_name a/b", "--run_name"),
+    ("--run_name x --vgg False", "--same_identity False"),
+    ("--run_name x --weight_eyes 800", "--eye_detector_loss True"),
+    ("--run_name x --eye_detector_loss", "--weight_eyes 800"),
+    ("--run_name x --same_person 1.5", "--same_person"),
+    ("--run_name x --lr_G nan", "--lr_G"),
+    ("--run_name x --batch_size 0", "--batch_size"),
+    ("--run_name x --G_path nowhere.pth", "nowhere.pth"),
+    ("--run_name x --pretrained True", "./saved_models/G.pth"),
+    ("--run_name x --vgg maybe", "maybe"),
+    ("--run_name x --scheduler --cosine", "--cosine"),
+    ("--run_name x --weigth_id 3", "--weigth_id"),
+])  # fmt: skip
+def test_refusals_name_the_option(words: str, part: str) -> None:
+    with pytest.raises(OptionError, match=part.replace(".", r"\.")):
+        parse(words.split())
+
+
+def test_default_places_of_weights_may_be_empty() -> None:
+    assert parse(["--run_name", "x"]).pretrained  # nothing was asked for by name, so this starts from scratch
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_presets_are_complete(path: Path, tmp_path: Path) -> None:
+    words = ["--run_name", "x", "--config", str(path)]
+    for name in ("G_path", "D_path"):
+        (tmp_path / name).touch()
+        words += [f"--{name}", str(tmp_path / name)]
+    config = parse(words)
+    for name, value in yaml.safe_load(path.read_text()).items():
+        assert getattr(config, name) == value, name
+
+
+def test_presets_of_the_issue_are_there() -> None:
+    assert {path.stem for path in PRESETS} == {"scratch", "identity_eyes", "finetune", "compact_generator",
+                                               "compact_identity", "compact_landmarks"}  # fmt: skip
+
+
+def test_command_line_wins_over_preset(tmp_path: Path) -> None:
+    preset = tmp_path / "p.yaml"
+    preset.write_text("batch_size: 7\nvgg: false\nsame_identity: false\nlr_G: 0.001\n")
+    config = parse(["--config", str(preset), "--run_name", "x", "--batch_size", "3"])
+    assert (config.batch_size, config.vgg, config.lr_G) == (3, False, 0.001)
+
+
+@pytest.mark.parametrize(("text", "error"), [("batchsize: 3", OptionError), ("batch_size: many", OptionError),
+                                             ("- 3", InputError), ("a: [", InputError)])  # fmt: skip
+def test_broken_presets_are_named(tmp_path: Path, text: str, error: type[Exception]) -> None:
+    preset = tmp_path / "p.yaml"
+    preset.write_text(text)
+    with pytest.raises(error, match=str(preset)):
+        parse(["--config", str(preset), "--run_name", "x"])
+
+
+def test_help_needs_no_pytorch() -> None:
+    start = time.monotonic()
+    code = "import sys, train\ntry: train.main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--weight_eyes" in done.stdout and time.monotonic() - start < 20
+
+
+def test_resolved_options_are_plain_json() -> None:
+    assert '"batch_size": 16' in TrainConfig(run_name="x").to_json()

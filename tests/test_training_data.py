@@ -1,0 +1,154 @@
+"""Which photos make a sample, and how they are changed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training_set import MARGIN, SIZE, write_set
+from utils.errors import InputError
+from utils.training import augment
+from utils.training.augment import Changes, Framing
+from utils.training.draws import Draws
+from utils.training.faces import decoded, find_faces, hold_out
+from utils.training.pairs import PairPlan, Share, batches, plan_batch
+
+PEOPLE = [f"p{i // 3}" for i in range(30)]
+FRAMING = Framing(SIZE + 2 * MARGIN, SIZE)
+
+
+def pictures(count: int) -> torch.Tensor:
+    return torch.randint(0, 255, (count, 3, FRAMING.side, FRAMING.side), dtype=torch.uint8,
+                         generator=torch.Generator().manual_seed(0))  # fmt: skip
+
+
+def test_draws_belong_to_the_sample() -> None:
+    whole = Draws(3, "view", np.arange(100))
+    parts = [Draws(3, "view", np.arange(i, i + 25)) for i in range(0, 100, 25)]
+    for _ in range(3):
+        assert np.array_equal(whole.next(), np.concatenate([part.next() for part in parts]))
+    assert torch.equal(whole.normal(2, 2), torch.cat([part.normal(2, 2) for part in parts]))
+    many = Draws(0, "x", np.arange(20000)).next()
+    assert abs(many.mean() - 0.5) < 0.01 and abs(many.var() - 1 / 12) < 0.002
+    assert not np.array_equal(Draws(0, "x", np.arange(9)).next(), Draws(0, "y", np.arange(9)).next())
+
+
+def test_every_photo_is_source_once_an_epoch() -> None:
+    plan = PairPlan(PEOPLE, 0.2, True, 0)
+    first, second = plan.pairs(np.arange(30)).source, plan.pairs(np.arange(30, 60)).source
+    assert sorted(first) == sorted(second) == list(range(30)) and first.tolist() != second.tolist()
+
+
+def test_pairs_of_one_person() -> None:
+    pairs = PairPlan(PEOPLE, 0.5, True, 1).pairs(np.arange(3000))
+    people = np.array(PEOPLE)
+    assert np.array_equal(pairs.same, people[pairs.source] == people[pairs.target])
+    assert (pairs.source != pairs.target).all()  # another photo, never the same one
+    assert pairs.same.mean() == pytest.approx(0.5 + 0.5 * 2 / 29, abs=0.03)
+    alone = PairPlan([str(i) for i in range(10)], 0.5, False, 1).pairs(np.arange(1000))
+    assert np.array_equal(alone.same, alone.source == alone.target)
+
+
+def test_same_photo_where_a_person_has_only_one() -> None:
+    pairs = PairPlan(["a", "b", "c"], 1.0, True, 0).pairs(np.arange(30))
+    assert np.array_equal(pairs.source, pairs.target) and pairs.same.all()
+
+
+def test_processes_and_turns_share_a_step() -> None:
+    plan = PairPlan(PEOPLE, 0.5, True, 0)
+    whole = plan_batch(plan, Share(8), 5, 0)
+    ranks = [plan_batch(plan, Share(4, rank=rank, world=2), 5, 0) for rank in (0, 1)]
+    turns = [plan_batch(plan, Share(4, accumulate=2), 5, turn) for turn in (0, 1)]
+    for parts in (ranks, turns):
+        assert np.array_equal(whole.source, np.concatenate([part.source for part in parts]))
+        assert all(part.same_share * 2 == whole.same_share == whole.same.sum() for part in parts)
+
+
+def test_memory_and_workers_give_the_same_pictures(tmp_path: Path) -> None:
+    faces = find_faces(write_set(tmp_path / "set"), True)
+    plan = PairPlan(faces.identities, 0.5, True, 0)
+    for a, b in zip(batches(decoded(faces), plan, Share(4), range(2, 5), 0),
+                    batches(faces, plan, Share(4), range(2, 5), 2), strict=True):  # fmt: skip
+        assert torch.equal(a.source_images, b.source_images) and torch.equal(a.target_images, b.target_images)
+
+
+def test_broken_pictures_are_skipped_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING", "ghost")
+    faces = find_faces(write_set(tmp_path / "set"), True)
+    faces.paths[3].write_bytes(b"no picture")
+    assert len(decoded(faces)) == len(faces) - 1 and str(faces.paths[3]) in caplog.text
+    plan = PairPlan(faces.identities, 0.5, True, 0)
+    read = list(batches(faces, plan, Share(6), range(2), 0))
+    assert all(batch.source_images.shape == (6, 3, 80, 80) for batch in read)
+
+
+def test_folders_without_index(tmp_path: Path) -> None:
+    folder = write_set(tmp_path / "set")
+    (folder / "index.csv").unlink()
+    faces = find_faces(folder, True)
+    assert faces.kps is None and len(set(faces.identities)) == 6 and faces.framing == Framing(80, 80)
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in faces.paths:
+        shutil.copy(path, flat)
+    assert len(set(find_faces(flat, False).identities)) == 12
+    with pytest.raises(InputError, match="--vgg False"):
+        find_faces(flat, True)
+    with pytest.raises(InputError, match="no such folder"):
+        find_faces(tmp_path / "nowhere", True)
+
+
+def test_validation_photos_are_held_out(tmp_path: Path) -> None:
+    faces = find_faces(write_set(tmp_path / "set"), True)
+    names = tmp_path / "names.txt"
+    names.write_text("0003\n0005\n")
+    train, held = hold_out(faces, names)
+    assert sorted(path.stem for path in held.paths) == ["0003", "0005"] and len(train) == 10
+    assert train.kps is not None and len(train.kps) == 10
+    names.write_text("other\n")
+    with pytest.raises(InputError, match="names.txt"):
+        hold_out(faces, names)
+
+
+def test_plain_views_are_the_middle_of_the_stored_crop() -> None:
+    images = pictures(2)
+    views = augment.plain_views(FRAMING, SIZE, 2, torch.device("cpu"))
+    middle = augment.to_float(images[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN])
+    assert torch.allclose(augment.cut(images, views, SIZE, FRAMING), middle, atol=1e-4)
+    assert torch.equal(augment.cut(images, views, SIZE, FRAMING, still=True), middle)
+
+
+def test_views_move_points_and_pixels_alike() -> None:
+    how = Changes(rotation=20, zoom=0.1, shift=0.05, mirror=0.5)
+    views = augment.views(FRAMING, SIZE, how, Draws(0, "v", np.arange(16)))
+    assert 0 < int(augment.mirrored(views).sum()) < 16
+    spot = torch.tensor([[30.0, 35.0], [52.0, 40.0]])
+    images = torch.zeros(16, 3, 80, 80, dtype=torch.uint8)
+    images[:, :, 34:37, 29:32] = 255
+    seen = augment.seen_points(views, spot.expand(16, 2, 2), [0, 1])[:, 0]
+    cuts = (augment.cut(images, views, SIZE, FRAMING) + 1)[:, 0]
+    grid = torch.stack(torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="xy"), -1)
+    centre = (cuts[..., None] * grid).sum((1, 2)) / cuts.sum((1, 2))[:, None]
+    assert torch.allclose(centre, seen, atol=0.2)
+
+
+def test_a_mirror_swaps_left_and_right() -> None:
+    order = augment.LANDMARKS_MIRRORED
+    assert sorted(order) == list(range(106)) and [order[i] for i in order] == list(range(106))
+    assert (order[38], order[52], order[72], order[1]) == (88, 61, 72, 17)
+
+
+def test_colours_change_within_their_ranges() -> None:
+    x = torch.full((64, 3, 8, 8), 0.2)
+    how = Changes(jitter=0.2)
+    y = (augment.jitter(x, how, Draws(0, "c", np.arange(64))) + 1) / 2
+    assert 0.6 * 0.8 - 1e-3 <= float(y.min()) < 0.55 and 0.65 < float(y.max()) <= 0.6 * 1.2 + 1e-3
+    colourful = pictures(4).float()[:, :, :8, :8] / 255
+    same = augment.jitter(colourful, Changes(), Draws(0, "c", np.arange(4)))
+    assert torch.allclose(same, colourful, atol=1e-6)
+    turned = augment.jitter(colourful, Changes(hue=0.1), Draws(0, "c", np.arange(4)))
+    assert torch.allclose(turned.mean(1), colourful.mean(1), atol=0.15) and not torch.allclose(turned, colourful, atol=0.02)
