@@ -81,3 +81,12 @@ def test_small_face_in_a_large_frame() -> None:
     paste_back(canvas, stripes, M, np.ones((SIZE, SIZE), np.float32), M)
     inside = canvas[108:120, 108:120].astype(int)
     assert abs(inside.mean() - 100) < 3 and inside.std() < 15
+
+
+def test_mask_that_reaches_the_edge_of_the_crop_ends_there() -> None:
+    M = np.array([[1.0, 0, -80], [0, 1.0, -40]])
+    canvas = np.full((300, 400, 3), 50, np.uint8)
+    paste_back(canvas, np.full((SIZE, SIZE, 3), 200, np.uint8), M, np.ones((SIZE, SIZE), np.float32), M)
+    assert (canvas[40 : 40 + SIZE, 80 : 80 + SIZE] == 200).all()
+    canvas[40 : 40 + SIZE, 80 : 80 + SIZE] = 50
+    assert (canvas == 50).all()

@@ -41,3 +41,18 @@ def test_brows_move_up(golden: dict[str, np.ndarray]) -> None:
 def test_points_far_outside(golden: dict[str, np.ndarray]) -> None:
     points = golden["landmarks_swap"][0] + 1000
     assert not mask.draw(points, mask.MaskParams(5, 5, 5, 2.0), 224).any()
+
+
+@pytest.mark.parametrize(("offset", "erode"), [
+    (6.5, 15), (6.0, 10), (3.5, 10), (3.0, 5), (0.0, 5), (-3.0, 5), (-3.5, -5),
+])
+def test_limits_of_the_offset(offset: float, erode: int) -> None:
+    target = np.full((106, 2), 100.0)
+    swap = target.copy()
+    swap[[1, 2, 13], 0] += offset / 3  # left contour moves inwards
+    swap[[17, 18, 29], 0] += 40  # right contour outwards: counts less
+    swap[:, 1] += 50  # heights do not count
+    assert mask.choose_params(swap, target).erode == erode
+    swap[[1, 2, 13], 0] = target[[1, 2, 13], 0] - 40
+    swap[[17, 18, 29], 0] = target[[17, 18, 29], 0] - offset / 3
+    assert mask.choose_params(swap, target).erode == erode
