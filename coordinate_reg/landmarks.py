@@ -36,7 +36,9 @@ class PublishedLandmarks:
         self._session = session
         entry = session.get_inputs()[0]
         self._input = entry.name
-        self._batch = entry.shape[0] if isinstance(entry.shape[0], int) else _BATCH
+        # A file may leave the batch of its input free and fix that of its output: then it takes one picture.
+        fixed = [size for size in (entry.shape[0], session.get_outputs()[0].shape[0]) if isinstance(size, int)]
+        self._batch = min(fixed, default=_BATCH)
 
     def find(self, crops: Sequence[np.ndarray]) -> np.ndarray:
         """crops: N pictures (S, S, 3) uint8 BGR. Returns (N, 106, 2) float32, crop pixels (x, y)."""

@@ -86,17 +86,22 @@ def make_scrfd(path: Path) -> Path:
         _head(graph, cells, np.repeat(nothing, len(points), 0), points, points_name)
     for names, values in zip(OUTPUTS, (1, 4, 10), strict=True):
         outputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, values]) for name in names]
-    entry = helper.make_tensor_value_info("input.1", TensorProto.FLOAT, [1, 3, "height", "width"])
+    entry = helper.make_tensor_value_info("input.1", TensorProto.FLOAT, [1, 3, "?", "?"])
     return graph.save(path, [entry], outputs)
 
 
-def make_landmarks(path: Path, batch: int | str = "None") -> Path:
-    """Write a stand-in for 2d106det.onnx; its input is RGB, 0..255. batch: fixed, or a name where it is free."""
+def make_landmarks(path: Path, batch: int | str = "None", answers: int | str = 1) -> Path:
+    """Write a stand-in for 2d106det.onnx; its input is RGB, 0..255.
+
+    batch, answers: how many pictures go in and answers come out; a name where the file leaves it free.
+    """
     graph = Graph()
     face = (golden()["landmarks"] * 0.5714286 + 32) / 96 - 1  # where the 224 crop lies in the network's input
     shift = np.zeros((212, 3))
     shift[0::2, 0] = SHIFT
     light = graph.add("Flatten", [graph.add("GlobalAveragePool", ["data"])])
-    graph.add("Gemm", [light, graph.weight(shift), graph.weight(face.ravel())], "fc1", transB=1)
+    points = graph.add("Gemm", [light, graph.weight(shift), graph.weight(face.ravel())], transB=1)
+    rows = answers if isinstance(answers, int) else -1
+    graph.add("Reshape", [points, graph.weight(np.array([rows, 212]), np.int64)], "fc1")
     entry = helper.make_tensor_value_info("data", TensorProto.FLOAT, [batch, 3, 192, 192])
-    return graph.save(path, [entry], [helper.make_tensor_value_info("fc1", TensorProto.FLOAT, [batch, 212])])
+    return graph.save(path, [entry], [helper.make_tensor_value_info("fc1", TensorProto.FLOAT, [answers, 212])])

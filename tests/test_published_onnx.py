@@ -87,10 +87,11 @@ def test_damaged_file_is_named(tmp_path: Path) -> None:
         open_scrfd(path, CPU, SCRFD_SCORE, SCRFD_OVERLAP, SCRFD_SIDE)
 
 
-@pytest.mark.parametrize("batch", [1, "None"])
+@pytest.mark.parametrize(("batch", "answers"), [(1, 1), ("None", 1), ("None", "None")])
 @pytest.mark.parametrize("side", [224, 256])
-def test_landmarks_in_pixels_of_the_crop(tmp_path: Path, batch: int | str, side: int) -> None:
-    landmarks = PublishedLandmarks(open_session(standins.make_landmarks(tmp_path / "2d106det.onnx", batch), CPU))
+def test_landmarks_in_pixels_of_the_crop(tmp_path: Path, batch: int | str, answers: int | str, side: int) -> None:
+    path = standins.make_landmarks(tmp_path / "2d106det.onnx", batch, answers)
+    landmarks = PublishedLandmarks(open_session(path, CPU))
     black, red = np.zeros((side, side, 3), np.uint8), np.zeros((side, side, 3), np.uint8)
     red[..., 2] = 255  # BGR
     found = landmarks.find([black, red, black])
