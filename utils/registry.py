@@ -134,11 +134,11 @@ def commercial_use(name: str, licence: str | None) -> str:
 
 
 def load_generator(path: Path, backbone: str = "unet", num_blocks: int = 2) -> Loaded:
-    """A generator: a .safetensors with its JSON, or a .pth of the published architecture.
+    """A generator: a file with its JSON beside it, or a .pth of the published architecture.
 
-    backbone, num_blocks: of a .pth. Raises WeightsError, OptionError.
+    backbone, num_blocks: of a .pth without JSON. Raises WeightsError, OptionError.
     """
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" or path.with_suffix(".json").is_file():
         return _load_described(path, ("AEI_Net",))
     from network.AEI_Net import AEI_Net
 

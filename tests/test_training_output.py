@@ -1,0 +1,125 @@
+"""What a run leaves behind: users' files, numbers, pictures; and how it ends when it has gone wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training_set import options, write_networks, write_set
+from utils import registry
+from utils.errors import DivergedError
+from utils.training.config import parse
+from utils.training.logging import Console, Files, TensorBoard, Wandb
+from utils.training.watch import Watch
+from utils.weights_file import read_state
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("output")
+    write_set(folder / "set")
+    write_networks(folder / "nets")
+    return folder
+
+
+def train(arguments: list[str]) -> int:
+    import train as script
+
+    return script.main(arguments)
+
+
+def test_users_files_load_where_swaps_are_made(root: Path) -> None:
+    held = root / "held.txt"
+    held.write_text("0001 0004 0007")
+    assert train(options(root, "files", max_steps=3, save_epoch=1, show_step=2, export_name="mine", validation=held,
+                         keep=2, batch_size=3)) == 0  # fmt: skip
+    folder = root / "saved_models_files"
+    for name in ("G_latest.pth", "mine.safetensors"):
+        loaded = registry.load_generator(folder / name)
+        assert loaded.card["crop_size"] == 64 and loaded.card["identity"] == "tiny_identity"
+        encoder = registry.load_identity(loaded.card["identity"], beside=loaded.path)
+        with torch.no_grad():
+            z_id = encoder.network(torch.zeros(1, 3, 112, 112))
+            assert loaded.network(torch.zeros(1, 3, 64, 64), z_id)[0].shape == (1, 3, 64, 64)
+    assert read_state(folder / "D_latest.pth").keys()
+    numbered = root / "current_models_files"
+    assert sorted(path.name for path in numbered.iterdir()) == ["D_1_000000.pth", "G_1_000000.pth"]
+    assert (folder / "samples" / "000000002.png").is_file()
+    assert json.loads((folder / "config.json").read_text())["batch_size"] == 3
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    measured = [line for line in lines if "val_source" in line]
+    assert measured and all(math.isfinite(value) for value in measured[-1].values())
+    assert {"adv", "attr", "id", "rec", "D", "lr_G", "lr_D", "images_per_second", "waiting"} <= lines[0].keys()
+
+
+def test_an_earlier_run_is_not_overwritten(root: Path, capsys: pytest.CaptureFixture) -> None:
+    assert train(options(root, "twice", max_steps=1)) == 0
+    assert train(options(root, "twice", max_steps=2)) == 2
+    assert "--resume auto" in capsys.readouterr().err
+
+
+def test_dry_run_writes_nothing(root: Path, capsys: pytest.CaptureFixture) -> None:
+    assert train([*options(root, "dry"), "--dry-run"]) == 0
+    assert not list(root.glob("*_dry")) and "one step in" in capsys.readouterr().out
+
+
+def test_resume_with_other_options_is_refused(root: Path, capsys: pytest.CaptureFixture) -> None:
+    assert train(options(root, "other", max_steps=1)) == 0
+    assert train(options(root, "other", max_steps=2, weight_id=7, resume="auto")) == 2
+    assert "--weight_id 7.0 differs from the 20.0" in capsys.readouterr().err
+
+
+def test_nan_ends_the_run_and_names_the_checkpoint(root: Path, capsys: pytest.CaptureFixture) -> None:
+    assert train(options(root, "nan", max_steps=1)) == 0
+    good = root / "saved_models_nan" / "checkpoints" / "state_000000001.pt"
+    assert train(options(root, "nan", max_steps=30, lr_G=1e30, resume=good)) == DivergedError.exit_code
+    assert str(good) in capsys.readouterr().err
+    assert list(good.parent.glob("state_*.pt")) == [good]
+
+
+def test_collapse_is_noticed_after_some_patience() -> None:
+    watch = Watch(patience=3)
+    for step in range(3):
+        watch.look(step, {"spread": 0.001, "D": 1.0}, None)
+    watch.look(3, {"spread": 0.5, "D": 0.0}, None)  # recovered, but D wins from here
+    for step in (4, 5):
+        watch.look(step, {"spread": 0.5, "D": 0.0}, None)
+    with pytest.raises(DivergedError, match="since step 3 the discriminator wins"):
+        watch.look(6, {"spread": 0.5, "D": 0.0}, None)
+    with pytest.raises(DivergedError, match="id is not a number.*state_7"):
+        Watch(3).look(8, {"id": math.nan}, Path("state_7"))
+
+
+def test_lines_after_the_checkpoint_are_written_anew(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
+    sink = Files(tmp_path, first_step=2)
+    sink.numbers(3, {"a": math.nan, "b": 1.0})
+    sink.picture(3, np.zeros((4, 4, 3), np.uint8))
+    sink.close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [{"step": 1}, {"step": 2}, {"step": 3, "a": None, "b": 1.0}]
+    assert (tmp_path / "samples" / "000000003.png").is_file()
+
+
+def test_console_is_quiet_between_pictures_in_a_pipe(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "ghost")
+    console = Console(parse(["--run_name", "x", "--show_step", "5"]), 20, 0)
+    for step in range(1, 12):
+        console.numbers(step, {"G": 1.0})
+    assert [record.getMessage().split()[1] for record in caplog.records] == ["5", "10"]
+
+
+def test_tensorboard_and_wandb_write_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorboard")
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    for sink in (TensorBoard(tmp_path, 0), Wandb(tmp_path, parse(["--run_name", "x"]))):
+        sink.numbers(1, {"G": 1.0})
+        sink.picture(1, np.zeros((4, 4, 3), np.uint8))
+        sink.close()
+    assert list((tmp_path / "tensorboard").glob("events*")) and list((tmp_path / "wandb").glob("offline-run*"))
