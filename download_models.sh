@@ -238,7 +238,7 @@ get_file() { # PATH URL; bytes and sha are set
         result=0
         accept "$1" || result=$?
     fi
-    [ "$result" != $MISMATCH ] || complain "$2 is not the expected file: $why. It was removed"
+    [ "$result" != $MISMATCH ] || complain "$1 from $address is not the expected file: $why. It was removed"
     return "$result"
 }
 
