@@ -30,20 +30,25 @@ _FACES = 0.4  # where faces are in portraits, in parts of the height
 _CHORD = (220.0, 277.2, 329.6)  # Hz
 
 
-def set_in_motion(still: np.ndarray, frames: int, size: tuple[int, int], rate: int = RATE) -> Iterator[np.ndarray]:
-    """A slowly moving crop of a still picture, as if a hand held the camera.
+def hand_motion(shape: tuple[int, ...], frames: int, size: tuple[int, int], rate: int = RATE) -> Iterator[np.ndarray]:
+    """Matrices (2, 3) from frames to a still picture, as if a hand held the camera.
 
-    still: (H, W, 3) uint8 BGR. size: width and height of the frames.
+    shape: of the still, (H, W, ...). size: width and height of the frames.
     """
-    height, width = still.shape[:2]
+    height, width = shape[:2]
     fit = min(width / size[0], height / size[1]) * (1.0 - 2 * _SWAY - _BREATH)
     for index in range(frames):
         time = 2 * np.pi * index / rate
         scale = fit * (1.0 + _BREATH * np.sin(0.23 * time))
         x = width / 2 + _SWAY * width * np.sin(0.31 * time)
         y = max(height * _FACES, scale * size[1] / 2) + _SWAY * height * np.sin(0.19 * time + 1.0)
-        M_frame2still = np.array([[scale, 0, x - scale * size[0] / 2], [0, scale, y - scale * size[1] / 2]])
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        yield np.array([[scale, 0, x - scale * size[0] / 2], [0, scale, y - scale * size[1] / 2]])
+
+
+def set_in_motion(still: np.ndarray, frames: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """A slowly moving crop of a still picture, (H, W, 3) uint8 BGR. size: width and height of the frames."""
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    for M_frame2still in hand_motion(still.shape, frames, size):
         yield cv2.warpAffine(still, M_frame2still, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 

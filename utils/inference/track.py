@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from utils.inference import motion
 from utils.inference.associate import Track, best_pairs, continue_tracks, unit
 from utils.inference.scene import SceneCuts
 from utils.inference.smooth import RADIUS, TemplateErrors, Templates, smooth
@@ -112,6 +113,7 @@ class _People:
         self.tracks: list[Track] = []
         self._embed = embed
         self._next = 0
+        self._last: Frame | None = None
         self._first_face = selection.mode == "reference" and selection.references is None
 
     def update(self, frame: Frame, faces: list[Face], cut: bool) -> dict[int, Track]:
@@ -122,13 +124,21 @@ class _People:
         matches = continue_tracks(self.tracks, faces, frame.index, ask, self.selection.threshold)
         seen = {position: self.tracks[which] for position, which in matches.items()}
         for position, track in seen.items():
-            track.see(faces[position].kps, frame.index)
+            track.see(self._steadied(track, frame, faces[position].kps), frame.index)
+        self._last = frame
         for position in range(len(faces)):
             if position not in seen:
                 seen[position] = self._begin(faces[position], frame.index)
         self._identify(seen, looks, frame, faces)
         self._choose(seen, frame, faces)
         return seen
+
+    def _steadied(self, track: Track, frame: Frame, found: np.ndarray) -> np.ndarray:
+        """Key points (5, 2) of a face that is swapped, from the detector and from how the picture moved."""
+        if track.person is None or self._last is None or track.index != self._last.index:
+            return found
+        carried = motion.carry(self._last.image, frame.image, track.kps)
+        return found if carried is None else motion.settle(carried, found, frame.index - track.born)
 
     def _begin(self, face: Face, index: int) -> Track:
         track = Track(self._next, face.kps, index, born=index, look_again=index)

@@ -1,0 +1,1 @@
+"""Demos on pictures of synthetic people."""

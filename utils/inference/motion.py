@@ -1,0 +1,66 @@
+"""How a face moved between two frames, seen in the pictures: far steadier than finding its key points twice."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from utils.inference.associate import face_size
+
+_SIDE = 128  # of the patches that are compared, pixels
+_EYES = 36.0  # face size there
+_GRID = np.stack(np.meshgrid(np.arange(34, 95, 6), np.arange(34, 101, 6)), axis=-1).reshape(-1, 1, 2).astype(np.float32)
+_LEAST_FOLLOWED = 24  # points
+_STRAY = 1.0  # pixels of a patch by which a followed point may deviate from the common motion
+_FLOW = {"winSize": (15, 15), "maxLevel": 2, "criteria": (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 15, 0.01)}
+_LEAST_WEIGHT = 0.02  # of a detection that agrees with the motion
+_DISAGREEMENT = 0.12  # face sizes from which the detection alone counts
+
+
+def _patch(image: np.ndarray, M_frame2patch: np.ndarray) -> np.ndarray:
+    """(128, 128) uint8 grey around a face."""
+    patch = cv2.warpAffine(image, M_frame2patch, (_SIDE, _SIDE), borderMode=cv2.BORDER_REPLICATE)
+    if patch.dtype == np.uint16:
+        patch = (patch / 257).astype(np.uint8)
+    return cv2.cvtColor(patch, cv2.COLOR_BGR2GRAY)
+
+
+def _good(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points of the grid in one patch and where they are in the next, (N, 1, 2) float32 each."""
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(before, after, _GRID, None, **_FLOW)  # type: ignore[call-overload]
+    back, returned, _ = cv2.calcOpticalFlowPyrLK(after, before, moved, None, **_FLOW)  # type: ignore[call-overload]
+    same = np.linalg.norm(back - _GRID, axis=-1)[:, 0] < _STRAY / 2
+    kept = same & (found[:, 0] > 0) & (returned[:, 0] > 0)
+    return _GRID[kept], moved[kept]
+
+
+def carry(before: np.ndarray, after: np.ndarray, kps: np.ndarray) -> np.ndarray | None:
+    """Where the key points of a face in one frame are in the next, by the motion of the pictures.
+
+    before, after: (H, W, 3) uint8 or uint16 BGR. kps: (5, 2) float32, pixels (x, y), in `before`.
+    Returns (5, 2) float32, or None where the pictures do not tell.
+    Source: Lucas-Kanade flow forth and back on a grid, and the affine map that most of its points agree on.
+    """
+    scale = _EYES / face_size(kps)
+    M = np.column_stack([np.eye(2) * scale, _SIDE / 2 - scale * kps.mean(axis=0)])
+    points, moved = _good(_patch(before, M), _patch(after, M))
+    if len(points) < _LEAST_FOLLOWED:
+        return None
+    motion, agreed = cv2.estimateAffine2D(points, moved, method=cv2.RANSAC, ransacReprojThreshold=_STRAY)
+    if motion is None or agreed.sum() < _LEAST_FOLLOWED:
+        return None
+    inside = kps @ M[:, :2].T + M[:, 2]
+    inside = inside @ motion[:, :2].T + motion[:, 2]
+    return ((inside - M[:, 2]) / scale).astype(np.float32)
+
+
+def settle(carried: np.ndarray, found: np.ndarray, age: int) -> np.ndarray:
+    """Key points from where motion carried them and where the detector found them, (5, 2) float32 each.
+
+    All detections count alike at first, old ones less with time. The more the two disagree, the more the newest
+    counts: the face turned, or something else is seen.
+    age: number of frames for which the face has been followed.
+    """
+    apart = float(np.linalg.norm(found - carried, axis=-1).mean()) / face_size(found)
+    weight = min(1.0, max(_LEAST_WEIGHT, 1.0 / (age + 1.0), (apart / _DISAGREEMENT) ** 3))
+    return (carried + weight * (found - carried)).astype(np.float32)
