@@ -82,6 +82,11 @@ def test_the_person_of_a_folder_is_who_the_photos_agree_on() -> None:
     assert agreement[4] < 0.4
 
 
+def test_a_face_does_not_vouch_for_itself() -> None:
+    _, agreement = choose.agreeing([np.stack([unit(*numbers)]) for numbers in ((1, 0), (1, 0), (0, 1))])
+    np.testing.assert_allclose(agreement, [1 / np.sqrt(2), 1 / np.sqrt(2), 0], atol=1e-9)
+
+
 def test_photos_without_faces_have_no_say() -> None:
     chosen, agreement = choose.agreeing([np.zeros((0, 1)), np.stack([unit(1, 0)])])
     assert chosen == [0, 0]
