@@ -19,9 +19,9 @@ PUBLISHED = {
     "dataset_path": "/VggFace2-crop/", "G_path": "./saved_models/G.pth", "D_path": "./saved_models/D.pth", "vgg": True,
     "weight_adv": 1, "weight_attr": 10, "weight_id": 20, "weight_rec": 10, "weight_eyes": 0, "backbone": "unet",
     "num_blocks": 2, "same_person": 0.2, "same_identity": True, "diff_eq_same": False, "pretrained": True,
-    "discr_force": False, "scheduler": False, "scheduler_step": 5000, "scheduler_gamma": 0.2, "eye_detector_loss": False,
-    "use_wandb": False, "batch_size": 16, "lr_G": 4e-4, "lr_D": 4e-4, "max_epoch": 2000, "show_step": 500, "save_epoch": 1,
-    "optim_level": "O2",
+    "discr_force": False, "scheduler": False, "scheduler_step": 5000, "scheduler_gamma": 0.2,
+    "eye_detector_loss": False, "use_wandb": False, "batch_size": 16, "lr_G": 4e-4, "lr_D": 4e-4, "max_epoch": 2000,
+    "show_step": 500, "save_epoch": 1, "optim_level": "O2",
 }  # fmt: skip
 
 

@@ -14,9 +14,10 @@ from tests.training_set import options, write_networks, write_set
 
 ROOT = Path(__file__).resolve().parents[1]
 # Every loss whose denominator depends on the batch, and blends across the batch. Low learning rates, since Adam turns
-# differences of rounding into steps of full length: another memory layout alone moves losses by 1e-2 in four steps at 4e-4.
-BUSY = {"max_steps": 4, "optim_level": "O0", "lr_G": 1e-5, "lr_D": 1e-5, "identity_blend": 0.5, "same_person": 0.5, "weight_outside": 1,
-        "weight_landmarks": 1, "grad_clip": 20, "max_epoch": 100}  # fmt: skip
+# differences of rounding into steps of full length: another memory layout alone moves losses by 1e-2 in four steps
+# at 4e-4.
+BUSY = {"max_steps": 4, "optim_level": "O0", "lr_G": 1e-5, "lr_D": 1e-5, "identity_blend": 0.5, "same_person": 0.5,
+        "weight_outside": 1, "weight_landmarks": 1, "grad_clip": 20, "max_epoch": 100}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

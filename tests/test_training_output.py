@@ -91,7 +91,7 @@ def test_collapse_is_noticed_after_some_patience() -> None:
         watch.look(step, {"spread": 0.5, "D": 0.0}, None)
     with pytest.raises(DivergedError, match="since step 3 the discriminator wins"):
         watch.look(6, {"spread": 0.5, "D": 0.0}, None)
-    with pytest.raises(DivergedError, match="id is not a number.*state_7"):
+    with pytest.raises(DivergedError, match=r"id is not a number.*state_7"):
         Watch(3).look(8, {"id": math.nan}, Path("state_7"))
 
 

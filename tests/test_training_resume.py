@@ -110,7 +110,7 @@ sys.exit(train.main(sys.argv[1:]))
 def test_kill_in_the_middle_of_a_checkpoint(root: Path, undisturbed: dict) -> None:
     folder = root / "saved_models_killed" / "checkpoints"
     train(options(root, "killed", **BUSY | {"max_steps": 2}))
-    process = start(options(root, "killed", **BUSY | {"max_steps": 4}, resume="auto"), HALF_WRITER.replace("\n", "\n"))
+    process = start(options(root, "killed", **BUSY | {"max_steps": 4}, resume="auto"), HALF_WRITER)
     assert process.stderr.readline() == "HALF\n"
     process.kill()
     process.wait()
@@ -121,7 +121,7 @@ def test_kill_in_the_middle_of_a_checkpoint(root: Path, undisturbed: dict) -> No
     assert not list(folder.glob(".*.partial.pt"))
 
 
-def test_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("WARNING", "ghost")
     checkpoints = Checkpoints(tmp_path, 2)
     for step in (1, 2, 3):
@@ -131,7 +131,9 @@ def test_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path: Path, 
     newest = checkpoints.states()[-1]
     newest.write_bytes(newest.read_bytes()[:2000])
     assert checkpoints.newest_usable()["step"] == 2
+    checkpoints.abandon_after(2)
+    assert [path.name for path in checkpoints.states()] == ["state_000000002.pt"]
     assert str(newest) in caplog.text
     checkpoints.states()[0].write_bytes(b"")
-    with pytest.raises(InputError, match="none of its 2 checkpoints"):
+    with pytest.raises(InputError, match="none of its 1 checkpoints"):
         checkpoints.newest_usable()

@@ -57,7 +57,7 @@ def test_every_term_alone_sends_a_gradient_into_the_generator(root: Path, name: 
     judges = [judge for judge in vars(task._judges).values() if judge is not None]
     before = [weights(judge) for judge in judges]
     pairs = next(task.batches(range(1)))
-    Y, terms = task._G_terms(task._prepare(pairs))
+    _, terms = task._G_terms(task._prepare(pairs))
     assert list(terms) == [name]
     terms[name].backward()
     reached = [p.grad is not None and bool(p.grad.abs().sum() > 0) for p in task._G_updater.network.parameters()]

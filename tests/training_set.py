@@ -15,7 +15,8 @@ from arcface_model.iresnet import iresnet
 from coordinate_reg.network import LandmarkNet
 
 SIZE, MARGIN = 64, 8
-KPS = np.float32([[39.73, 51.138], [72.27, 51.138], [56.0, 68.493], [42.463, 87.01], [69.537, 87.01]]) * SIZE / 112 + MARGIN
+FRONTAL = np.float32([[39.73, 51.138], [72.27, 51.138], [56.0, 68.493], [42.463, 87.01], [69.537, 87.01]])
+KPS = FRONTAL * SIZE / 112 + MARGIN
 
 
 def draw_face(seed: int) -> np.ndarray:
@@ -41,7 +42,8 @@ def write_set(folder: Path, people: int = 6, photos: int = 2) -> Path:
             name = f"n{person:03d}/{person * photos + photo:04d}.png"
             cv2.imwrite(str(folder / name), draw_face(1000 * person + photo))
             rows.append([name, f"n{person:03d}", MARGIN, *KPS.flatten().tolist(), 2, 0.9])
-    columns = ["file", "identity", "margin", *(f"kp{i}_{axis}" for i in range(1, 6) for axis in "xy"), "template", "score"]
+    kps = [f"kp{i}_{axis}" for i in range(1, 6) for axis in "xy"]
+    columns = ["file", "identity", "margin", *kps, "template", "score"]
     with (folder / "index.csv").open("w", newline="") as file:
         csv.writer(file).writerows([columns, *rows])
     return folder
@@ -68,7 +70,8 @@ def write_networks(folder: Path) -> Path:
 def options(root: Path, run: str, **more: object) -> list[str]:
     """A command line for a tiny generator on the tiny set below `root`; `more` adds or replaces options."""
     chosen = {
-        "run_name": run, "output": root, "dataset_path": root / "set", "identity": root / "nets/tiny_identity.safetensors",
+        "run_name": run, "output": root, "dataset_path": root / "set",
+        "identity": root / "nets/tiny_identity.safetensors",
         "landmarks": root / "nets/tiny_landmarks.safetensors", "pretrained": False, "size": SIZE, "width": 0.25,
         "num_blocks": 1, "discr_layers": 2, "discr_channels": 8, "discr_scales": 2, "batch_size": 4, "device": "cpu",
         "ema": 0.9, "log_step": 1, "save_epoch": 0, "workers": 0, "show_step": 1000, "quiet": True,

@@ -1,4 +1,5 @@
-"""Complete states of a training run, each one atomic file: a run that goes on from one ends as if it had never stopped."""
+"""Complete states of a training run, each one atomic file: a run that goes on from one ends as if it had never
+stopped."""
 
 from __future__ import annotations
 
@@ -19,10 +20,12 @@ from utils.training.config import TrainConfig
 log = logging.getLogger("ghost")
 FORMAT = 1
 # Options that may differ between the sessions of one run; all others decide what it computes.
-FREE = {"config", "resume", "dry_run", "quiet", "device", "cache_gb", "workers", "compile", "show_step", "log_step",
-        "validate_step", "save_epoch", "checkpoint_minutes", "keep", "collapse_steps", "export_name", "licence", "tensorboard",
-        "use_wandb", "wandb_project", "wandb_entity", "wandb_mode", "output", "max_steps", "max_epoch", "max_minutes",
-        "run_name", "G_path", "D_path", "pretrained"}  # fmt: skip
+FREE = {
+    "config", "resume", "dry_run", "quiet", "device", "cache_gb", "workers", "compile", "show_step", "log_step",
+    "validate_step", "save_epoch", "keep", "output", "checkpoint_minutes", "collapse_steps", "export_name",
+    "licence", "tensorboard", "use_wandb", "wandb_project", "wandb_entity", "wandb_mode", "max_steps", "max_epoch",
+    "max_minutes", "run_name", "G_path", "D_path", "pretrained",
+}  # fmt: skip
 _DAMAGE = (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError)
 
 
@@ -90,6 +93,12 @@ class Checkpoints:
             for old in self.states()[: -self._keep]:
                 old.unlink(missing_ok=True)
 
+    def abandon_after(self, step: int) -> None:
+        """Rename states later than this step: the run goes on from here, and they must not be taken for its newest."""
+        for path in self.states():
+            if int(path.stem.removeprefix("state_")) > step:
+                path.replace(path.with_name(f"abandoned_{path.name}"))
+
     def newest_usable(self) -> dict[str, Any] | None:
         """The newest state that can be read; None where there is none at all.
 
@@ -102,15 +111,18 @@ class Checkpoints:
             except InputError as error:
                 log.warning("%s; trying an older one", error)
         if paths:
-            raise InputError(f"{self.folder}: none of its {len(paths)} checkpoints can be read; start again with another "
-                             "--run_name")
+            raise InputError(
+                f"{self.folder}: none of its {len(paths)} checkpoints can be read; start again with another --run_name"
+            )
         return None
 
 
 def read_state(path: Path) -> dict[str, Any]:
     """A state from its file, onto the CPU; nothing in it is executed. Raises InputError that names the file."""
     if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; give --resume auto or a file saved_models_<run>/checkpoints/state_*.pt")
+        raise InputError(
+            f"{path}: no such checkpoint; give --resume auto or a file saved_models_<run>/checkpoints/state_*.pt"
+        )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGE as error:
@@ -126,13 +138,17 @@ def check_same_run(state: dict[str, Any], config: TrainConfig, world: int) -> No
     Raises OptionError that names the first difference.
     """
     if state["world"] != world:
-        raise OptionError(f"the checkpoint was made by {state['world']} processes, not {world}: start as many with torchrun")
+        raise OptionError(
+            f"the checkpoint was made by {state['world']} processes, not {world}: start as many with torchrun"
+        )
     free = FREE - ({"max_steps", "max_epoch"} if config.cosine else set())
     for name, value in state["config"].items():
         now = getattr(config, name, value)
         if name in free or now == value:
             continue
         if config.resume == "auto":
-            raise OptionError(f"--{name} {now} differs from the {value} that this run began with. Give the old value, start a "
-                              "new --run_name from G_latest.pth, or name the checkpoint's file to go on with other options")
+            raise OptionError(
+                f"--{name} {now} differs from the {value} that this run began with. Give the old value, start a "
+                "new --run_name from G_latest.pth, or name the checkpoint's file to go on with other options"
+            )
         log.warning("--%s is %s from here on; it was %s", name, now, value)

@@ -1,4 +1,5 @@
-"""Options of train.py: one dataclass for the three networks that it trains; presets are YAML files of the same names."""
+"""Options of train.py: one dataclass for the three networks that it trains; presets are YAML files of the same
+names."""
 
 from __future__ import annotations
 
@@ -21,31 +22,60 @@ class TrainConfig:
     """Everything a training run depends on, in the groups of the help text."""
 
     # run
-    run_name: str = option("", "name of the run; its files go to saved_models_<run_name>/ and current_models_<run_name>/ "
-                           "(required)", metavar="NAME", group="run")
+    run_name: str = option(
+        "",
+        "name of the run; its files go to saved_models_<run_name>/ and current_models_<run_name>/ (required)",
+        metavar="NAME",
+        group="run",
+    )
     config: str | None = option(None, "preset: a YAML file of options; options given beside it win", metavar="FILE")
-    task: str = option("generator", "what to train: the generator, or one of the two small networks by their teachers",
-                       choices=TASKS)
-    resume: str = option("none", "auto: go on from the newest whole checkpoint of this run, if there is one; none: start "
-                         "anew; or a checkpoint file", metavar="auto|none|FILE")
-    dry_run: bool = option(False, "build everything, take one step, print what would be done, write nothing", type=boolean,
-                           alias="--dry-run")
+    task: str = option(
+        "generator", "what to train: the generator, or one of the two small networks by their teachers", choices=TASKS
+    )
+    resume: str = option(
+        "none",
+        "auto: go on from the newest whole checkpoint of this run, if there is one; none: start "
+        "anew; or a checkpoint file",
+        metavar="auto|none|FILE",
+    )
+    dry_run: bool = option(
+        False,
+        "build everything, take one step, print what would be done, write nothing",
+        type=boolean,
+        alias="--dry-run",
+    )
     seed: int = option(0, "seed of weights, pairs and augmentation", type=int, metavar="N")
     device: str = option("auto", "where to train", choices=("auto", "cpu", "cuda", "mps"))
     quiet: bool = option(False, "print errors only", type=boolean)
 
     # data
-    dataset_path: str = option("/VggFace2-crop/", "crops made by preprocess_vgg.py, or a folder of aligned face crops",
-                               metavar="P", group="data")
-    vgg: bool = option(True, "one sub-folder per identity (VGGFace2); False: every photo is another person", type=boolean)
-    same_person: float = option(0.2, "share of the pairs whose source and target are one person", type=float, metavar="X")
-    same_identity: bool = option(True, "in such pairs the target is another photo of the person (needs --vgg True); "
-                                 "False: the same photo", type=boolean)
-    validation: str | None = option(None, "text file with the names of photos that are measured and never trained on",
-                                    metavar="P")
-    cache_gb: float = option(4.0, "sets that take less memory than this are decoded once and kept", type=float, metavar="X")
+    dataset_path: str = option(
+        "/VggFace2-crop/",
+        "crops made by preprocess_vgg.py, or a folder of aligned face crops",
+        metavar="P",
+        group="data",
+    )
+    vgg: bool = option(
+        True, "one sub-folder per identity (VGGFace2); False: every photo is another person", type=boolean
+    )
+    same_person: float = option(
+        0.2, "share of the pairs whose source and target are one person", type=float, metavar="X"
+    )
+    same_identity: bool = option(
+        True,
+        "in such pairs the target is another photo of the person (needs --vgg True); False: the same photo",
+        type=boolean,
+    )
+    validation: str | None = option(
+        None, "text file with the names of photos that are measured and never trained on", metavar="P"
+    )
+    cache_gb: float = option(
+        4.0, "sets that take less memory than this are decoded once and kept", type=float, metavar="X"
+    )
     workers: int = option(4, "processes that decode pictures of larger sets", type=int, metavar="N")
-    jitter: float = option(0.2, "random change of brightness, contrast and saturation, either way", type=float, metavar="X")
+    jitter: float = option(
+        0.2, "random change of brightness, contrast and saturation, either way", type=float, metavar="X"
+    )
     hue: float = option(0.01, "random change of hue in turns, either way", type=float, metavar="X")
     mirror: float = option(0.0, "probability of mirroring a face", type=float, metavar="X")
     rotation: float = option(0.0, "random turn in degrees, either way", type=float, metavar="X")
@@ -56,8 +86,12 @@ class TrainConfig:
     # generator and discriminator
     G_path: str = option("./saved_models/G.pth", "generator to start from", metavar="P", group="networks")
     D_path: str = option("./saved_models/D.pth", "discriminator to start from", metavar="P")
-    pretrained: bool = option(True, "start from --G_path and --D_path. A file that was named and is missing is an error; the "
-                              "two default places may be empty", type=boolean)
+    pretrained: bool = option(
+        True,
+        "start from --G_path and --D_path. A file that was named and is missing is an error; the "
+        "two default places may be empty",
+        type=boolean,
+    )
     backbone: str = option("unet", "attribute encoder", choices=("unet", "linknet", "resnet"))
     num_blocks: int = option(2, "AAD layers per block", type=int, choices=(1, 2, 3))
     size: int = option(256, "side of the crops in pixels (published: 256)", type=int, metavar="N")
@@ -65,68 +99,91 @@ class TrainConfig:
     discr_layers: int = option(5, "layers of each discriminator", type=int, metavar="N")
     discr_channels: int = option(64, "channels of its first layer", type=int, metavar="N")
     discr_scales: int = option(3, "number of scales", type=int, metavar="N")
-    identity: str = option("arcface", "identity encoder: a model's name, or a .safetensors file with its JSON", metavar="P")
-    critic: str = option("encoder", "who judges identity in L_id: the encoder itself (published), or SFace",
-                         choices=("encoder", "sface"))
+    identity: str = option(
+        "arcface", "identity encoder: a model's name, or a .safetensors file with its JSON", metavar="P"
+    )
+    critic: str = option(
+        "encoder", "who judges identity in L_id: the encoder itself (published), or SFace", choices=("encoder", "sface")
+    )
     sface: str = option("weights/face_recognition_sface_2021dec.onnx", "SFace teacher", metavar="P")
-    landmarks: str = option("weights/ghost_compact_landmarks.safetensors", "landmark network of --weight_landmarks and "
-                            "--weight_outside", metavar="P")
+    landmarks: str = option(
+        "weights/ghost_compact_landmarks.safetensors",
+        "landmark network of --weight_landmarks and --weight_outside",
+        metavar="P",
+    )
     face_landmarker: str = option("weights/face_landmarker.task", "MediaPipe teacher of --task landmarks", metavar="P")
-    eye_path: str = option("AdaptiveWingLoss/AWL_detector/WFLW_4HG.pth", "eye landmark detector of --eye_detector_loss",
-                           metavar="P")
-    student_depth: int = option(18, "layers of the encoder of --task identity", type=int, choices=(18, 34, 50, 100, 200))
+    eye_path: str = option(
+        "AdaptiveWingLoss/AWL_detector/WFLW_4HG.pth", "eye landmark detector of --eye_detector_loss", metavar="P"
+    )
+    student_depth: int = option(
+        18, "layers of the encoder of --task identity", type=int, choices=(18, 34, 50, 100, 200)
+    )
     student_width: float = option(0.375, "multiplier of its channels", type=float, metavar="X")
     student_features: int = option(128, "length of its embedding; SFace gives 128", type=int, metavar="N")
     student_size: int = option(112, "side of its crops in pixels, a multiple of 16", type=int, metavar="N")
     student_centred: bool = option(False, "teach it embeddings less their mean over the set", type=boolean)
-    teacher_reuse: int = option(1, "steps that learn from the same faces in other views, since its teacher is slow", type=int,
-                                metavar="N")
+    teacher_reuse: int = option(
+        1, "steps that learn from the same faces in other views, since its teacher is slow", type=int, metavar="N"
+    )
 
     # losses
     weight_adv: float = option(1.0, "weight of the adversarial loss", type=float, metavar="X", group="losses")
     weight_attr: float = option(10.0, "weight of the attribute loss", type=float, metavar="X")
     weight_id: float = option(20.0, "weight of the identity loss", type=float, metavar="X")
     weight_rec: float = option(10.0, "weight of the reconstruction loss", type=float, metavar="X")
-    weight_eyes: float = option(0.0, "weight of the eye loss (about 800; needs --eye_detector_loss True)", type=float,
-                                metavar="X")
+    weight_eyes: float = option(
+        0.0, "weight of the eye loss (about 800; needs --eye_detector_loss True)", type=float, metavar="X"
+    )
     weight_tone: float = option(0.0, "weight of the loss that keeps light and skin tone", type=float, metavar="X")
-    weight_outside: float = option(0.0, "weight of the loss that keeps what is around the face", type=float, metavar="X")
+    weight_outside: float = option(
+        0.0, "weight of the loss that keeps what is around the face", type=float, metavar="X"
+    )
     weight_landmarks: float = option(0.0, "weight of the loss that keeps the landmarks", type=float, metavar="X")
     eye_detector_loss: bool = option(False, "use the eye loss", type=boolean)
     diff_eq_same: bool = option(False, "reconstruction loss on all pairs", type=boolean)
-    discr_force: bool = option(False, "train the discriminator only while the running mean of L_adv is below 4",
-                               type=boolean)
+    discr_force: bool = option(
+        False, "train the discriminator only while the running mean of L_adv is below 4", type=boolean
+    )
     id_warmup: int = option(0, "steps over which the identity weight grows from 0", type=int, metavar="N")
     rec_all_steps: int = option(0, "first steps with the reconstruction loss on all pairs", type=int, metavar="N")
-    identity_blend: float = option(0.0, "share of the different-person pairs that get a blend of two identities",
-                                   type=float, metavar="X")
+    identity_blend: float = option(
+        0.0, "share of the different-person pairs that get a blend of two identities", type=float, metavar="X"
+    )
 
     # optimisation
     batch_size: int = option(16, "pairs per process and step", type=int, metavar="N", group="optimisation")
     accumulate: int = option(1, "batches whose gradients make one step", type=int, metavar="N")
     lr_G: float = option(4e-4, "learning rate of the generator, or of a small network", type=float, metavar="X")
     lr_D: float = option(4e-4, "learning rate of the discriminator", type=float, metavar="X")
-    optimizer: str = option("adam", "adam: weight decay inside the gradient (published); adamw: beside it",
-                            choices=("adam", "adamw"))
+    optimizer: str = option(
+        "adam", "adam: weight decay inside the gradient (published); adamw: beside it", choices=("adam", "adamw")
+    )
     beta1: float = option(0.0, "Adam's first beta", type=float, metavar="X")
     weight_decay: float = option(1e-4, "weight decay", type=float, metavar="X")
     warmup: int = option(0, "steps over which the learning rates grow to their value", type=int, metavar="N")
-    scheduler: bool = option(False, "multiply the learning rates by --scheduler_gamma every --scheduler_step steps",
-                             type=boolean)
+    scheduler: bool = option(
+        False, "multiply the learning rates by --scheduler_gamma every --scheduler_step steps", type=boolean
+    )
     scheduler_step: int = option(5000, "see --scheduler", type=int, metavar="N")
     scheduler_gamma: float = option(0.2, "see --scheduler", type=float, metavar="X")
     scheduler_unit: str = option("step", "whether --scheduler_step counts steps or epochs", choices=("step", "epoch"))
     cosine: bool = option(False, "lower the learning rates to 0 along a cosine until the last step", type=boolean)
     grad_clip: float = option(0.0, "longest gradient of each network; 0: no limit", type=float, metavar="X")
-    ema: float = option(0.0, "decay of the moving average of the weights, which is what gets exported; 0: off", type=float,
-                        metavar="X")
+    ema: float = option(
+        0.0, "decay of the moving average of the weights, which is what gets exported; 0: off", type=float, metavar="X"
+    )
     max_epoch: int = option(2000, "epochs to train", type=int, metavar="N")
     max_steps: int = option(0, "steps to train, if that is fewer; 0: no limit", type=int, metavar="N")
     max_minutes: float = option(0.0, "stop this session after so long; 0: no limit", type=float, metavar="X")
 
     # speed
-    optim_level: str = option("O2", "O0: float32; O1, O2, O3 (once Apex's): mixed precision, bfloat16 where the device has it, "
-                              "else float16 with loss scaling", choices=("O0", "O1", "O2", "O3"), group="speed")
+    optim_level: str = option(
+        "O2",
+        "O0: float32; O1, O2, O3 (once Apex's): mixed precision, bfloat16 where the device has it, "
+        "else float16 with loss scaling",
+        choices=("O0", "O1", "O2", "O3"),
+        group="speed",
+    )
     compile: bool = option(False, "compile the losses' graph; the first steps take a minute", type=boolean)
     channels_last: bool = option(True, "keep pictures with their channels last in memory", type=boolean)
 
@@ -134,20 +191,25 @@ class TrainConfig:
     show_step: int = option(500, "steps between sample pictures", type=int, metavar="N", group="output")
     log_step: int = option(10, "steps between lines of metrics.jsonl", type=int, metavar="N")
     validate_step: int = option(0, "steps between validations; 0: with every checkpoint", type=int, metavar="N")
-    save_epoch: int = option(1, "epochs between numbered files in current_models_<run_name>/; 0: none", type=int, metavar="N")
+    save_epoch: int = option(
+        1, "epochs between numbered files in current_models_<run_name>/; 0: none", type=int, metavar="N"
+    )
     checkpoint_minutes: float = option(15.0, "minutes between checkpoints", type=float, metavar="X")
     keep: int = option(3, "newest checkpoints, and numbered files, that stay; 0: all", type=int, metavar="N")
-    collapse_steps: int = option(1000, "stop after so many steps of a collapsed generator or discriminator; 0: never",
-                                 type=int, metavar="N")
-    export_name: str | None = option(None, "also export float16 NAME.safetensors and NAME.json beside G_latest.pth",
-                                     metavar="NAME")
+    collapse_steps: int = option(
+        1000, "stop after so many steps of a collapsed generator or discriminator; 0: never", type=int, metavar="N"
+    )
+    export_name: str | None = option(
+        None, "also export float16 NAME.safetensors and NAME.json beside G_latest.pth", metavar="NAME"
+    )
     licence: str = option("", "licence that the exported card names", metavar="TEXT")
     tensorboard: bool = option(False, "write TensorBoard's files beside metrics.jsonl", type=boolean)
     use_wandb: bool = option(False, "log to Weights & Biases", type=boolean)
     wandb_project: str = option("ghost", "its project", metavar="NAME")
     wandb_entity: str | None = option(None, "its account", metavar="NAME")
-    wandb_mode: str = option("offline", "offline writes to the disk only (send it later with `wandb sync`)",
-                             choices=("offline", "online"))
+    wandb_mode: str = option(
+        "offline", "offline writes to the disk only (send it later with `wandb sync`)", choices=("offline", "online")
+    )
     output: str = option(".", "folder in which the run's folders are made", metavar="P")
 
     def check(self) -> None:
@@ -158,7 +220,15 @@ class TrainConfig:
         self._check_combinations()
 
     def _check_numbers(self) -> None:
-        for name in ("batch_size", "accumulate", "teacher_reuse", "log_step", "show_step", "scheduler_step", "max_epoch"):
+        for name in (
+            "batch_size",
+            "accumulate",
+            "teacher_reuse",
+            "log_step",
+            "show_step",
+            "scheduler_step",
+            "max_epoch",
+        ):
             if getattr(self, name) < 1:
                 raise OptionError(f"--{name} must be 1 or more, not {getattr(self, name)}")
         for name in ("same_person", "mirror", "identity_blend", "ema", "beta1"):
@@ -173,11 +243,15 @@ class TrainConfig:
 
     def _check_combinations(self) -> None:
         if self.same_identity and not self.vgg and self.same_person > 0 and self.task == "generator":
-            raise OptionError("--same_identity True needs several photos of a person, which --vgg False rules out: "
-                              "give --same_identity False")
+            raise OptionError(
+                "--same_identity True needs several photos of a person, which --vgg False rules out: "
+                "give --same_identity False"
+            )
         if self.eye_detector_loss and self.weight_eyes == 0:
-            raise OptionError("--eye_detector_loss True with --weight_eyes 0 costs time and does nothing: "
-                              "give --weight_eyes 800 or so")
+            raise OptionError(
+                "--eye_detector_loss True with --weight_eyes 0 costs time and does nothing: "
+                "give --weight_eyes 800 or so"
+            )
         if self.weight_eyes > 0 and not self.eye_detector_loss:
             raise OptionError(f"--weight_eyes {self.weight_eyes:g} does nothing without --eye_detector_loss True")
         if self.cosine and self.scheduler:
@@ -255,5 +329,7 @@ def _check_sources(config: TrainConfig, chosen: dict[str, Any]) -> None:
     for name in SOURCES:
         path = getattr(config, name)
         if asked and path and not Path(path).is_file():
-            raise OptionError(f"--{name} {path}: no such file. Give the file to start from, --pretrained False to start "
-                              f"from scratch, or --{name} '' to start this network alone from scratch")
+            raise OptionError(
+                f"--{name} {path}: no such file. Give the file to start from, --pretrained False to start "
+                f"from scratch, or --{name} '' to start this network alone from scratch"
+            )

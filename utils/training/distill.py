@@ -1,6 +1,7 @@
 """The two small networks of the embedded set, taught by larger ones.
 
-Identity: the student sees the five-template crop, as the pipeline gives it, and learns the embedding that SFace gives for the
+Identity: the student sees the five-template crop, as the pipeline gives it, and learns the embedding that SFace
+gives for the
 same face in SFace's own alignment. No labels are needed, so blends of two aligned faces count as further people.
 Landmarks: the student learns MediaPipe's points, reduced to the 106.
 """
@@ -29,7 +30,9 @@ def blend_faces(faces: FaceSet, count: int, share: float, device: torch.device) 
     first, second = torch.randint(len(faces), (2, count))
     a, b = (to_float(faces.images[i].to(device)) for i in (first, second))
     even = uniform(count, 0, 1, device)[:, None, None, None].expand(-1, 1, 4, 4)
-    mask = torch.where(uniform(count, 0, 1, device)[:, None, None, None] < 0.5, even, torch.rand(count, 1, 4, 4).to(device))
+    mask = torch.where(
+        uniform(count, 0, 1, device)[:, None, None, None] < 0.5, even, torch.rand(count, 1, 4, 4).to(device)
+    )
     mask = mask * (uniform(count, 0, 1, device) < share)[:, None, None, None]
     weight = mask.mean((1, 2, 3))[:, None, None]
     kps_a, kps_b = faces.kps[first].to(device), faces.kps[second].to(device)
@@ -38,7 +41,8 @@ def blend_faces(faces: FaceSet, count: int, share: float, device: torch.device) 
 
 
 def degrade(images: Tensor, how: Augmentation) -> Tensor:
-    """What cameras do: colour, blur by a lower resolution, noise. images: (B, 3, H, W) float [-1, 1] RGB; returns the same."""
+    """What cameras do: colour, blur by a lower resolution, noise. images: (B, 3, H, W) float [-1, 1] RGB; returns
+    the same."""
     n, device = len(images), images.device
     x = jitter_colours(images, how)
     small = F.interpolate(x, scale_factor=0.35, mode="bilinear", antialias=True, align_corners=False)

@@ -152,6 +152,11 @@ def with_global_batch_norm(network: nn.Module, device: torch.device) -> nn.Modul
     return network
 
 
+def can_compile(device: torch.device) -> bool:
+    """Whether torch.compile applies: not to batch norm that is reduced here."""
+    return world_size() == 1 or device.type == "cuda"
+
+
 def parallel(network: nn.Module, device: torch.device) -> nn.Module:
     """Average the gradients of all processes after every backward pass."""
     if world_size() == 1:

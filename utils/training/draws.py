@@ -1,6 +1,7 @@
 """Random numbers that belong to a sample, not to a process.
 
-Each number is a hash of the seed, the purpose, the sample's index in the whole run and a counter. So a batch looks the same
+Each number is a hash of the seed, the purpose, the sample's index in the whole run and a counter. So a batch looks
+the same
 however it is parted among processes, and a resumed run goes on as if it had never stopped.
 """
 

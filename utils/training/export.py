@@ -57,7 +57,8 @@ def write_network(folder: Path, latest: str, config: TrainConfig, state: State, 
 def write_generator(
     folder: Path, config: TrainConfig, networks: dict[str, State], arguments: dict[str, Any], origin: str
 ) -> None:
-    """G_latest and D_latest, the generator's card, and the identity encoder it needs where that is a file of the user's."""
+    """G_latest and D_latest, the generator's card, and the identity encoder it needs where that is a file of the
+    user's."""
     path = Path(config.identity)
     card = {"network": "AEI_Net", "arguments": arguments, "crop_size": config.size, "identity": path.stem,
             "licence": config.licence, "origin": origin}  # fmt: skip

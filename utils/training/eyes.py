@@ -22,7 +22,8 @@ class EyeHeatmaps(nn.Module):
         self.network = build(FAN, read_state(path), path, "the eye landmark detector (FAN, 4 stacks)")
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """images: (B, 3, S, S) float [-1, 1] RGB. Returns the left and the right pupil's heatmaps, each (B, 64, 64) float32."""
+        """images: (B, 3, S, S) float [-1, 1] RGB. Returns the left and the right pupil's heatmaps, each (B, 64,
+        64) float32."""
         x = (images + 1) / 2
         if x.shape[-1] != _SIDE:
             x = F.interpolate(x, (_SIDE, _SIDE), mode="bilinear", antialias=True, align_corners=False)

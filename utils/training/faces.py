@@ -1,6 +1,7 @@
 """The photos of a training set: which there are, and how they are read.
 
-Crops of preprocess_vgg.py come with index.csv (columns file, identity, margin, kp1_x to kp5_y; pixels of the stored crop), the
+Crops of preprocess_vgg.py come with index.csv (columns file, identity, margin, kp1_x to kp5_y; pixels of the stored
+crop), the
 keypoints of which some losses need. Any other folder of aligned face crops does as well.
 """
 
@@ -64,7 +65,9 @@ def find_faces(folder: Path, by_folder: bool) -> Faces:
     Raises InputError that says what is missing.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give --dataset_path with face crops (preprocess_vgg.py makes them)")
+        raise InputError(
+            f"{folder}: no such folder; give --dataset_path with face crops (preprocess_vgg.py makes them)"
+        )
     index = folder / "index.csv"
     faces = _indexed(folder, index) if index.is_file() else _plain(folder, by_folder)
     if by_folder:
@@ -96,8 +99,10 @@ def _plain(folder: Path, by_folder: bool) -> Faces:
     if by_folder:
         loose = [path for path in paths if path.parent == folder]
         if loose:
-            raise InputError(f"{loose[0]} lies in no sub-folder, but --vgg True expects one per identity; "
-                             "give --vgg False --same_identity False for a flat folder")
+            raise InputError(
+                f"{loose[0]} lies in no sub-folder, but --vgg True expects one per identity; "
+                "give --vgg False --same_identity False for a flat folder"
+            )
     side = _side(paths)
     return Faces(paths, [path.relative_to(folder).parts[0] for path in paths], None, Framing(side, side))
 
@@ -124,8 +129,10 @@ def hold_out(faces: Faces, names_file: Path | str | None) -> tuple[Faces, Faces]
         raise InputError(f"--validation {names_file}: {error.strerror or error}") from error
     held = [i for i, path in enumerate(faces.paths) if path.stem in names]
     if not held or len(held) == len(faces):
-        raise InputError(f"--validation {names_file}: {len(held)} of the {len(faces)} photos in {faces.paths[0].parent} are "
-                         "named there; expected some, and not all")
+        raise InputError(
+            f"--validation {names_file}: {len(held)} of the {len(faces)} photos in {faces.paths[0].parent} are "
+            "named there; expected some, and not all"
+        )
     out = set(held)
     return faces.subset([i for i in range(len(faces)) if i not in out]), faces.subset(held)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from utils.errors import InputError
 from utils.training import export, losses, validation
 from utils.training.config import TrainConfig
-from utils.training.distributed import mean_over_processes, parallel, with_global_batch_norm
+from utils.training.distributed import can_compile, mean_over_processes, parallel, with_global_batch_norm
 from utils.training.faces import Faces
 from utils.training.networks import (
     Critic,
@@ -45,8 +45,10 @@ class GeneratorTask(Task[Pairs]):
         self._encoder, c_id = load_identity(config, device)
         aligned = config.critic == "sface"
         if aligned and faces.kps is None:
-            raise InputError(f"{config.dataset_path} has no index.csv with keypoints, which --critic sface needs; cut the faces "
-                             "with preprocess_vgg.py")
+            raise InputError(
+                f"{config.dataset_path} has no index.csv with keypoints, which --critic sface needs; cut the faces "
+                "with preprocess_vgg.py"
+            )
         critic = Critic(load_sface(config, device) if aligned else self._encoder, aligned)
         self._judges = Judges(critic, load_landmarks(config, device), load_eyes(config, device))
         self._arguments = generator_arguments(config, c_id)
@@ -54,7 +56,9 @@ class GeneratorTask(Task[Pairs]):
         G = self._placed(with_global_batch_norm(build_generator(config, c_id), device), device)
         self._G_updater = Updater(G, config, config.lr_G, dtype, ema=True)
         self._D_updater = Updater(self._D, config, config.lr_D, dtype, ema=False)
-        self._G_terms = parallel(self._compiled(GeneratorTerms(G, self._D, self._judges, list(config.weights()), dtype)), device)
+        self._G_terms = parallel(
+            self._compiled(GeneratorTerms(G, self._D, self._judges, list(config.weights()), dtype)), device
+        )
         self._D_terms = parallel(self._compiled(DiscriminatorTerms(self._D, dtype)), device)
         self._running_L_adv, self._last_D = _RUNNING_L_ADV, (torch.zeros((), device=device),) * 2
         self._plan = PairPlan(faces.identities, config.same_person, config.same_identity, config.seed)
@@ -67,7 +71,7 @@ class GeneratorTask(Task[Pairs]):
         return network.to(device, memory_format=layout)  # type: ignore[call-overload]
 
     def _compiled(self, terms: nn.Module) -> nn.Module:
-        if self._config.compile:
+        if self._config.compile and can_compile(next(terms.parameters()).device):
             terms.compile()
         return terms
 
@@ -79,7 +83,7 @@ class GeneratorTask(Task[Pairs]):
         """One update of G, then one of D where it is due."""
         factor = learning_rate_factor(self._config, number, self._total_steps(), self.epoch_steps)
         metrics, shown = self._generator_step(parts, number, factor)
-        if self._discriminator_is_due(metrics["adv"] if "adv" in metrics else None):
+        if self._discriminator_is_due(metrics.get("adv")):
             self._last_D = self._discriminator_step(shown)
         metrics["D"], metrics["grad_D"] = self._last_D
         return metrics
@@ -171,15 +175,21 @@ class GeneratorTask(Task[Pairs]):
         self._D_updater.load_state_dict(state["D"])
         self._running_L_adv = state["running_L_adv"]
         device = self._last_D[0].device
-        self._last_D = (torch.tensor(state["last_D"][0], device=device), torch.tensor(state["last_D"][1], device=device))
+        self._last_D = (
+            torch.tensor(state["last_D"][0], device=device),
+            torch.tensor(state["last_D"][1], device=device),
+        )
 
     def describe(self) -> list[str]:
         """See Task."""
         millions = {name: sum(t.numel() for t in state.values()) / 1e6 for name, state in self.networks().items()}
-        return [f"{len(self._faces)} faces of {len(set(self._faces.identities))} people, stored at "
-                f"{self._faces.framing.side} pixels" + (", in memory" if self._faces.images is not None else ""),
-                f"generator {self._arguments}: {millions['G']:.1f} million numbers; discriminator: {millions['D']:.1f}",
-                f"losses {self._config.weights()}; {self._share.step_samples} pairs a step, {self.epoch_steps} steps an epoch"]
+        return [
+            f"{len(self._faces)} faces of {len(set(self._faces.identities))} people, stored at "
+            f"{self._faces.framing.side} pixels" + (", in memory" if self._faces.images is not None else ""),
+            f"generator {self._arguments}: {millions['G']:.1f} million numbers; discriminator: {millions['D']:.1f}",
+            f"losses {self._config.weights()}",
+            f"{self._share.step_samples} pairs a step, {self.epoch_steps} steps an epoch",
+        ]
 
 
 @torch.no_grad()

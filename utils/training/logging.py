@@ -37,7 +37,8 @@ class Files:
     """metrics.jsonl, one object a line, and samples/<step>.png."""
 
     def __init__(self, folder: Path, first_step: int) -> None:
-        """first_step: lines from this step on are of a session that did not get to save them; they will be written anew."""
+        """first_step: lines from this step on are of a session that did not get to save them; they will be written
+        anew."""
         self._folder, path = folder, folder / "metrics.jsonl"
         kept = _lines_before(path, first_step)
         with atomic_path(path) as temporary:

@@ -102,8 +102,10 @@ class Training:
     def _resume(self) -> None:
         if self.config.resume == "none":
             if self.checkpoints.latest is not None and not self.config.dry_run:
-                raise OptionError(f"{self.config.saved_models} holds checkpoints of an earlier run: --resume auto goes on with "
-                                  "it; a new run needs another --run_name")
+                raise OptionError(
+                    f"{self.config.saved_models} holds checkpoints of an earlier run: --resume auto goes on with "
+                    "it; a new run needs another --run_name"
+                )
             return
         auto = self.config.resume == "auto"
         state = self.checkpoints.newest_usable() if auto else read_state(Path(self.config.resume))
@@ -113,7 +115,9 @@ class Training:
         try:
             self.task.load_state_dict(state["task"])
         except (KeyError, RuntimeError, ValueError) as error:
-            raise InputError(f"--resume {self.config.resume}: the checkpoint is of another training: {error}") from error
+            raise InputError(
+                f"--resume {self.config.resume}: the checkpoint is of another training: {error}"
+            ) from error
         self.progress = Progress(**state["progress"])
         self.metrics.names, self.metrics.means = state["metrics"]["names"], state["metrics"]["means"].to(self._device)
         set_random_states(state["random"][rank()])
@@ -133,7 +137,7 @@ class Training:
         try:
             with signals.listening():
                 ended = self._steps(signals)
-            self._save()
+                self._save()
         finally:
             close_all(self._sinks)
         log.info("%s after step %d; %s", "finished" if ended else "stopped", self.progress.step, self._files())
@@ -146,6 +150,7 @@ class Training:
     def _open(self) -> None:
         if rank():
             return
+        self.checkpoints.abandon_after(self.progress.step)
         with atomic_path(self.config.saved_models / "config.json") as temporary:
             temporary.write_text(self.config.to_json() + "\n", encoding="utf-8")
         self._sinks = open_sinks(self.config, self.total, self.progress.step)
@@ -189,8 +194,11 @@ class Training:
         if step % config.log_step == 0:
             values = self.metrics.last()
             self._watch.look(step, values, self._last_good)
-            self._numbers(values | self.task.rates() | clock.speeds(config.batch_size * config.accumulate * world_size(),
-                                                                    self._device))
+            self._numbers(
+                values
+                | self.task.rates()
+                | clock.speeds(config.batch_size * config.accumulate * world_size(), self._device)
+            )
         if config.validate_step and step % config.validate_step == 0:
             self._validate()
         if step % config.show_step == 0:

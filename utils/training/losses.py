@@ -44,7 +44,8 @@ def reconstruction_loss(Y: Tensor, Xt: Tensor, same_person: Tensor, pairs: Tenso
     """L_rec: half the mean squared distance to the target, over the pairs that show one person.
 
     Y, Xt: (B, 3, S, S) float [-1, 1]. same_person: (B,) float or bool, 1 where source and target are one person.
-    pairs: () float, the number of such pairs to divide by where this batch is a part of a larger one (default: its own).
+    pairs: () float, the number of such pairs to divide by where this batch is a part of a larger one (default: its
+    own).
     """
     same = same_person.to(Y.dtype)
     per_image = 0.5 * (Y - Xt).square().flatten(1).mean(1)

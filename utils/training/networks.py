@@ -68,20 +68,27 @@ def build_generator(config: TrainConfig, c_id: int) -> AEI_Net:
         G = AEI_Net(**generator_arguments(config, c_id))  # type: ignore[arg-type]
     except ValueError as error:
         raise OptionError(f"no such generator: {error}") from error
-    _start_from(G, config.G_path if config.pretrained else "", f"the generator of these options "
-                f"(--backbone {config.backbone} --num_blocks {config.num_blocks} --size {config.size})")
+    _start_from(
+        G,
+        config.G_path if config.pretrained else "",
+        f"the generator of these options "
+        f"(--backbone {config.backbone} --num_blocks {config.num_blocks} --size {config.size})",
+    )
     return G
 
 
 def build_discriminator(config: TrainConfig) -> MultiscaleDiscriminator:
     """A fresh discriminator, or the one of --D_path; raises WeightsError."""
-    D = MultiscaleDiscriminator(3, config.discr_channels, config.discr_layers, nn.InstanceNorm2d, num_D=config.discr_scales)
+    D = MultiscaleDiscriminator(
+        3, config.discr_channels, config.discr_layers, nn.InstanceNorm2d, num_D=config.discr_scales
+    )
     _start_from(D, config.D_path if config.pretrained else "", "the discriminator of these options")
     return D
 
 
 def _start_from(network: nn.Module, path: str, expected: str) -> None:
-    """Load weights strictly, where the file is there; the options' check has refused files that were asked for and missing."""
+    """Load weights strictly, where the file is there; the options' check has refused files that were asked for and
+    missing."""
     if path and Path(path).is_file():
         state = read_state(Path(path))
         check_names_and_shapes(network.state_dict(), state, Path(path), expected)
@@ -103,7 +110,9 @@ class Critic(nn.Module):
         if not self.aligned:
             return self.network(resized(images, int(self.network.size))).float()  # type: ignore[arg-type]
         if M_align is None:
-            raise WeightsError("SFace judges aligned faces, so the set needs the keypoints of preprocess_vgg.py's index.csv")
+            raise WeightsError(
+                "SFace judges aligned faces, so the set needs the keypoints of preprocess_vgg.py's index.csv"
+            )
         return self.network(geometry.warp(images, M_align, 112)).float()
 
 

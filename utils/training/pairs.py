@@ -33,12 +33,20 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def pin_memory(self) -> Pairs:
+        """The same in memory that a GPU copies from by itself; called by the DataLoader."""
+        assert self.source_images is not None and self.target_images is not None
+        return replace(
+            self, source_images=self.source_images.pin_memory(), target_images=self.target_images.pin_memory()
+        )
+
 
 class PairPlan:
     """Chooses the pairs."""
 
     def __init__(self, identities: list[str], same_person: float, same_identity: bool, seed: int) -> None:
-        """same_person: probability that both show one person; same_identity: by another photo of them, else by the same."""
+        """same_person: probability that both show one person; same_identity: by another photo of them, else by the
+        same."""
         self._share, self._other_photo, self._seed = same_person, same_identity, seed
         names, self._person = np.unique(np.array(identities), return_inverse=True)
         self._by_person = np.argsort(self._person, kind="stable")
@@ -151,10 +159,15 @@ def batches(faces: Faces, plan: PairPlan, share: Share, steps: range, workers: i
     order = ((step, turn) for step in steps for turn in range(share.accumulate))
     if faces.images is None:
         yield from DataLoader(
-            _PairReader(faces, plan, share), batch_size=None, sampler=order, collate_fn=_unchanged,  # type: ignore[arg-type]
+            _PairReader(faces, plan, share),
+            batch_size=None,
+            sampler=order,
             num_workers=workers,
-            prefetch_factor=4 if workers else None, worker_init_fn=_leave_signals_to_the_parent,
-        )  # fmt: skip
+            collate_fn=_unchanged,  # type: ignore[arg-type]
+            prefetch_factor=4 if workers else None,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_leave_signals_to_the_parent,
+        )
         return
     for step, turn in order:
         pairs = plan_batch(plan, share, step, turn)

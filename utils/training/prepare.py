@@ -29,7 +29,8 @@ _MARGIN, _FEATHER = 9 / 128, 3 / 128  # the mask's widening and softness, as sha
 
 
 def face_masks(points: np.ndarray, size: int) -> np.ndarray:
-    """Soft masks of whole faces. points: (B, 106, 2) float, shares of the side from the centre. Returns (B, 1, size, size)
+    """Soft masks of whole faces. points: (B, 106, 2) float, shares of the side from the centre. Returns (B, 1, size,
+    size)
     float32 [0, 1]."""
     masks = np.empty((len(points), 1, size, size), np.float32)
     kernel = np.ones((round(_MARGIN * size),) * 2, np.uint8)
@@ -43,7 +44,8 @@ def face_masks(points: np.ndarray, size: int) -> np.ndarray:
 
 
 def alignment(kps: Tensor) -> Tensor:
-    """Maps (B, 2, 3) from pixels of the 112 alignment of recognisers to those of a picture with keypoints kps (B, 5, 2)."""
+    """Maps (B, 2, 3) from pixels of the 112 alignment of recognisers to those of a picture with keypoints kps (B,
+    5, 2)."""
     target = torch.from_numpy(ARCFACE_112).to(kps.device).expand(len(kps), 5, 2)
     return geometry.similarity(target, kps)
 
@@ -55,7 +57,9 @@ def embed_set(faces: Faces, teacher: nn.Module, device: torch.device, dtype: tor
     rows = []
     for start in range(0, len(faces), 64):
         part = slice(start, start + 64)
-        aligned = geometry.warp(augment.to_float(faces.images[part].to(device)), alignment(faces.kps[part].to(device)), 112)
+        aligned = geometry.warp(
+            augment.to_float(faces.images[part].to(device)), alignment(faces.kps[part].to(device)), 112
+        )
         with mixed_precision(device, dtype):
             rows.append(F.normalize(teacher(aligned).float() + teacher(aligned.flip(3)).float()))
     return torch.cat(rows)

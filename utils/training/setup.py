@@ -25,11 +25,14 @@ log = logging.getLogger("ghost")
 def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
     """Read the set, build the networks; raises OptionError, InputError, WeightsError."""
     seed_everything(config.seed)
+    torch.backends.cudnn.benchmark = True  # pictures have one size
     if rank():
         log.setLevel(logging.ERROR)  # one voice is enough
     train, held = load_set(config)
     if config.task != "generator" and train.images is None:
-        raise OptionError(f"--task {config.task} keeps its faces in memory: {train.bytes / 2**30:.1f} GB; raise --cache_gb")
+        raise OptionError(
+            f"--task {config.task} keeps its faces in memory: {train.bytes / 2**30:.1f} GB; raise --cache_gb"
+        )
     share = Share(config.batch_size, config.accumulate, rank(), world_size())
     tasks: dict[str, type[Any]] = {"generator": GeneratorTask, "identity": IdentityTask, "landmarks": LandmarkTask}
     task: Task[Any] = tasks[config.task](config, train, held, share, device)
@@ -51,6 +54,8 @@ def rehearse(config: TrainConfig, task: Task[Any]) -> int:
     print(config.to_json())
     start = time.monotonic()
     values = task.step(list(task.batches(range(1))), 0)
-    print(f"one step in {time.monotonic() - start:.1f} s: "
-          + ", ".join(f"{name} {float(value):.4g}" for name, value in values.items()))
+    print(
+        f"one step in {time.monotonic() - start:.1f} s: "
+        + ", ".join(f"{name} {float(value):.4g}" for name, value in values.items())
+    )
     return 0

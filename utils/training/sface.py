@@ -1,6 +1,8 @@
-"""SFace as a differentiable PyTorch network: a teacher of identity (Zhong et al., arXiv:2205.12010), used in training only.
+"""SFace as a differentiable PyTorch network: a teacher of identity (Zhong et al., arXiv:2205.12010), used in
+training only.
 
-Its file `face_recognition_sface_2021dec.onnx` (OpenCV model zoo, Apache-2.0) is one chain of convolutions, batch norms and
+Its file `face_recognition_sface_2021dec.onnx` (OpenCV model zoo, Apache-2.0) is one chain of convolutions, batch
+norms and
 PReLUs, so it is rebuilt here layer by layer from the ONNX graph.
 """
 
@@ -42,7 +44,9 @@ def _rebuild(path: Path) -> nn.Sequential:
     from onnx import numpy_helper
 
     if not path.is_file():
-        raise WeightsError(f"{path}: the SFace teacher is missing; see requirements-teachers.txt for where it comes from")
+        raise WeightsError(
+            f"{path}: the SFace teacher is missing; see requirements-teachers.txt for where it comes from"
+        )
     graph = onnx.load(str(path)).graph
     values = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}
     layers: list[nn.Module] = []
@@ -58,7 +62,9 @@ def _append(layers: list[nn.Module], kind: str, weights: list[Tensor], attribute
     if kind == "Conv":
         cout, cin, side, _ = weights[0].shape
         groups = attributes["group"]
-        conv = nn.Conv2d(cin * groups, cout, side, attributes["strides"][0], side // 2, groups=groups, bias=len(weights) > 1)
+        conv = nn.Conv2d(
+            cin * groups, cout, side, attributes["strides"][0], side // 2, groups=groups, bias=len(weights) > 1
+        )
         _fill(conv, weights)
         layers.append(conv)
     elif kind == "BatchNormalization":

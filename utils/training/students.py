@@ -1,6 +1,7 @@
 """Training of the two small networks of the embedded set by larger ones.
 
-Identity: the student sees the five-template crop, as the pipeline gives it, and learns the embedding that SFace gives for the
+Identity: the student sees the five-template crop, as the pipeline gives it, and learns the embedding that SFace
+gives for the
 same face in SFace's own alignment. No labels are needed, so blends of two aligned faces count as further people.
 Landmarks: the student learns MediaPipe's points, reduced to the 106.
 """
@@ -23,7 +24,7 @@ from utils.errors import InputError
 from utils.training import augment, distill, export, geometry
 from utils.training.augment import Changes
 from utils.training.config import TrainConfig
-from utils.training.distributed import parallel, with_global_batch_norm
+from utils.training.distributed import can_compile, parallel, with_global_batch_norm
 from utils.training.draws import Draws
 from utils.training.faces import Faces, decoded
 from utils.training.networks import load_sface
@@ -51,7 +52,7 @@ class StudentTask(Task[np.ndarray]):
         placed = with_global_batch_norm(network, device).to(device, memory_format=layout)  # type: ignore[call-overload]
         self._layout = layout
         self._updater = Updater(placed, config, config.lr_G, self._dtype, ema=True)
-        if config.compile:
+        if config.compile and can_compile(device):
             placed.compile()
         self._network = parallel(placed, device)
         self._how = Changes(config.rotation, config.zoom, config.shift, config.mirror, config.jitter, config.hue)
@@ -112,8 +113,10 @@ class StudentTask(Task[np.ndarray]):
     def describe(self) -> list[str]:
         """See Task."""
         count = sum(p.numel() for p in self._updater.network.parameters()) / 1e6
-        return [f"{len(self._faces)} faces to learn from, {len(self._held)} held out; student of {count:.2f} million numbers; "
-                f"{self._share.step_samples} crops a step"]  # fmt: skip
+        return [
+            f"{len(self._faces)} faces to learn from, {len(self._held)} held out",
+            f"student of {count:.2f} million numbers; {self._share.step_samples} crops a step",
+        ]
 
     def _rows(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
         """Stored crops as float [-1, 1] and their keypoints."""
@@ -158,7 +161,7 @@ class IdentityTask(StudentTask):
         self._centre: Tensor | float = 0.0
         if config.student_centred:
             self._centre = embed_set(faces, self._teacher, device, self._dtype).mean(0)
-        self._known = self._centred(embed_set(held, self._teacher, device, self._dtype)) if len(held) else None
+        self._known = self._centred(embed_set(self._held, self._teacher, device, self._dtype)) if len(held) else None
         self._taught: tuple[int, Tensor, Tensor] | None = None
 
     def _centred(self, e: Tensor) -> Tensor:
@@ -211,10 +214,9 @@ class IdentityTask(StudentTask):
 
     def export(self, folder: Path, origin: str) -> None:
         """The encoder; its threshold lets one of a hundred pairs of strangers through."""
-        measured = self.validate()
-        card = {"network": "iresnet", "arguments": self._arguments, "crop_size": self._side, "identity": self._config.run_name,
-                "similarity_th": round(measured.get("val_strangers_p99", 0.5), 3), "licence": self._config.licence,
-                "origin": origin}  # fmt: skip
+        threshold = round(self.validate().get("val_strangers_p99", 0.5), 3)
+        card = {"network": "iresnet", "arguments": self._arguments, "crop_size": self._side, "similarity_th": threshold,
+                "licence": self._config.licence, "origin": origin}  # fmt: skip
         export.write_network(folder, "G_latest", self._config, self.networks()["G"], card)
 
 
@@ -237,8 +239,12 @@ class LandmarkTask(StudentTask):
         at = draws.integers(len(self._faces))
         images, _ = self._rows(at)
         M_view = self._views(draws)
-        points = augment.seen_points(M_view, self._labels[torch.from_numpy(at).to(self._device)], augment.LANDMARKS_MIRRORED)
-        return augment.degrade(geometry.warp(images, M_view, self._side), self._how, draws), (points + 0.5) / self._side - 0.5
+        points = augment.seen_points(
+            M_view, self._labels[torch.from_numpy(at).to(self._device)], augment.LANDMARKS_MIRRORED
+        )
+        return augment.degrade(geometry.warp(images, M_view, self._side), self._how, draws), (
+            points + 0.5
+        ) / self._side - 0.5
 
     def loss(self, answer: Tensor, wanted: Tensor) -> Tensor:
         """See StudentTask."""
@@ -253,18 +259,30 @@ class LandmarkTask(StudentTask):
         found = (self._answers(self._held_crops()) + 0.5) * self._side - 0.5
         eyes = [wanted[:, list(lids)].mean(1) for lids in _EYES]
         error = (found - wanted).norm(dim=2).mean(1) / (eyes[0] - eyes[1]).norm(dim=1)
-        return {"val_error": float(error.mean()), "val_error_p90": float(error.quantile(0.9)), "val_score": float(error.mean())}
+        return {
+            "val_error": float(error.mean()),
+            "val_error_p90": float(error.quantile(0.9)),
+            "val_score": float(error.mean()),
+        }
 
     def export(self, folder: Path, origin: str) -> None:
         """The landmark network."""
-        card = {"network": "LandmarkNet", "arguments": {}, "crop_size": self._side, "licence": self._config.licence, "origin": origin}
+        card = {
+            "network": "LandmarkNet",
+            "arguments": {},
+            "crop_size": self._side,
+            "licence": self._config.licence,
+            "origin": origin,
+        }
         export.write_network(folder, "G_latest", self._config, self.networks()["G"], card)
 
 
 def _need_keypoints(config: TrainConfig, faces: Faces) -> None:
     if faces.kps is None:
-        raise InputError(f"{config.dataset_path} has no index.csv with keypoints, which --task {config.task} needs; cut the "
-                         "faces with preprocess_vgg.py, with a --margin for augmentation")
+        raise InputError(
+            f"{config.dataset_path} has no index.csv with keypoints, which --task {config.task} needs; cut the "
+            "faces with preprocess_vgg.py, with a --margin for augmentation"
+        )
 
 
 def _label(config: TrainConfig, faces: Faces) -> tuple[Tensor, np.ndarray]:

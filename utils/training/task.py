@@ -32,7 +32,8 @@ class Task(ABC, Generic[Batch]):
 
     @abstractmethod
     def validate(self) -> dict[str, float]:
-        """Measures on photos that are never trained on; `val_score` tells the best network, lower is better. Empty where
+        """Measures on photos that are never trained on; `val_score` tells the best network, lower is better. Empty
+        where
         there are no such photos."""
 
     @abstractmethod

@@ -1,4 +1,5 @@
-"""The loss terms of a generator step and of a discriminator step, each as one module: the unit that is compiled and that
+"""The loss terms of a generator step and of a discriminator step, each as one module: the unit that is compiled and
+that
 averages its gradients over processes."""
 
 from __future__ import annotations

@@ -15,16 +15,21 @@ class Watch:
     """Looks at the metrics of single steps."""
 
     def __init__(self, patience: int, ignore_gradients: bool = False) -> None:
-        """patience: steps of collapse that are borne, 0 for any number. ignore_gradients: float16 overflows now and then."""
+        """patience: steps of collapse that are borne, 0 for any number. ignore_gradients: float16 overflows now
+        and then."""
         self._patience, self._ignored = patience, "grad_" if ignore_gradients else "\0"
         self._since: dict[str, int] = {}
 
     def look(self, step: int, values: dict[str, float], last_good: Path | None) -> None:
         """Raises DivergedError that says what happened and which checkpoint is the last good one."""
-        wrong = [name for name, value in values.items() if not math.isfinite(value) and not name.startswith(self._ignored)]
+        wrong = [
+            name for name, value in values.items() if not math.isfinite(value) and not name.startswith(self._ignored)
+        ]
         if wrong:
             raise DivergedError(f"step {step}: {', '.join(wrong)} is not a number any more; {_advice(last_good)}")
-        self._bear("G", values.get("spread", 1.0) < _ONE_PICTURE, step, "the generator makes one picture of all", last_good)
+        self._bear(
+            "G", values.get("spread", 1.0) < _ONE_PICTURE, step, "the generator makes one picture of all", last_good
+        )
         self._bear("D", values.get("D", 1.0) < _D_WON, step, "the discriminator wins always (L_D near 0)", last_good)
 
     def _bear(self, name: str, collapsed: bool, step: int, what: str, last_good: Path | None) -> None:
@@ -40,5 +45,7 @@ def _advice(last_good: Path | None) -> str:
     change = "lower --lr_G and --lr_D, add --warmup or --grad_clip"
     if last_good is None:
         return f"there is no checkpoint before it: start again, and {change}"
-    return (f"the last good checkpoint is {last_good}: --resume {last_good} goes on from it, but with the same options it may "
-            f"come to the same end; better start a new run from G_latest.pth and D_latest.pth, and {change}")
+    return (
+        f"the last good checkpoint is {last_good}. With the same options it may come to the same end: {change}, "
+        "and go on from it by --resume and its name"
+    )
