@@ -23,7 +23,8 @@ from utils.inference.types import Face, Frame
 SHAPE = (120, 400, 3)
 FACE = np.array([[-10, -10], [10, -10], [0, 2], [-8, 10], [8, 10]], np.float32)
 rng = np.random.default_rng(0)
-IDENTITIES = {name: rng.normal(size=64) for name in "ABCDE"}
+IDENTITIES = {name: rng.normal(size=64) for name in "ABCD"}
+IDENTITIES["E"] = IDENTITIES["A"] + 1.1 * IDENTITIES["D"]  # like A enough to pass the threshold
 
 Script = list[dict[str, tuple[float, float]]]  # per frame: who is where
 
@@ -93,6 +94,15 @@ def test_each_reference_keeps_its_own_source_while_two_people_cross() -> None:
     assert not far_apart, "identity was computed where positions say enough"
 
 
+def test_people_who_look_alike_turn_back_instead_of_crossing() -> None:
+    gaps = [*range(60, 0, -6), 2, 2, *range(6, 66, 6)]
+    script: Script = [{"A": (200 - gap, 60), "E": (200 + gap, 60)} for gap in gaps]
+    out = run(script, "AE")
+    for gap, tracked in zip(gaps, out, strict=True):
+        assert place(tracked, 0) == pytest.approx(200 - gap, abs=4), gap
+        assert place(tracked, 1) == pytest.approx(200 + gap, abs=4), gap
+
+
 def test_order_of_detections_does_not_matter() -> None:
     script = [{"A": (100, 60), "B": (250, 60)} for _ in range(4)]
     shuffled = [run(script, "AB", order=order) for order in (1, -1)]
@@ -150,7 +160,6 @@ def test_a_stranger_who_enters_gets_nothing() -> None:
 
 
 def test_the_better_match_takes_the_reference_over() -> None:
-    IDENTITIES["E"] = IDENTITIES["A"] + 1.1 * IDENTITIES["D"]  # alike enough to pass the threshold
     out = run([{"E": (100, 60)}] * 10 + [{"E": (100, 60), "A": (250, 60)}] * 10)
     assert [place(t, 0) for t in out] == [100.0] * 10 + [250.0] * 10
 
