@@ -1,0 +1,81 @@
+"""The small networks learn from their teachers, and their files load where faces are swapped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.training_set import KPS, options, write_set
+from utils import registry
+from utils.training import students
+from utils.training.config import parse
+from utils.training.faces import Faces
+from utils.training.setup import build_task
+
+CPU = torch.device("cpu")
+
+
+class Teacher(nn.Module):
+    """Sees coarse colours: something that a student can learn in a moment."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, 3, 112, 112) float [-1, 1] RGB. Returns (B, 16) float32, L2-normalised."""
+        e = nn.functional.adaptive_avg_pool2d(x, (2, 3)).flatten(1)[:, :16]
+        return nn.functional.normalize(e)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_set(tmp_path / "set")
+    (tmp_path / "held.txt").write_text("0001 0004 0007")
+
+    def label(config: object, faces: Faces) -> tuple[Tensor, np.ndarray]:
+        """Every landmark somewhere on the lines between the keypoints."""
+        corners = torch.from_numpy(KPS)[torch.arange(106) % 5]
+        return corners.expand(len(faces), 106, 2) + torch.arange(106)[:, None] / 20, np.ones(len(faces), np.float32)
+
+    monkeypatch.setattr(students, "load_sface", lambda config, device: Teacher())
+    monkeypatch.setattr(students, "_label", label)
+    return tmp_path
+
+
+def build(root: Path, task: str, **more: Any) -> students.StudentTask:
+    chosen = {"task": task, "validation": root / "held.txt", "batch_size": 8, "lr_G": 3e-3, "optim_level": "O0",
+              "student_width": 0.25, "student_features": 16, "student_size": 64, "rotation": 5, "mirror": 0.5,
+              "export_name": "mine", "optimizer": "adamw", "beta1": 0.9} | more  # fmt: skip
+    built = build_task(parse(options(root, task, **chosen)), CPU)
+    assert isinstance(built, students.StudentTask)
+    return built
+
+
+def run(task: students.StudentTask, steps: range) -> list[float]:
+    batches = task.batches(steps)
+    return [float(task.step([next(batches)], step)["loss"]) for step in steps]
+
+
+@pytest.mark.parametrize("kind", ["identity", "landmarks"])
+def test_students_learn_and_their_files_load(root: Path, kind: str) -> None:
+    task = build(root, kind)
+    losses = run(task, range(30))
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3]), losses
+    assert np.isfinite(list(task.validate().values())).all() and "val_score" in task.validate()
+    task.export(root, "a test")
+    if kind == "identity":
+        loaded = registry.load_identity("mine", beside=root / "G.safetensors")
+        assert loaded.network(torch.zeros(1, 3, 64, 64)).shape == (1, 16) and -1 < loaded.card["similarity_th"] <= 1
+    else:
+        loaded = registry.load_landmarks(root / "mine.safetensors")
+        assert loaded.network(torch.zeros(1, 3, 112, 112)).shape == (1, 106, 2)
+
+
+def test_students_go_on_exactly_even_between_lessons_of_one_faces_batch(root: Path) -> None:
+    whole, first, second = (build(root, "identity", teacher_reuse=2, student_centred=True, seed=s) for s in (0, 0, 0))
+    expected = run(whole, range(5))
+    begun = run(first, range(3))
+    second.load_state_dict(first.state_dict())
+    assert begun + run(second, range(3, 5)) == expected
