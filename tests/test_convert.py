@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 import convert_weights
-from arcface_model.iresnet import iresnet
+from arcface_model.iresnet import iresnet, iresnet100
+from coordinate_reg.network import LandmarkNet
 from models.enhancer import LIPSPADEGenerator
 from models.fan import FAN
 from network.AEI_Net import AEI_Net
@@ -29,7 +30,9 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
         lambda: AEI_Net("unet", num_blocks=3, c_id=16, width=0.125, size=64),
     "AEI_Net(backbone='linknet', num_blocks=1, c_id=16, width=0.25, size=128)":
         lambda: AEI_Net("linknet", num_blocks=1, c_id=16, width=0.25, size=128),
-    "iresnet(depth=18, num_features=16, width=0.125)": lambda: iresnet(18, num_features=16, width=0.125),
+    "iresnet(depth=18, num_features=16, width=0.125, size=64)":
+        lambda: iresnet(18, num_features=16, width=0.125, size=64),
+    "LandmarkNet(channels=[8, 12, 16], points=106)": lambda: LandmarkNet((8, 12, 16)),
     "LIPSPADEGenerator(ngf=4)": lambda: LIPSPADEGenerator(4),
     "FAN(stacks=1)": lambda: FAN(1),
     "MultiscaleDiscriminator(input_nc=3, ndf=4, n_layers=5)":
@@ -103,22 +106,37 @@ def test_json_says_how_to_build_the_network(tmp_path: Path, capsys: pytest.Captu
 def test_converted_identity_encoder_is_taken_from_beside_its_generator(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save(SMALL["iresnet(depth=18, num_features=16, width=0.125)"], tmp_path / "backbone.pth")
+    save(iresnet100, tmp_path / "backbone.pth")
     run(capsys, tmp_path / "backbone.pth", tmp_path / "arcface.safetensors", "--dtype", "float16")
     loaded = load_identity("arcface", beside=tmp_path / "G.safetensors")
     assert loaded.path == tmp_path / "arcface.safetensors"
     assert loaded.card["similarity_th"] == 0.15
 
 
-def test_what_the_json_of_the_source_says_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
-    save(SMALL["iresnet(depth=18, num_features=16, width=0.125)"], tmp_path / "a.pth")
-    run(capsys, tmp_path / "a.pth", first)
-    card = json.loads(first.with_suffix(".json").read_text()) | {"licence": "MIT", "similarity_th": 0.4}
-    first.with_suffix(".json").write_text(json.dumps(card))
-    run(capsys, first, second, "--dtype", "float16")
-    converted = json.loads(second.with_suffix(".json").read_text())
-    assert (converted["licence"], converted["similarity_th"], converted["name"]) == ("MIT", 0.4, "b")
+def test_what_the_json_of_the_source_says_is_kept(
+    random_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, middle, back = (tmp_path / name for name in ("a.safetensors", "b.pth", "c.safetensors"))
+    for path in (source, source.with_suffix(".json")):
+        path.write_bytes((random_weights / "ghost_compact_identity").with_suffix(path.suffix).read_bytes())
+    run(capsys, source, middle)
+    assert "sha256" not in json.loads(middle.with_suffix(".json").read_text())
+    run(capsys, middle, back, "--dtype", "float16")
+    cards = [json.loads(path.with_suffix(".json").read_text()) for path in (source, back)]
+    for key in ("licence", "origin", "similarity_th", "crop_size"):
+        assert cards[0][key] == cards[1][key]
+    assert load_identity("c", beside=tmp_path / "G.safetensors").path == back
+
+
+def test_pth_beside_its_conversion_still_loads(
+    random_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = tmp_path / "G.pth", tmp_path / "G.safetensors"
+    save(next(iter(SMALL.values())), source)
+    run(capsys, source, target, "--dtype", "float16")
+    assert load_generator(source).path == source
+    run(capsys, target, source)
+    assert load_generator(target).card["sha256"] == hashlib.sha256(target.read_bytes()).hexdigest()
 
 
 def test_report_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

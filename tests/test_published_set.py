@@ -253,3 +253,16 @@ def test_only_permissive_goes_by_the_licence_beside_a_file_of_ones_own(
     path = str(hollow / "weights" / "mine.safetensors")
     assert run_here(tmp_path, "--G_path", path, "--only-permissive") == 2
     assert "mine (commercial use: unclear)" in capsys.readouterr().err
+
+
+def test_encoder_that_does_not_know_its_threshold_needs_one(
+    hollow: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = hollow / "weights" / "ghost_compact_identity.json"
+    content = json.loads(card.read_text())
+    del content["similarity_th"]
+    card.unlink()  # a link to the file of all tests
+    card.write_text(json.dumps(content))
+    assert run_here(tmp_path, "--model", "embedded") == 9
+    assert "ghost_compact_identity.json does not say similarity_th" in capsys.readouterr().err
+    assert load_stages(InferenceConfig(model="embedded", similarity_th=0.3)).threshold == 0.3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from utils import registry
 from utils.errors import OptionError, WeightsError
 from utils.io.atomic import atomic_path
-from utils.weights_file import build, read_state
+from utils.weights_file import build, read_card, read_state
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".pth", ".safetensors")
 _SEED = 0  # of the fixed input
-_PUBLISHED_THRESHOLD = 0.15  # similarity that belongs to the published ArcFace
+_PUBLISHED_IDENTITY = {"depth": 100, "num_features": 512, "width": 1.0, "size": 112}
+_PUBLISHED_THRESHOLD = 0.15  # similarity that belongs to it
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Architecture:
 
 def recognise(state: Mapping[str, Tensor], path: Path) -> Architecture:
     """The network whose tensors these are; raises WeightsError where it is none of this project."""
-    for attempt in (_generator, _identity, _enhancer, _eyes, _discriminator):
+    for attempt in (_generator, _identity, _landmarks, _enhancer, _eyes, _discriminator):
         try:
             found = attempt(state)
         except KeyError as error:
@@ -49,7 +51,7 @@ def recognise(state: Mapping[str, Tensor], path: Path) -> Architecture:
         if found is not None:
             return found
     raise WeightsError(f"{path} holds no network of this project (first tensor: {next(iter(state))}); expected a "
-                       "generator, discriminator, iresnet, enhancer or eye landmark network")
+                       "generator, discriminator, identity encoder, landmark network, enhancer or eye detector")
 
 
 def _generator(state: Mapping[str, Tensor]) -> Architecture | None:
@@ -78,10 +80,26 @@ def _identity(state: Mapping[str, Tensor]) -> Architecture | None:
     depth = next((depth for depth, blocks in LAYERS.items() if list(blocks) == layers), None)
     if depth is None:
         return None
+    cells = state["fc.weight"].shape[1] // state["bn2.weight"].shape[0]
     arguments: dict[str, Any] = {"depth": depth, "num_features": state["features.weight"].shape[0],
-                                 "width": state["conv1.weight"].shape[0] / 64}
-    return Architecture("iresnet", arguments, lambda: iresnet(**arguments), ((1, 3, 112, 112),),
-                        {"crop_size": 112, "similarity_th": _PUBLISHED_THRESHOLD})
+                                 "width": state["conv1.weight"].shape[0] / 64, "size": 16 * math.isqrt(cells)}
+    size, facts = arguments["size"], {"crop_size": arguments["size"]}
+    if arguments == _PUBLISHED_IDENTITY:
+        facts["similarity_th"] = _PUBLISHED_THRESHOLD
+    return Architecture("iresnet", arguments, lambda: iresnet(**arguments), ((1, 3, size, size),), facts)
+
+
+def _landmarks(state: Mapping[str, Tensor]) -> Architecture | None:
+    if "stages.0.0.weight" not in state or "fc.bias" not in state:
+        return None
+    from coordinate_reg.network import LandmarkNet
+
+    # A strided convolution and a residual block per stage.
+    channels = [state[f"stages.{i}.0.weight"].shape[0] for i in range(0, _count(state, r"stages\.(\d+)\.") + 1, 2)]
+    arguments: dict[str, Any] = {"channels": channels, "points": state["fc.bias"].shape[0] // 2}
+    side = 7 * 2 ** len(channels)
+    return Architecture("LandmarkNet", arguments, lambda: LandmarkNet(**arguments), ((1, 3, side, side),),
+                        {"crop_size": side})
 
 
 def _enhancer(state: Mapping[str, Tensor]) -> Architecture | None:
@@ -124,9 +142,10 @@ def _count(state: Mapping[str, Tensor], pattern: str) -> int:
 
 
 def convert(source: Path, target: Path, dtype: str) -> dict[str, Any]:
-    """Write the tensors of `source` to `target` as float32 or float16; a .safetensors gets its JSON.
+    """Write the tensors of `source` to `target` as float32 or float16.
 
-    The format follows from the endings. Returns what was done, with the largest difference of the network's output.
+    The format follows from the endings. A .safetensors gets its JSON, and so does a .pth whose source has one.
+    Returns what was done, with the largest difference of the network's output.
     Raises OptionError, WeightsError, OutputError.
     """
     for path in (source, target):
@@ -135,12 +154,16 @@ def convert(source: Path, target: Path, dtype: str) -> dict[str, Any]:
     if source.resolve() == target.resolve():
         raise OptionError(f"{source} would be overwritten by its own conversion; give another output")
     state = read_state(source)
+    known = read_card(source) if source.with_suffix(".json").is_file() else {}
     architecture = recognise(state, source)
     with atomic_path(target) as temporary:
         temporary.write_bytes(_serialise(_cast(state, dtype, source), target.suffix))
         absolute, relative = _difference(architecture, state, read_state(temporary), source)
     if target.suffix == ".safetensors":
-        _write_card(architecture, source, target)
+        digest = hashlib.sha256(target.read_bytes()).hexdigest()
+        _write_card(architecture, source, target, known | {"sha256": digest})
+    elif known and target.with_suffix("") != source.with_suffix(""):
+        _write_card(architecture, source, target, {key: value for key, value in known.items() if key != "sha256"})
     return {"source": str(source), "output": str(target), "architecture": str(architecture), "dtype": dtype,
             "source_bytes": source.stat().st_size, "output_bytes": target.stat().st_size,
             "largest_difference": absolute, "relative_difference": relative}
@@ -194,14 +217,11 @@ def _flatten(output: Any) -> list[Tensor]:
     return [tensor for part in output for tensor in _flatten(part)] if isinstance(output, (list, tuple)) else [output]
 
 
-def _write_card(architecture: Architecture, source: Path, target: Path) -> None:
-    """The JSON that says how to build the network; what the source's own JSON says is kept."""
-    spec = registry.SPECS.get(registry.name_of(source.resolve()))
-    card = {"licence": f"{spec.licence}; see MODELS.md" if spec else "unknown", **architecture.facts}
-    beside = source.with_suffix(".json")
-    if source.suffix == ".safetensors" and beside.is_file():
-        card |= json.loads(beside.read_text(encoding="utf-8"))
-    card |= {"format": 1, "name": target.stem, "network": architecture.network, "arguments": architecture.arguments,
-             "origin": f"converted from {source.name}", "sha256": hashlib.sha256(target.read_bytes()).hexdigest()}
+def _write_card(architecture: Architecture, source: Path, target: Path, known: Mapping[str, Any]) -> None:
+    """The JSON that says how to build the network; known: what is kept of the source's own JSON, and the sha256."""
+    spec = registry.SPECS.get(registry.name_of(source))
+    card = {"licence": f"{spec.licence}; see MODELS.md" if spec else "unknown", **architecture.facts, **known,
+            "format": 1, "name": target.stem, "network": architecture.network, "arguments": architecture.arguments,
+            "origin": known.get("origin", f"converted from {source.name}")}  # fmt: skip
     with atomic_path(target.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")

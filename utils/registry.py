@@ -133,13 +133,18 @@ def commercial_use(name: str, licence: str | None) -> str:
     return SPECS[name].commercial if name in SPECS else "unclear"
 
 
+def is_described(path: Path) -> bool:
+    """Whether a JSON says how to build the network of a file; a .pth without one is of the published architecture."""
+    return path.suffix == ".safetensors" or path.with_suffix(".json").is_file()
+
+
 def load_generator(path: Path, backbone: str = "unet", num_blocks: int = 2) -> Loaded:
     """A generator: a file with its JSON beside it, or a .pth of the published architecture.
 
     backbone, num_blocks: of a .pth without JSON. Raises WeightsError, OptionError.
     """
-    if path.suffix == ".safetensors" or path.with_suffix(".json").is_file():
-        return _load_described(path, ("AEI_Net",))
+    if is_described(path):
+        return _load_described(path, ("AEI_Net",), ("crop_size", "identity"))
     from network.AEI_Net import AEI_Net
 
     state = read_state(path)
@@ -202,12 +207,15 @@ def load_enhancer(path: Path) -> Loaded:
     return Loaded(network.per_image_statistics(), path, "hifacegan", {})
 
 
-def _load_described(path: Path, networks: tuple[str, ...]) -> Loaded:
-    """A network that its JSON says how to build; `networks`: the ones that are welcome here."""
+def _load_described(path: Path, networks: tuple[str, ...], facts: tuple[str, ...] = ()) -> Loaded:
+    """A network that its JSON says how to build; networks: the ones that are welcome; facts: what else it must say."""
     state, card = read_state(path), read_card(path)
     if card["network"] not in networks:
         wanted = " or ".join(networks)
         raise WeightsError(f"{path.with_suffix('.json')}: network {card['network']!r}, expected {wanted}")
+    missing = [fact for fact in facts if fact not in card]
+    if missing:
+        raise WeightsError(f"{path.with_suffix('.json')} does not say {' and '.join(missing)}; add it")
     make = _makers()[card["network"]]
     expected = f"the {card['network']} of its JSON ({card['arguments']})"
     return Loaded(build(lambda: make(**card["arguments"]), state, path, expected), path, path.stem, card)

@@ -81,9 +81,9 @@ def _unreadable(path: Path, error: OSError) -> WeightsError:
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """The JSON beside a .safetensors file, which says how to build the network; checks the sha256 that it names.
+    """The JSON beside a file, which says how to build the network; raises WeightsError.
 
-    Raises WeightsError.
+    The sha256 that it names is that of the .safetensors; a .pth may lie beside the two.
     """
     beside = path.with_suffix(".json")
     try:
@@ -96,8 +96,8 @@ def read_card(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{beside}: expected an object with 'network' and 'arguments'")
     if card.get("format") != 1:
         raise WeightsError(f"{beside}: format {card.get('format')!r} is unknown here, expected 1; update the program")
-    wanted = card.get("sha256")
-    if wanted and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
+    wanted = card.get("sha256") if path.suffix == ".safetensors" and path.is_file() else None
+    if wanted and hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
         raise WeightsError(f"{path} is not the file that {beside.name} describes (sha256 differs); get both again")
     return card
 

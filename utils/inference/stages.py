@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from coordinate_reg.landmarks import EmbeddedLandmarks, Landmarks, PublishedLandmarks
 from utils import registry
 from utils.device import choose_device, fastest_dtype, onnx_providers
-from utils.errors import OptionError
+from utils.errors import OptionError, WeightsError
 from utils.inference import detect
 from utils.inference.config import G_PATH, InferenceConfig
 from utils.inference.enhance import Enhancer
@@ -64,7 +64,7 @@ def choose_generator(config: InferenceConfig) -> tuple[Path, list[str]]:
 
 def check_before_loading(config: InferenceConfig, generator: Path) -> None:
     """Find what is missing or refused before large files are read; raises WeightsError, OptionError."""
-    names = [registry.name_of(generator), _PUBLISHED_IDENTITY] if generator.suffix == ".pth" else []
+    names = [] if registry.is_described(generator) else [registry.name_of(generator), _PUBLISHED_IDENTITY]
     if config.use_sr:
         registry.require(_ENHANCER)
         names.append(_ENHANCER)
@@ -92,7 +92,7 @@ def load_stages(config: InferenceConfig) -> Stages:
         swapper=swapper,
         landmarks=_landmarks(published, device, used),
         enhancer=_enhancer(device, used) if config.use_sr else None,
-        threshold=identity.card["similarity_th"] if config.similarity_th is None else config.similarity_th,
+        threshold=_threshold(config, identity),
         device=str(device), used=used, notes=notes + provider_notes(device), seconds=time.perf_counter() - start,
     )
 
@@ -103,6 +103,15 @@ def provider_notes(device: torch.device) -> list[str]:
         return []
     return [f"face detection runs on the CPU, since this ONNX Runtime has no provider for {device.type}; "
             "see requirements-gpu.txt"]
+
+
+def _threshold(config: InferenceConfig, identity: registry.Loaded) -> float:
+    """The cosine from which a face is a reference's person: the user's, or the encoder's own."""
+    threshold = identity.card.get("similarity_th") if config.similarity_th is None else config.similarity_th
+    if threshold is None:
+        raise WeightsError(f"{identity.path.with_suffix('.json')} does not say similarity_th; add it, or give "
+                           "--similarity_th")
+    return float(threshold)
 
 
 def refuse_restricted(uses: Mapping[str, str]) -> None:
