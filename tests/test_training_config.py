@@ -68,12 +68,14 @@ def test_presets_are_complete(path: Path, tmp_path: Path) -> None:
         words += [f"--{name}", str(tmp_path / name)]
     config = parse(words)
     for name, value in yaml.safe_load(path.read_text()).items():
+        if name in ("G_path", "D_path"):
+            continue
         assert getattr(config, name) == value, name
 
 
 def test_presets_of_the_issue_are_there() -> None:
     assert {path.stem for path in PRESETS} == {"scratch", "identity_eyes", "finetune", "compact_generator",
-                                               "compact_identity", "compact_landmarks"}  # fmt: skip
+                                               "compact_finetune", "compact_identity", "compact_landmarks"}  # fmt: skip
 
 
 def test_command_line_wins_over_preset(tmp_path: Path) -> None:

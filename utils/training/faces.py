@@ -121,7 +121,7 @@ def hold_out(faces: Faces, names_file: Path | str | None) -> tuple[Faces, Faces]
 
     Raises InputError when the file is missing or names none of the photos.
     """
-    if names_file is None:
+    if not names_file:
         return faces, faces.subset([])
     try:
         names = set(Path(names_file).read_text(encoding="utf-8").split())
