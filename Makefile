@@ -8,6 +8,7 @@ RUN := $(VENV)/bin/python
 
 demo: $(VENV)/.ready
 	$(RUN) examples/demo.py
+	$(RUN) examples/demo_video.py
 
 test: lint types unit
 
@@ -21,7 +22,7 @@ unit: $(VENV)/.ready
 	$(RUN) -m pytest -n 2
 
 table: $(VENV)/.ready
-	$(RUN) evaluate.py --openpeople studio --recogniser dlib --out docs/first_swap
+	$(RUN) evaluate.py --openpeople studio --recogniser dlib --landmarker embedded --table docs/first_swap.md --out runs/first_swap
 
 bench: $(VENV)/.ready
 	$(RUN) benchmarks/video_memory.py
