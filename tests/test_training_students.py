@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from tests.training_set import KPS, options, write_set
 from utils import registry
-from utils.training import students
+from utils.training import invent, students
 from utils.training.config import parse
+from utils.training.draws import Draws
 from utils.training.faces import Faces
 from utils.training.setup import build_task
 
 CPU = torch.device("cpu")
+HARD = {"teacher_reuse": 2, "student_centred": True, "student_novel": True}
 
 
 class Teacher(nn.Module):
@@ -74,8 +76,20 @@ def test_students_learn_and_their_files_load(root: Path, kind: str) -> None:
 
 
 def test_students_go_on_exactly_even_between_lessons_of_one_faces_batch(root: Path) -> None:
-    whole, first, second = (build(root, "identity", teacher_reuse=2, student_centred=True, seed=s) for s in (0, 0, 0))
+    whole, first, second = (build(root, "identity", **HARD) for _ in range(3))
     expected = run(whole, range(5))
     begun = run(first, range(3))
     second.load_state_dict(first.state_dict())
     assert begun + run(second, range(3, 5)) == expected
+
+
+def test_bending_moves_keypoints_with_their_pixels() -> None:
+    images = -torch.ones(12, 3, 80, 80)
+    images[:, :, 29:32, 39:42] = 1
+    spot = torch.tensor([[40.0, 30.0]]).expand(12, 5, 2)
+    pictures, kps = invent.bent((images, spot), Draws(0, "b", np.arange(12)))
+    light = (pictures[:, 0] + 1).clamp(min=0)
+    grid = torch.stack(torch.meshgrid(torch.arange(80.0), torch.arange(80.0), indexing="xy"), -1)
+    centre = (light[..., None] * grid).sum((1, 2)) / light.sum((1, 2))[:, None]
+    assert float((kps[:, 0] - spot[:, 0]).abs().max()) > 1
+    assert float((centre - kps[:, 0]).norm(dim=1).median()) < 0.5

@@ -121,6 +121,9 @@ class TrainConfig:
     student_width: float = option(0.375, "multiplier of its channels", type=float, metavar="X")
     student_features: int = option(128, "length of its embedding; SFace gives 128", type=int, metavar="N")
     student_size: int = option(112, "side of its crops in pixels, a multiple of 16", type=int, metavar="N")
+    student_novel: bool = option(
+        False, "teach it invented people: mixtures of several faces, bent and recoloured", type=boolean
+    )
     student_centred: bool = option(False, "teach it embeddings less their mean over the set", type=boolean)
     teacher_reuse: int = option(
         1, "steps that learn from the same faces in other views, since its teacher is slow", type=int, metavar="N"

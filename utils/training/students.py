@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from arcface_model.iresnet import iresnet
 from coordinate_reg.network import LandmarkNet
 from utils.errors import InputError
-from utils.training import augment, distill, export, geometry
+from utils.training import augment, distill, export, geometry, invent
 from utils.training.augment import Changes
 from utils.training.config import TrainConfig
 from utils.training.distributed import can_compile, parallel, with_global_batch_norm
@@ -180,22 +180,24 @@ class IdentityTask(StudentTask):
         """Faces and embeddings; the teacher is slow, so `--teacher_reuse` steps see other views of the same."""
         first = indices - number % self._config.teacher_reuse * self._share.step_samples
         if self._taught is None or self._taught[0] != first[0]:
-            images, kps = self._blend(self._draws("faces", first))
+            images, kps = self._faces_to_teach(self._draws("faces", first))
             aligned = geometry.warp(images, alignment(kps), 112).contiguous(memory_format=self._layout)
             with mixed_precision(self._device, self._dtype):
                 e = self._teacher(aligned).float()
             self._taught = int(first[0]), images, self._centred(e)
         return self._taught[1:]
 
-    def _blend(self, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Stored crops, many mixed with a second one, evenly or by a smooth random mask; keypoints in proportion."""
-        (a, kps_a), (b, kps_b) = (self._rows(draws.integers(len(self._faces))) for _ in range(2))
-        even = draws.uniform()[:, None].expand(-1, 16)
-        patches = torch.stack([draws.uniform() for _ in range(16)], 1)
-        mask = torch.where(draws.chance(0.5)[:, None], even, patches) * draws.chance(_BLENDED)[:, None]
-        weight = mask.mean(1)[:, None, None]
-        smooth = F.interpolate(mask.view(-1, 1, 4, 4), a.shape[-2:], mode="bicubic", align_corners=False).clamp(0, 1)
-        return torch.lerp(a, b, smooth), torch.lerp(kps_a, kps_b, weight)
+    def _faces_to_teach(self, draws: Draws) -> invent.Faces:
+        """Stored crops, many mixed with a second one; with --student_novel, people who are further from the stored
+        ones."""
+        if not self._config.student_novel:
+            return self._mixture(_BLENDED, draws)
+        one, other = self._mixture(0.9, draws), self._mixture(0.5, draws)
+        return invent.recoloured(invent.bent(invent.mixed(one, other, _BLENDED, draws), draws), draws)
+
+    def _mixture(self, share: float, draws: Draws) -> invent.Faces:
+        first, second = (self._rows(draws.integers(len(self._faces))) for _ in range(2))
+        return invent.mixed(first, second, share, draws)
 
     def loss(self, answer: Tensor, wanted: Tensor) -> Tensor:
         """See StudentTask."""
