@@ -77,6 +77,7 @@ def main() -> int:
             make_clip(clip, frames)
             runs.append(in_fresh_process(clip, options.device))
             clip.unlink()
+            print(json.dumps(runs[-1]), file=sys.stderr)
     growth = runs[-1]["peak_rss_mib"] / runs[0]["peak_rss_mib"] - 1
     machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
     print(json.dumps({"size": "1280x720", "runs": runs, "growth": round(growth, 4), "machine": machine}, indent=1))
