@@ -18,16 +18,17 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def to_tensor(crops: Sequence[np.ndarray]) -> torch.Tensor:
+def to_tensor(crops: Sequence[np.ndarray], device: torch.device | None = None) -> torch.Tensor:
     """Crops for a network.
 
-    crops: N pictures (S, S, 3) uint8 [0, 255] BGR, all of one size.
-    Returns (N, 3, S, S) float32 [-1, 1] RGB on the CPU.
+    crops: N pictures (S, S, 3) uint8 [0, 255] BGR, all of one size. device: of the result; None: the CPU.
+    Returns (N, 3, S, S) float32 [-1, 1] RGB.
     """
     import torch
 
     batch = np.ascontiguousarray(np.stack(crops)[..., ::-1].transpose(0, 3, 1, 2))
-    return torch.from_numpy(batch).float().div_(255).sub_(0.5).div_(0.5)
+    # Bytes travel to the device: a quarter of what the numbers would take.
+    return torch.from_numpy(batch).to(device).float().div_(255).sub_(0.5).div_(0.5)
 
 
 def to_images(tensor: torch.Tensor) -> np.ndarray:

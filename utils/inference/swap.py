@@ -9,8 +9,20 @@ import numpy as np
 import torch
 from torch import nn
 
+from network.AEI_Net import AEI_Net
+from network.fused import FusedAEINet
 from utils.errors import ResourceError, WeightsError
 from utils.inference.pixels import to_images, to_tensor
+
+# More at once make a processor no faster, and let the stages before and after it wait.
+_MOST_AT_ONCE = {"cpu": 8}
+
+
+def inference_form(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The network in the form that runs fast; `network` stays in float32."""
+    if isinstance(network, AEI_Net):
+        return FusedAEINet(network, dtype)
+    return network if dtype == torch.float32 else copy.deepcopy(network).to(dtype)
 
 
 class Swapper:
@@ -25,22 +37,16 @@ class Swapper:
         batch_size: int = 40,
     ) -> None:
         """network: AEI-Net in float32. size: side of its crops."""
-        self.size, self.batch_size = size, batch_size
+        self.size, self.batch_size = size, min(batch_size, _MOST_AT_ONCE.get(device.type, batch_size))
         self.note: Callable[[str], None] = lambda text: None  # takes messages for the user
-        self._device = device
-        self._exact = network  # kept in float32, for the day the fast one overflows
-        self._fast = self._placed(copy.deepcopy(network), dtype) if dtype != torch.float32 else None
-        if self._fast is None:
-            self._exact = self._placed(network, torch.float32)
-
-    def _placed(self, network: nn.Module, dtype: torch.dtype) -> nn.Module:
-        network.to(self._device, dtype)
-        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._device, self._dtype = device, dtype
+        self._exact = network if dtype != torch.float32 else None  # for the day the fast one overflows
+        self._network = inference_form(network, dtype).to(device)
 
     @property
     def dtype(self) -> str:
         """Arithmetic in use, as PyTorch names it."""
-        return "float32" if self._fast is None else str(next(self._fast.parameters()).dtype).removeprefix("torch.")
+        return str(self._dtype).removeprefix("torch.")
 
     def swap(self, crops: Sequence[np.ndarray], z_id: np.ndarray) -> list[np.ndarray]:
         """Give every crop its identity.
@@ -53,7 +59,7 @@ class Swapper:
         while len(results) < len(crops):
             part = slice(len(results), len(results) + self.batch_size)
             try:
-                results += list(self._run(to_tensor(crops[part]), torch.from_numpy(z_id[part])))
+                results += list(self._run(crops[part], torch.from_numpy(z_id[part])))
             except torch.OutOfMemoryError as error:
                 self._shrink(error)
         return results
@@ -68,19 +74,15 @@ class Swapper:
         self.note(f"{self._device} ran out of memory; going on with {self.batch_size} faces at once")
 
     @torch.inference_mode()
-    def _run(self, crops: torch.Tensor, z_id: torch.Tensor) -> np.ndarray:
-        if self._fast is not None:
-            Y = self._forward(self._fast, crops, z_id)
-            if torch.isfinite(Y).all():
-                return to_images(Y)
+    def _run(self, crops: Sequence[np.ndarray], z_id: torch.Tensor) -> np.ndarray:
+        Y = self._forward(crops, z_id)
+        if not torch.isfinite(Y).all() and self._exact is not None:
             self.note(f"the generator overflowed in {self.dtype}; going on in float32")
-            self._fast, self._exact = None, self._placed(self._exact, torch.float32)
-        Y = self._forward(self._exact, crops, z_id)
+            self._network, self._dtype = inference_form(self._exact, torch.float32).to(self._device), torch.float32
+            self._exact, Y = None, self._forward(crops, z_id)
         if not torch.isfinite(Y).all():
             raise WeightsError("the generator overflows even in float32; its weights are damaged, get them again")
         return to_images(Y)
 
-    def _forward(self, network: nn.Module, crops: torch.Tensor, z_id: torch.Tensor) -> torch.Tensor:
-        dtype = next(network.parameters()).dtype
-        crops = crops.to(self._device, dtype, memory_format=torch.channels_last)
-        return network(crops, z_id.to(self._device, dtype))[0]
+    def _forward(self, crops: Sequence[np.ndarray], z_id: torch.Tensor) -> torch.Tensor:
+        return self._network(to_tensor(crops, self._device).to(self._dtype), z_id)[0]

@@ -1,0 +1,129 @@
+"""The inference form of AEI-Net gives the numbers of the plain module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from network import fused
+from network.AEI_Net import AEI_Net
+from network.folded import fold_encoder
+from network.fused import FusedAEINet
+from tests.fill import build, draw, image
+from tests.random_weights import GENERATOR
+from utils.inference.swap import Swapper
+
+COMPACT = {"backbone": "unet", "num_blocks": 1, "c_id": 128, "width": 0.5, "size": 128}
+SMALL = {"c_id": 16, "width": 0.125, "size": 64}
+CASES: list[dict[str, Any]] = [
+    COMPACT, {"backbone": "resnet", "num_blocks": 1, "c_id": 16},
+    *({"backbone": backbone, "num_blocks": n, **SMALL} for backbone in ("unet", "linknet") for n in (1, 2, 3)),
+    {"backbone": "unet", "num_blocks": 2, "c_id": 16, "width": 0.125, "size": 256},
+]  # fmt: skip
+
+
+def plain(arguments: dict[str, Any]) -> AEI_Net:
+    network = build(lambda: AEI_Net(**arguments)).eval()
+    assert isinstance(network, AEI_Net)
+    return network
+
+
+def inputs(arguments: dict[str, Any], count: int) -> tuple[Tensor, Tensor]:
+    return image("Xt", count, arguments.get("size", 256)), torch.from_numpy(draw("z_id", (count, arguments["c_id"])))
+
+
+def relative(found: Tensor, wanted: Tensor) -> float:
+    return float((found.float() - wanted).abs().max() / wanted.abs().max())
+
+
+@pytest.mark.parametrize("arguments", CASES, ids=lambda a: "-".join(map(str, a.values())))
+@torch.inference_mode()
+def test_same_numbers(arguments: dict[str, Any]) -> None:
+    network = plain(arguments)
+    Xt, z_id = inputs(arguments, 1 if arguments["backbone"] == "resnet" else 2)
+    wanted, _ = network(Xt, z_id)
+    found, _ = FusedAEINet(network)(Xt, z_id)
+    assert found.shape == wanted.shape and relative(found, wanted) < 5e-4
+
+
+@torch.inference_mode()
+def test_rows_at_a_time_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, (Xt, z_id) = plain(COMPACT), inputs(COMPACT, 1)
+    wanted, _ = network(Xt, z_id)
+    for most in (2**40, 2**17 + 12345, 2**12):
+        monkeypatch.setattr(fused, "_IN_CACHE", most)
+        assert relative(FusedAEINet(network)(Xt, z_id)[0], wanted) < 5e-4
+
+
+@torch.inference_mode()
+def test_everybody_in_a_batch_gets_the_own_identity() -> None:
+    network = FusedAEINet(plain(COMPACT))
+    Xt, z_id = inputs(COMPACT, 3)
+    together = network(Xt, z_id)[0]
+    for i in (2, 0, 1):
+        assert relative(network(Xt[i : i + 1], z_id[i : i + 1])[0], together[i : i + 1]) < 5e-4
+    assert relative(network(Xt, z_id.flip(0))[0], together) > 1e-3
+
+
+@torch.inference_mode()
+def test_identity_terms_are_computed_once_and_not_hoarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = FusedAEINet(plain({"backbone": "unet", "num_blocks": 1, **SMALL}))
+    calls: list[Tensor] = []
+    compute = network._compute_terms
+
+    def count(z_id: Tensor) -> fused.Terms:
+        calls.append(z_id)
+        return compute(z_id)
+
+    monkeypatch.setattr(network, "_compute_terms", count)
+    monkeypatch.setattr(fused, "_MOST_PEOPLE", 3)
+    people = torch.from_numpy(draw("people", (5, 16)))
+    for row in (0, 0, 1, 0, 1):
+        network.terms(people[row])
+    assert len(calls) == 2
+    for row in range(5):
+        network.terms(people[row])
+    assert len(network._known) == 3
+
+
+@torch.inference_mode()
+def test_bfloat16_keeps_the_picture() -> None:
+    network, (Xt, z_id) = plain(COMPACT), inputs(COMPACT, 2)
+    wanted = network(Xt, z_id)[0]
+    error = FusedAEINet(network, torch.bfloat16)(Xt, z_id)[0].float() - wanted
+    same_in_plain = network.bfloat16()(Xt.bfloat16(), z_id.bfloat16())[0].float() - wanted
+    # Random weights magnify rounding; trained ones give a third of these levels.
+    assert error.abs().mean() * 127.5 < 1.5
+    assert error.abs().mean() < 1.1 * same_in_plain.abs().mean()
+
+
+@torch.inference_mode()
+def test_folded_encoder_gives_the_maps_but_the_last() -> None:
+    encoder = plain({"backbone": "linknet", "num_blocks": 1, **SMALL}).encoder
+    Xt = image("Xt", 2, 64)
+    wanted = encoder(Xt)
+    found = fold_encoder(encoder)(Xt)
+    assert len(found) == len(wanted) - 1
+    assert torch.equal(encoder(Xt)[-1], wanted[-1])  # the encoder stays as it was
+    assert max(relative(one, other) for one, other in zip(found, wanted, strict=False)) < 1e-4
+
+
+def test_swapper_takes_the_inference_form() -> None:
+    swapper = Swapper(plain(GENERATOR), 64, torch.device("cpu"), torch.float32)
+    assert isinstance(swapper._network, FusedAEINet) and swapper.dtype == "float32"
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in swapper._network.modules())
+
+
+@pytest.mark.gpu
+@torch.inference_mode()
+def test_same_numbers_on_cuda() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    network, (Xt, z_id) = plain(COMPACT), inputs(COMPACT, 3)
+    wanted = network(Xt, z_id)[0]
+    for dtype, most in ((torch.float32, 5e-3), (torch.bfloat16, 0.2)):  # TF32 in the convolutions
+        found = FusedAEINet(network, dtype).cuda()(Xt.cuda(), z_id)[0].cpu()
+        assert relative(found, wanted) < most
