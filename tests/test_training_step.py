@@ -117,3 +117,15 @@ def test_losses_fall_on_a_few_faces(root: Path) -> None:
         seen.append((float(values["rec"]), float(values["id"])))
     first, last = torch.tensor(seen[:3]).mean(0), torch.tensor(seen[-5:]).mean(0)
     assert (last < first / 2).all(), (first, last)
+
+
+def test_terms_are_one_graph_for_the_compiler(root: Path) -> None:
+    _, task = build(root, weight_outside=1, weight_landmarks=1, weight_tone=1, batch_size=2)
+    batch = task._prepare(next(task.batches(range(1))))
+    _, plain = task._G_terms(batch)
+    whole = torch.compile(task._G_terms, backend="aot_eager", fullgraph=True)
+    _, compiled = whole(batch)
+    for name, value in plain.items():
+        assert float(compiled[name].detach()) == pytest.approx(float(value.detach()), rel=1e-3), name
+    sum(compiled.values()).backward()
+    assert all(p.grad is not None for p in task._G_updater.network.parameters())
