@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,18 @@ from utils.inference.config import InferenceConfig
 from utils.inference.identify import normalise
 from utils.inference.report import RunReport
 from utils.inference.smooth import SteadyLandmarks
+from utils.inference.sparse import detect_sparsely
 from utils.inference.stages import Stages, load_stages
+from utils.inference.stream import prefetch
 from utils.inference.track import Selection, TrackedFrame, follow, most_prominent
 from utils.inference.types import Crop, Face, Frame, SwappedFrame, TrackedFace
 from utils.io.image import Photo, check_output, read_photo, write_photo
 
 log = logging.getLogger("ghost")
-_MOST_BYTES = 2**28  # frames that wait for a full batch of faces
+_CPU_BATCH = 8  # faces; larger batches are no faster there, and the encoder would wait for them
+_MOST_BYTES = 2**26  # frames that wait for a full batch of faces
+
+_NewFace = tuple[Crop, np.ndarray, np.ndarray]  # its swap, the soft mask and the mask's matrix from the frame
 
 
 def load_pipeline(config: InferenceConfig | None = None, **options: Any) -> SwapPipeline:
@@ -111,19 +118,26 @@ class SwapPipeline:
             raise OptionError("no source: call set_sources first")
         self._mask_params.clear()
         self._landmarks.forget()
-        for batch in self._batches(self._tracked(frames, careful)):
-            yield from self._swap(batch)
+        # Each of these works on one batch while those after it work on the ones before.
+        with (
+            closing(prefetch(self._batches(self._tracked(frames, careful)), 1)) as batches,
+            closing(prefetch(self._swapped(batches), 1)) as swapped,
+        ):
+            for batch, faces in swapped:
+                yield from self._pasted(batch, faces)
 
     def _tracked(self, frames: Iterable[Frame], careful: bool) -> Iterator[TrackedFrame]:
         mode: Any = self.config.select
         selection = Selection(mode, self._references if mode == "reference" else None, self.stages.threshold)
-        return follow(self._detected(frames, careful), self._embed, selection, align.template_errors)
+        found = self._detected(self.report.timed("wait for frames", frames), careful)
+        return self.report.timed("track", follow(found, self._embed, selection, align.template_errors))
 
     def _detected(self, frames: Iterable[Frame], careful: bool) -> Iterator[tuple[Frame, list[Face]]]:
-        for frame in frames:
+        def detect(image: np.ndarray) -> list[Face]:
             with self.report.stage("detect"):
-                faces = self.stages.detector.detect(frame.image, careful)
-            yield frame, faces
+                return self.stages.detector.detect(image, careful)
+
+        return detect_sparsely(frames, detect, self.report.stage)
 
     def _embed(self, frame: Frame, faces: list[Face]) -> np.ndarray:
         """Unit embeddings (N, D) of faces of a frame."""
@@ -133,32 +147,37 @@ class SwapPipeline:
     def _batches(self, tracked: Iterable[TrackedFrame]) -> Iterator[list[TrackedFrame]]:
         """Group frames until their faces fill a batch, or their pixels the memory that is set aside for them."""
         batch: list[TrackedFrame] = []
+        enough = self.stages.swapper.batch_size
+        if self.stages.device == "cpu":
+            enough = min(enough, _CPU_BATCH)
         for entry in tracked:
             batch.append(entry)
             faces = sum(len(e.faces) for e in batch)
-            if faces >= self.stages.swapper.batch_size or sum(e.frame.image.nbytes for e in batch) >= _MOST_BYTES:
+            if faces >= enough or sum(e.frame.image.nbytes for e in batch) >= _MOST_BYTES:
                 yield batch
                 batch = []
         if batch:
             yield batch
 
-    def _swap(self, batch: Sequence[TrackedFrame]) -> Iterator[SwappedFrame]:
-        """Swap all faces of some frames at once and put them back."""
-        assert self._z_id is not None
-        faces = [(entry.frame, face) for entry in batch for face in entry.faces]
-        pasted = iter(self._new_faces(faces)) if faces else iter(())
+    def _swapped(self, batches: Iterable[list[TrackedFrame]]) -> Iterator[tuple[list[TrackedFrame], list[_NewFace]]]:
+        """Swap all faces of some frames at once."""
+        for batch in batches:
+            faces = [(entry.frame, face) for entry in batch for face in entry.faces]
+            yield batch, self._new_faces(faces) if faces else []
+
+    def _pasted(self, batch: Sequence[TrackedFrame], faces: Sequence[_NewFace]) -> Iterator[SwappedFrame]:
+        """Put swapped faces back into their frames."""
+        left = iter(faces)
         for entry in batch:
-            image = entry.frame.image.copy() if entry.faces else entry.frame.image
-            for _ in entry.faces:
-                swap, soft, M_frame2mask = next(pasted)
-                with self.report.stage("blend"):
+            with self.report.stage("blend"):
+                image = entry.frame.image.copy() if entry.faces else entry.frame.image
+                for swap, soft, M_frame2mask in islice(left, len(entry.faces)):
                     blend.paste_back(image, swap.image, swap.M_frame2crop, soft, M_frame2mask)
             entry.report.swapped = len(entry.faces)
             self.report.count(entry.report)
             yield SwappedFrame(image, entry.frame.index, entry.frame.time, entry.report)
 
-    def _new_faces(self, faces: Sequence[tuple[Frame, TrackedFace]]) -> list[tuple[Crop, np.ndarray, np.ndarray]]:
-        """For each face its swap, the soft mask and the mask's matrix from the frame."""
+    def _new_faces(self, faces: Sequence[tuple[Frame, TrackedFace]]) -> list[_NewFace]:
         assert self._z_id is not None
         stages, stage = self.stages, self.report.stage
         size = stages.swapper.size

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ghost")
 _DECODED_AHEAD = 4  # frames
-_SWAPPED_AHEAD = 2**26  # bytes of frames that wait for the encoder
+_SWAPPED_AHEAD = 2**25  # bytes of frames that wait for the encoder
 _REPORT_EVERY = 10.0  # seconds between lines of progress where there is no terminal
 
 Advance = Callable[[], None]
@@ -84,7 +84,7 @@ def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: P
     report, every = pipeline.report, pipeline.config.preview
     waiting = max(2, _SWAPPED_AHEAD // (video.info.width * video.info.height * 3))
     with (
-        closing(prefetch(_timed(video.frames, report), _DECODED_AHEAD)) as frames,
+        closing(prefetch(report.timed("decode", video.frames), _DECODED_AHEAD)) as frames,
         closing(prefetch(pipeline.run(frames), waiting)) as swapped,
         progress(video.info.frames, pipeline.config) as advance,
     ):
@@ -94,16 +94,6 @@ def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: P
             if every and result.index % every == 0:
                 _preview(result, output)
             advance()
-
-
-def _timed(frames: Iterator[Frame], report: RunReport) -> Iterator[Frame]:
-    """The frames, with the time that they take counted as decoding."""
-    while True:
-        with report.stage("decode"):
-            frame = next(frames, None)
-        if frame is None:
-            return
-        yield frame
 
 
 def _preview(result: SwappedFrame, output: Path) -> None:
