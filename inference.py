@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from utils.errors import INTERRUPTED, GhostError
 from utils.inference.config import InferenceConfig, parse
-from utils.inference.report import console
+from utils.inference.report import console, profile_table
 
 
 def run(config: InferenceConfig) -> dict[str, Any]:
@@ -54,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; no output was written", file=sys.stderr)
         return INTERRUPTED
+    if config.profile:
+        print(profile_table(result["seconds"], result["frames"]), file=sys.stderr)
     if config.json:
         print(json.dumps(result, indent=1))
     elif not config.quiet:

@@ -73,6 +73,7 @@ class InferenceConfig:
     json: bool = option(False, "print one JSON object with the result on standard output", type=boolean,
                         group="reporting")
     quiet: bool = option(False, "print errors only", type=boolean)
+    profile: bool = option(False, "print a table of the seconds that each stage took on standard error", type=boolean)
     no_overwrite: bool = option(False, "fail instead of replacing an existing output file", type=boolean,
                                  alias="--no-overwrite")
 

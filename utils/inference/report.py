@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from utils.inference.types import FrameReport
 
+Item = TypeVar("Item")
 log = logging.getLogger("ghost")
+_END: Any = object()
 
 
 @contextmanager
@@ -40,6 +43,7 @@ class RunReport:
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> number of faces or frames
     notes: list[str] = field(default_factory=list)  # what was adapted or needs attention, each once
     seconds: dict[str, float] = field(default_factory=dict)  # stage -> time spent in it
+    _inside: threading.local = field(default_factory=threading.local, repr=False)  # seconds of stages inside this one
 
     def note(self, text: str) -> None:
         """Say something once, now on the console and later in the result."""
@@ -57,12 +61,25 @@ class RunReport:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to a stage's seconds."""
-        start = time.perf_counter()
+        """Add the time spent inside to a stage's seconds, but for what stages inside of it take themselves."""
+        start, outer = time.perf_counter(), getattr(self._inside, "seconds", 0.0)
+        self._inside.seconds = 0.0
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            took = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + took - self._inside.seconds
+            self._inside.seconds = outer + took
+
+    def timed(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, with the time that each takes to come counted as a stage's."""
+        iterator = iter(items)
+        while True:
+            with self.stage(name):
+                item = next(iterator, _END)
+            if item is _END:
+                return
+            yield item
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain values for JSON."""
@@ -73,3 +90,15 @@ class RunReport:
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
             "notes": list(self.notes),
         }
+
+
+def profile_table(seconds: Mapping[str, float], frames: int) -> str:
+    """Seconds per stage as text, slowest first.
+
+    Stages of a video work at the same time, so that their sum is more than `wall`, the time on the clock.
+    """
+    wall = seconds.get("wall", sum(seconds.values()))
+    rows = [f"{'stage':<18}{'seconds':>9}{'ms/frame':>10}{'of wall':>9}"]
+    for name, value in sorted(seconds.items(), key=lambda entry: -entry[1]):
+        rows.append(f"{name:<18}{value:>9.2f}{1000 * value / max(1, frames):>10.2f}{value / max(wall, 1e-9):>9.0%}")
+    return "\n".join(rows)

@@ -14,9 +14,6 @@ from network.fused import FusedAEINet
 from utils.errors import ResourceError, WeightsError
 from utils.inference.pixels import to_images, to_tensor
 
-# More at once make a processor no faster, and let the stages before and after it wait.
-_MOST_AT_ONCE = {"cpu": 8}
-
 
 def inference_form(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     """The network in the form that runs fast; `network` stays in float32."""
@@ -37,7 +34,7 @@ class Swapper:
         batch_size: int = 40,
     ) -> None:
         """network: AEI-Net in float32. size: side of its crops."""
-        self.size, self.batch_size = size, min(batch_size, _MOST_AT_ONCE.get(device.type, batch_size))
+        self.size, self.batch_size = size, batch_size
         self.note: Callable[[str], None] = lambda text: None  # takes messages for the user
         self._device, self._dtype = device, dtype
         self._exact = network if dtype != torch.float32 else None  # for the day the fast one overflows

@@ -1,0 +1,94 @@
+"""What the benchmarks run on: weights of the shipped and of the published sizes, made from names, and moving stills."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from arcface_model.iresnet import iresnet  # noqa: E402 - the repository is not installed as a package
+from coordinate_reg.network import LandmarkNet  # noqa: E402
+from examples.demo_video import write_clip  # noqa: E402
+from network.AEI_Net import AEI_Net  # noqa: E402
+from tests.fill import build  # noqa: E402
+from tests.published_set import NETWORKS  # noqa: E402
+from tests.random_weights import oval_landmarks, save  # noqa: E402
+
+IMAGES = ROOT / "examples" / "images"
+SOURCE = IMAGES / "portrait.jpg"
+SETS = ("embedded", "published")
+GENERATOR: dict[str, Any] = {"backbone": "unet", "num_blocks": 1, "c_id": 128, "width": 0.5, "size": 128}
+IDENTITY: dict[str, Any] = {"depth": 18, "num_features": 128, "width": 0.5, "size": 64}
+LANDMARKS: dict[str, Any] = {"channels": [16, 32, 48, 40], "points": 106}
+_PORTRAIT = (0.5, 0.4)  # where the selfie's face is, in parts of its width and height
+
+
+def _landmarks() -> nn.Module:
+    """A landmark network of the shipped size that always finds the same oval, so that masks are as large as usual."""
+    network = build(lambda: LandmarkNet(**LANDMARKS))
+    assert isinstance(network, LandmarkNet)
+    nn.init.zeros_(network.fc.weight)
+    network.fc.bias.data = oval_landmarks().flatten()
+    return network
+
+
+def write_set(name: str, folder: Path) -> Path:
+    """Write the weights of a set, `embedded` or `published`; returns the folder, for GHOST_WEIGHTS.
+
+    Detector of both is CenterFace; landmarks of both come from a network of the shipped size.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    save(_landmarks(), folder, "ghost_compact_landmarks", "LandmarkNet", LANDMARKS, crop_size=112)
+    if name == "published":
+        for file in ("G_unet_2blocks.pth", "backbone.pth"):
+            torch.save(NETWORKS[file]().state_dict(), folder / file)
+        return folder
+    generator = build(functools.partial(AEI_Net, **GENERATOR))
+    save(generator, folder, "ghost_compact_generator", "AEI_Net", GENERATOR, crop_size=128,
+         identity="ghost_compact_identity")
+    identity = build(functools.partial(iresnet, **IDENTITY), 0.5)
+    save(identity, folder, "ghost_compact_identity", "iresnet", IDENTITY, crop_size=64, similarity_th=0.0)
+    return folder
+
+
+def options(name: str) -> dict[str, str]:
+    """Options of inference.py that choose a set."""
+    return {"model": "ghost" if name == "published" else "embedded", "device": "cpu"}
+
+
+def still(faces: int, size: tuple[int, int], height: int = 480) -> np.ndarray:
+    """A picture (H, W, 3) uint8 BGR with the selfie's face several times, a head every `height` pixels or so.
+
+    size: width and height of the frames that will show it.
+    """
+    photo = cv2.imread(str(IMAGES / "selfie.jpg"))
+    assert photo is not None
+    side = min(photo.shape[:2])
+    x, y = (int(part * length - side / 2) for part, length in zip(_PORTRAIT, photo.shape[1::-1], strict=True))
+    head = photo[max(0, y) : max(0, y) + side, max(0, x) : max(0, x) + side]
+    head = cv2.resize(head, (height, height), interpolation=cv2.INTER_AREA)
+    canvas = np.full((round(size[1] * 1.1), round(size[0] * 1.1), 3), 110, np.uint8)
+    columns = min(faces, canvas.shape[1] // height)
+    for number in range(faces):
+        row, column = divmod(number, columns)
+        top = round(canvas.shape[0] * 0.1) + row * height
+        left = (canvas.shape[1] - columns * height) // 2 + column * height
+        canvas[top : top + height, left : left + height] = head
+    return canvas
+
+
+def make_clip(path: Path, frames: int, size: tuple[int, int], faces: int = 0) -> Path:
+    """Write a moving still; faces: 0 for the selfie as it is, filling the picture, else as in `still`."""
+    picture = cv2.imread(str(IMAGES / "selfie.jpg")) if faces == 0 else still(faces, size)
+    assert picture is not None
+    write_clip(path, picture, frames, size, period=frames)
+    return path

@@ -1,0 +1,108 @@
+"""Faces looked for in every few frames: followed where that is sure, searched where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import cv2
+import numpy as np
+import pytest
+
+from utils.inference.report import RunReport, profile_table
+from utils.inference.sparse import EVERY, detect_sparsely
+from utils.inference.types import Face, Frame
+
+KPS = np.array([[90, 100], [150, 100], [120, 130], [100, 160], [140, 160]], np.float32)
+
+
+@contextmanager
+def no_stage(name: str) -> Iterator[None]:
+    yield
+
+
+class Scene:
+    """A textured picture that drifts; `spots` tells in which frames a face is at which shift of KPS."""
+
+    def __init__(self, frames: int, spots: Mapping[int, Sequence[float]]) -> None:
+        noise = np.random.default_rng(0).integers(0, 255, (40, 80, 3)).astype(np.uint8)
+        wide = cv2.resize(noise, (640, 320), interpolation=cv2.INTER_CUBIC)
+        self.frames = [Frame(np.ascontiguousarray(wide[:, 2 * i : 2 * i + 480]), i) for i in range(frames)]
+        self.spots, self.searched = spots, list[int]()
+
+    def truth(self, index: int) -> list[np.ndarray]:
+        return [KPS + np.float32([shift - 2 * index, 0]) for shift in self.spots.get(index, [])]
+
+    def detect(self, image: np.ndarray) -> list[Face]:
+        index = next(frame.index for frame in self.frames if frame.image is image)
+        self.searched.append(index)
+        return [Face(np.concatenate([kps.min(0), kps.max(0)]), 0.9, kps) for kps in self.truth(index)]
+
+    def run(self) -> list[tuple[Frame, list[Face]]]:
+        return list(detect_sparsely(self.frames, self.detect, no_stage))
+
+
+def check(scene: Scene) -> None:
+    """Every frame comes out, in order, with all its faces where they are."""
+    results = scene.run()
+    assert [frame.index for frame, _ in results] == list(range(len(scene.frames)))
+    for frame, faces in results:
+        truth = scene.truth(frame.index)
+        assert len(faces) == len(truth)
+        for face, kps in zip(faces, truth, strict=True):
+            assert np.abs(face.kps - kps).max() < 0.3
+            assert np.abs(face.box - np.concatenate([kps.min(0), kps.max(0)])).max() < 0.5
+
+
+def test_moving_faces_are_followed_between_searches() -> None:
+    scene = Scene(14, dict.fromkeys(range(14), (60.0, 200.0)))
+    check(scene)
+    assert scene.searched == [0, 4, 8, 12, 13]
+
+
+@pytest.mark.parametrize("first", range(3, 9))
+def test_a_face_that_appears_is_found_in_its_first_frame(first: int) -> None:
+    check(Scene(16, {i: [60.0] if i < first else [60.0, 200.0] for i in range(16)}))
+
+
+@pytest.mark.parametrize("last", range(3, 9))
+def test_a_face_that_goes_is_gone_in_the_next_frame(last: int) -> None:
+    check(Scene(16, {i: [60.0, 200.0] if i <= last else [200.0] for i in range(16)}))
+
+
+def test_every_frame_is_searched_while_there_is_nobody() -> None:
+    scene = Scene(9, {i: [60.0] for i in range(5, 9)})
+    check(scene)
+    assert scene.searched[:6] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_cut_is_searched() -> None:
+    scene = Scene(9, dict.fromkeys(range(9), (60.0,)))
+    other = cv2.resize(np.random.default_rng(1).integers(0, 255, (40, 60, 3)).astype(np.uint8), (480, 320))
+    for i in range(6, 9):
+        scene.frames[i] = Frame(np.roll(other, -2 * i, axis=1), i)
+    check(scene)
+    assert {5, 6, 7, 8} <= set(scene.searched)
+
+
+def test_frames_come_out_soon() -> None:
+    scene, taken = Scene(12, dict.fromkeys(range(12), (60.0,))), list[int]()
+
+    def source() -> Iterator[Frame]:
+        for frame in scene.frames:
+            taken.append(frame.index)
+            yield frame
+
+    for frame, _ in detect_sparsely(source(), scene.detect, no_stage):
+        assert taken[-1] - frame.index < EVERY
+
+
+def test_stages_inside_of_others_count_for_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 3.0, 10.0])
+    monkeypatch.setattr("utils.inference.report.time.perf_counter", lambda: next(clock))
+    report = RunReport()
+    with report.stage("outer"), report.stage("inner"):
+        pass
+    assert report.seconds == {"inner": 2.0, "outer": 8.0}
+    lines = profile_table({"swap": 4.0, "blend": 1.0, "wall": 4.0}, 100).splitlines()
+    assert lines[1].split() == ["swap", "4.00", "40.00", "100%"] and lines[-1].split()[-1] == "25%"
