@@ -31,7 +31,7 @@ class Scene:
         self.spots, self.searched = spots, list[int]()
 
     def truth(self, index: int) -> list[np.ndarray]:
-        return [KPS + np.float32([shift - 2 * index, 0]) for shift in self.spots.get(index, [])]
+        return [KPS + np.array([shift - 2 * index, 0], np.float32) for shift in self.spots.get(index, [])]
 
     def detect(self, image: np.ndarray) -> list[Face]:
         index = next(frame.index for frame in self.frames if frame.image is image)

@@ -15,6 +15,7 @@ from utils.errors import WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.overrides import TorchFunctionMode
 
 _SHOWN = 3  # names listed in a message
 # What PyTorch was seen to raise on files that are cut short, damaged or of another kind.
@@ -111,13 +112,26 @@ def build(make: Callable[[], nn.Module], state: Mapping[str, Tensor], path: Path
     import torch
 
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _no_random_numbers():
             network = make()
     except (TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{path}: cannot build {expected}: {error}") from error
     check_names_and_shapes(network.state_dict(), state, path, expected)
     network.load_state_dict(dict(state), strict=True, assign=True)
     return network.eval().requires_grad_(False)
+
+
+def _no_random_numbers() -> TorchFunctionMode:
+    """Leave weights as they are allocated: drawing numbers for tensors without memory loads PyTorch's compiler, 2 s."""
+    from torch.overrides import TorchFunctionMode
+
+    class NoRandomNumbers(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if getattr(func, "__name__", "") in ("normal_", "uniform_"):
+                return args[0] if args else kwargs["tensor"]
+            return func(*args, **(kwargs or {}))
+
+    return NoRandomNumbers()
 
 
 def check_names_and_shapes(

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from utils.inference.types import Face
 
@@ -73,7 +72,12 @@ def best_pairs(scores: np.ndarray) -> list[tuple[int, int]]:
     scores: (R, C) float, unitless. Source: Hungarian method, scipy.optimize.linear_sum_assignment.
     """
     gains = np.maximum(scores, 0.0)
-    rows, columns = linear_sum_assignment(gains, maximize=True)
+    if min(gains.shape) == 1:  # one face or one track: no need to import what takes long
+        rows, columns = (np.array([i]) for i in np.unravel_index(int(gains.argmax()), gains.shape))
+    else:
+        from scipy.optimize import linear_sum_assignment
+
+        rows, columns = linear_sum_assignment(gains, maximize=True)
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if gains[r, c] > 0.0]
 
 

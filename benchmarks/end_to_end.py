@@ -1,0 +1,144 @@
+"""Frames per second and memory of whole videos, and how a straightforward version of the published method compares.
+
+python benchmarks/end_to_end.py [--set embedded published] [--frames 300] [--runs 3] [--reference_runs 1]
+python benchmarks/end_to_end.py --crowd [--set embedded] [--frames 100] [--runs 3]
+
+Every run is a process of its own. Seconds count from opening the video to the finished file; loading the networks is
+not in them, reading the source photo is in the pipeline's. Memory is the peak above the loaded, idle program (Linux).
+--crowd: 1080p with 1, 2 and 5 faces, all swapped, and 720p with one for comparison.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.common import in_fresh_process, machine, spread, write_results
+
+SIZES = {"720p": (1280, 720), "1080p": (1920, 1080)}
+
+
+def memory(field: str) -> float:
+    """A number of /proc/self/status in MiB: VmRSS for what is used now, VmHWM for the most."""
+    match = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(match[1]) / 1024 if match else 0.0
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Swap one clip in this process."""
+    from benchmarks.sets import SOURCE, options
+    from utils.inference.pipeline import load_pipeline
+
+    pipeline = load_pipeline(select=arguments.select, **options(arguments.one))
+    if arguments.reference:
+        generator = plain_generator(pipeline)
+    pipeline.begin()
+    pipeline.set_sources([SOURCE])
+    ctypes.CDLL(None).malloc_trim(0)  # what loading left behind is not the idle program's
+    Path("/proc/self/clear_refs").write_text("5")  # the most memory counts from here
+    idle, begin, work = memory("VmRSS"), time.perf_counter(), time.process_time()
+    output = arguments.folder / "out.mp4"
+    if arguments.reference:
+        from benchmarks.reference_pipeline import swap_video
+
+        assert pipeline._z_id is not None
+        swapped, stages = swap_video(pipeline, generator, pipeline._z_id, arguments.clip, output), {}
+    else:
+        result = pipeline.swap_video(SOURCE, arguments.clip, output)
+        swapped, stages = result["faces"]["swapped"], result["seconds"]
+    seconds = time.perf_counter() - begin
+    return {
+        "seconds": seconds, "processor_seconds": time.process_time() - work, "swapped": swapped, "stages": stages,
+        "idle_mib": idle, "peak_above_idle_mib": memory("VmHWM") - idle, "megabytes": output.stat().st_size / 1e6,
+    }  # fmt: skip
+
+
+def plain_generator(pipeline: Any) -> Any:
+    """AEI-Net in float32, in place of the pipeline's own form, which is let go."""
+    from utils import registry
+
+    path = Path(next(entry["file"] for entry in pipeline.stages.used if entry["role"] == "generator"))
+    pipeline.stages.swapper._network = pipeline.stages.swapper._exact = None
+    return registry.load_generator(path).network
+
+
+def repeated(clip: Path, name: str, folder: Path, runs: int, *extra: str) -> dict[str, Any]:
+    """Several runs over one clip; medians of what they measured."""
+    arguments = ["--one", name, "--clip", str(clip), "--folder", str(folder), *extra]
+    measured = [in_fresh_process(__file__, arguments, {"GHOST_WEIGHTS": str(folder / name)}) for _ in range(runs)]
+    frames = int(clip.stem.split("_")[1])
+    result = {key: spread([run[key] for run in measured], 2) for key in measured[0] if key not in ("swapped", "stages")}
+    stages = {stage: spread([1000 * run["stages"][stage] / frames for run in measured], 2)["median"]
+              for stage in measured[0]["stages"]}
+    return {"frames": frames, "swapped": measured[0]["swapped"], "ms_per_frame": stages,
+            "fps": spread([frames / run["seconds"] for run in measured], 2), **result}
+
+
+def against_reference(name: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """720p with one face: the pipeline and, in turn, the straightforward version."""
+    from benchmarks.sets import make_clip
+
+    clip = make_clip(folder / f"720p_{options.frames}.mp4", options.frames, SIZES["720p"])
+    ours = repeated(clip, name, folder, options.runs)
+    if not options.reference_runs:
+        return {"pipeline": ours}
+    reference = repeated(clip, name, folder, options.reference_runs, "--reference")
+    return {
+        "pipeline": ours, "reference": reference,
+        "times_faster": round(reference["seconds"]["median"] / ours["seconds"]["median"], 2),
+        "share_of_memory": round(
+            ours["peak_above_idle_mib"]["median"] / reference["peak_above_idle_mib"]["median"], 3),
+    }  # fmt: skip
+
+
+def crowd(name: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Sizes and numbers of faces, everybody swapped."""
+    from benchmarks.sets import make_clip
+
+    result = {}
+    for size, faces in (("720p", 1), ("1080p", 1), ("1080p", 2), ("1080p", 5)):
+        clip = make_clip(folder / f"{size}-{faces}_{options.frames}.mp4", options.frames, SIZES[size], faces)
+        result[f"{size}, {faces} faces"] = repeated(clip, name, folder, options.runs, "--select", "all")
+    return result
+
+
+def main() -> int:
+    """Measure, write the result and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--set", nargs="+", choices=("embedded", "published"), default=["embedded", "published"])
+    parser.add_argument("--frames", type=int, default=300)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--reference_runs", type=int, default=1, help="0: without the straightforward version")
+    parser.add_argument("--crowd", action="store_true", help="1080p with 1, 2 and 5 faces")
+    for hidden in ("--one", "--select"):
+        parser.add_argument(hidden, default="reference", help=argparse.SUPPRESS)
+    for hidden in ("--clip", "--folder"):
+        parser.add_argument(hidden, type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--reference", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.clip:
+        print(json.dumps(measure(options)))
+        return 0
+    from benchmarks.sets import write_set
+
+    for name in options.set:
+        result = {"machine": machine()}
+        with tempfile.TemporaryDirectory() as place:
+            write_set(name, Path(place) / name)
+            work = crowd if options.crowd else against_reference
+            write_results(f"{'crowd' if options.crowd else 'end_to_end'}_{name}",
+                          result | work(name, Path(place), options))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

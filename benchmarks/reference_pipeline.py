@@ -1,0 +1,84 @@
+"""The published method, written straightforwardly, as the measure of what the pipeline gains.
+
+All frames are read first; then come, frame by frame and in float32: detection, identity of every face, smoothing, the
+generator as it was trained, landmarks of target and swap, a mask, warps and blending of whole frames; what comes out
+is kept and encoded at the end. Networks, detector, encoder settings and threads are those of the pipeline.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from utils.inference import align, mask
+from utils.inference.identify import normalise
+from utils.inference.pipeline import SwapPipeline
+from utils.inference.pixels import to_images, to_tensor
+from utils.inference.smooth import smooth
+from utils.inference.types import Frame
+from utils.io.encode import video_writer
+from utils.io.encoders import EncodeOptions
+from utils.io.video import Span, open_video
+
+
+def swap_video(pipeline: SwapPipeline, generator: nn.Module, z_id: np.ndarray, target: Path, output: Path) -> int:
+    """Swap the person of the first frame; returns the number of frames that were changed.
+
+    pipeline: lends its detector, identity encoder and landmarks. generator: AEI-Net in float32, as it was trained.
+    z_id: (1, D) float32, raw embedding of the source.
+    """
+    with open_video(target, Span(0.0, None), print) as video:
+        frames = list(video.frames)
+        info = video.info
+    kps = _person(pipeline, frames)
+    steady = [None if points is None else smooth(kps[max(0, i - 2) : i + 3], min(2, i)) for i, points in enumerate(kps)]
+    results, changed, params = [], 0, None
+    for frame, points in zip(frames, steady, strict=True):
+        image = frame.image
+        if points is not None:
+            image, params = _swap(pipeline, generator, z_id, image, points, params)
+            changed += 1
+        results.append(image)
+    with video_writer(output, info, EncodeOptions(), print) as writer:
+        for frame, image in zip(frames, results, strict=True):
+            writer.write(Frame(image, frame.index, frame.time))
+    return changed
+
+
+def _person(pipeline: SwapPipeline, frames: list[Frame]) -> list[np.ndarray | None]:
+    """Key points (5, 2) of the first face in each frame, where it is the person of the first frame."""
+    reference: np.ndarray | None = None
+    result: list[np.ndarray | None] = []
+    for frame in frames:
+        faces = pipeline.stages.detector.detect(frame.image)
+        looks = normalise(pipeline.stages.identifier.embed(frame.image, faces)) if faces else np.zeros((0, 1))
+        reference = looks[0] if reference is None and len(looks) else reference
+        likeness = looks @ reference if reference is not None and len(looks) else np.zeros(0)
+        found = len(likeness) and likeness.max() > pipeline.stages.threshold
+        result.append(faces[int(likeness.argmax())].kps if found else None)
+    return result
+
+
+@torch.inference_mode()
+def _swap(pipeline: SwapPipeline, generator: nn.Module, z_id: np.ndarray, image: np.ndarray, kps: np.ndarray,
+          params: mask.MaskParams | None) -> tuple[np.ndarray, mask.MaskParams]:
+    """One frame with the face at the key points swapped, and the parameters of its mask."""
+    size = pipeline.stages.swapper.size
+    crop = align.cut(image, kps, size)
+    target = align.cut(image, kps, align.BASE)
+    swap = to_images(generator(to_tensor([crop.image]), torch.from_numpy(z_id))[0])[0]
+    find: Any = pipeline.stages.landmarks.find
+    after = find([cv2.resize(swap, (align.BASE, align.BASE))])[0]
+    before = find([target.image])[0]
+    params = params or mask.choose_params(after, before)
+    soft = mask.draw(after, params, align.BASE)
+    shape = image.shape[1::-1]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    face = cv2.warpAffine(swap.astype(np.float32), crop.M_frame2crop, shape, flags=flags)
+    alpha = cv2.warpAffine(soft, target.M_frame2crop, shape, flags=flags)[..., None]
+    return np.rint(alpha * face + (1 - alpha) * image.astype(np.float32)).astype(np.uint8), params
