@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import sys
 import time
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("ghost")
 _DECODED_AHEAD = 4  # frames
 _SWAPPED_AHEAD = 2**25  # bytes of frames that wait for the encoder
+_M_MMAP_THRESHOLD, _LARGE = -3, 2**20  # of malloc.h; bytes from which memory is mapped on its own
 _REPORT_EVERY = 10.0  # seconds between lines of progress where there is no terminal
 
 Advance = Callable[[], None]
@@ -53,6 +55,14 @@ def check_video(config: InferenceConfig) -> None:
         raise output_error(path, error) from error
 
 
+def give_freed_frames_back() -> None:
+    """Have glibc return the memory of freed frames at once; its heaps would grow with the length of the video."""
+    if sys.platform.startswith("linux"):
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+        if mallopt is not None:
+            mallopt(_M_MMAP_THRESHOLD, _LARGE)
+
+
 def swap_video(
     pipeline: SwapPipeline,
     sources: Sequence[Path | str],
@@ -64,6 +74,7 @@ def swap_video(
 
     Raises the errors of utils.errors: InputError, OutputError, the NoFace errors, NobodyMatchedError, SkippedError.
     """
+    give_freed_frames_back()
     config, output = pipeline.config, Path(output)
     report = pipeline.begin()
     pipeline.set_sources(sources, references)
