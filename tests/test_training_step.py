@@ -18,7 +18,8 @@ from utils.training.setup import build_task
 
 CPU = torch.device("cpu")
 TERMS = {"adv": {"weight_adv": 1}, "attr": {"weight_attr": 1}, "id": {"weight_id": 1}, "rec": {"weight_rec": 1},
-         "tone": {"weight_tone": 1}, "outside": {"weight_outside": 1}, "landmarks": {"weight_landmarks": 1},
+         "tone": {"weight_tone": 1}, "encoder": {"weight_encoder": 1},
+         "outside": {"weight_outside": 1}, "landmarks": {"weight_landmarks": 1},
          "eyes": {"weight_eyes": 800, "eye_detector_loss": True}}  # fmt: skip
 OFF = {"weight_adv": 0, "weight_attr": 0, "weight_id": 0, "weight_rec": 0}
 

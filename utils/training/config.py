@@ -133,6 +133,9 @@ class TrainConfig:
     weight_adv: float = option(1.0, "weight of the adversarial loss", type=float, metavar="X", group="losses")
     weight_attr: float = option(10.0, "weight of the attribute loss", type=float, metavar="X")
     weight_id: float = option(20.0, "weight of the identity loss", type=float, metavar="X")
+    weight_encoder: float = option(
+        0.0, "weight of L_id as the conditioning encoder sees it, beside --critic sface", type=float, metavar="X"
+    )
     weight_rec: float = option(10.0, "weight of the reconstruction loss", type=float, metavar="X")
     weight_eyes: float = option(
         0.0, "weight of the eye loss (about 800; needs --eye_detector_loss True)", type=float, metavar="X"
@@ -274,7 +277,7 @@ class TrainConfig:
 
     def weights(self) -> dict[str, float]:
         """The generator's loss terms that are switched on, with their weights."""
-        names = ("adv", "attr", "id", "rec", "eyes", "tone", "outside", "landmarks")
+        names = ("adv", "attr", "id", "encoder", "rec", "eyes", "tone", "outside", "landmarks")
         return {name: getattr(self, f"weight_{name}") for name in names if getattr(self, f"weight_{name}") > 0}
 
     def to_json(self) -> str:

@@ -49,8 +49,9 @@ class GeneratorTask(Task[Pairs]):
                 f"{config.dataset_path} has no index.csv with keypoints, which --critic sface needs; cut the faces "
                 "with preprocess_vgg.py"
             )
-        critic = Critic(load_sface(config, device) if aligned else self._encoder, aligned)
-        self._judges = Judges(critic, load_landmarks(config, device), load_eyes(config, device))
+        encoder = Critic(self._encoder, aligned=False)
+        critic = Critic(load_sface(config, device), aligned) if aligned else encoder
+        self._judges = Judges(critic, encoder, load_landmarks(config, device), load_eyes(config, device))
         self._arguments = generator_arguments(config, c_id)
         self._D = self._placed(build_discriminator(config), device)
         G = self._placed(with_global_batch_norm(build_generator(config, c_id), device), device)

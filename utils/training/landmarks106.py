@@ -1,7 +1,7 @@
 """MediaPipe's 478 face points turned into the project's 106 (see coordinate_reg/landmarks.py for what each one means).
 
-Written once by hand: every inner point is one vertex of the MediaPipe mesh or the mean of two; the contour is the face oval
-between the temples, resampled to even steps on each side of the chin. 'Left' is the image's left.
+Written once by hand: every inner point is one vertex of the MediaPipe mesh or the mean of two; the contour is the face
+oval between the temples, resampled to even steps on each side of the chin. 'Left' is the image's left.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ _VERTICES: dict[int, tuple[int, ...]] = {
     # left brow: upper edge from the temple to the nose, lower edge back
     43: (70,), 48: (63,), 49: (105,), 51: (66,), 50: (107,), 46: (55,), 47: (65,), 45: (52,), 44: (46, 53),
     # right brow: upper edge from the nose to the temple, lower edge back
-    102: (336,), 103: (296,), 104: (334,), 105: (293,), 101: (300,), 100: (276, 283), 99: (282,), 98: (295,), 97: (285,),
+    102: (336,), 103: (296,), 104: (334,), 105: (293,), 101: (300,),
+    100: (276, 283), 99: (282,), 98: (295,), 97: (285,),
     # nose: ridge, then the base from the left wing to the right one
     72: (168,), 73: (6, 197), 74: (195,), 86: (4,),
     75: (129,), 76: (64,), 77: (240, 99), 78: (60, 20), 79: (242, 141), 80: (2,),

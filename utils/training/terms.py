@@ -1,6 +1,5 @@
-"""The loss terms of a generator step and of a discriminator step, each as one module: the unit that is compiled and
-that
-averages its gradients over processes."""
+"""The loss terms of a generator step and of a discriminator step, each as one module: the unit that is compiled, and
+that averages its gradients over processes."""
 
 from __future__ import annotations
 
@@ -40,7 +39,8 @@ class SwapBatch:
 class Judges:
     """The networks that judge a swap. They are held outside of `nn.Module`s, so nothing trains or saves them."""
 
-    critic: Critic
+    critic: Critic  # of L_id
+    encoder: Critic  # the encoder that conditions the generator
     landmarks: LandmarkNet | None = None
     eyes: EyeHeatmaps | None = None
 
@@ -49,7 +49,7 @@ class GeneratorTerms(nn.Module):
     """Y and all loss terms that are switched on, unweighted."""
 
     def __init__(self, G: nn.Module, D: nn.Module, judges: Judges, names: list[str], dtype: torch.dtype) -> None:
-        """names: the terms wanted, of adv, attr, id, rec, eyes, tone, outside, landmarks."""
+        """names: the terms wanted, of adv, attr, id, encoder, rec, eyes, tone, outside, landmarks."""
         super().__init__()
         self.G = G
         self._D = (D,)  # in a tuple, so that it is not a part of this module
@@ -71,6 +71,9 @@ class GeneratorTerms(nn.Module):
 
     def _id(self, Y: Tensor, batch: SwapBatch) -> Tensor:
         return losses.identity_loss(batch.wanted, self._judges.critic(Y, batch.M_align))
+
+    def _encoder(self, Y: Tensor, batch: SwapBatch) -> Tensor:
+        return losses.identity_loss(batch.z_id, self._judges.encoder(Y, None))
 
     def _rec(self, Y: Tensor, batch: SwapBatch) -> Tensor:
         return losses.reconstruction_loss(Y, batch.Xt, batch.same, batch.same_pairs)
