@@ -29,7 +29,6 @@ log = logging.getLogger("ghost")
 _DECODED_AHEAD = 4  # frames
 _SWAPPED_AHEAD = 2**25  # bytes of frames that wait for the encoder
 _M_MMAP_THRESHOLD, _LARGE = -3, 2**20  # of malloc.h; bytes from which memory is mapped on its own
-_REPORT_EVERY = 10.0  # seconds between lines of progress where there is no terminal
 
 Advance = Callable[[], None]
 
@@ -139,9 +138,9 @@ def _facts(info: VideoInfo, report: RunReport) -> dict[str, Any]:
 
 @contextmanager
 def progress(frames: int | None, config: InferenceConfig) -> Iterator[Advance]:
-    """Show rate and time left on a terminal; now and then a line of the log in a pipe."""
+    """Show rate and time left on a terminal; nothing in a pipe."""
     if config.quiet or not sys.stderr.isatty():
-        yield _log_progress(frames)
+        yield lambda: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
@@ -157,18 +156,3 @@ def progress(frames: int | None, config: InferenceConfig) -> Iterator[Advance]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("swap", total=frames)
         yield lambda: bar.advance(task)
-
-
-def _log_progress(frames: int | None) -> Advance:
-    begin = last = time.perf_counter()
-    done = 0
-
-    def advance() -> None:
-        nonlocal done, last
-        done, now = done + 1, time.perf_counter()
-        if now - last >= _REPORT_EVERY:
-            last, rate = now, done / (now - begin)
-            left = f" of {frames}, {max(0, frames - done) / rate:.0f} s left" if frames else ""
-            log.info(f"{done}{left}, {rate:.1f} frames/s")
-
-    return advance
