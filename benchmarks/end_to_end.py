@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.common import in_fresh_process, machine, spread, write_results
 
+MODELS = {"embedded": "embedded", "published": "ghost"}
 SIZES = {"720p": (1280, 720), "1080p": (1920, 1080)}
 
 
@@ -35,10 +36,11 @@ def memory(field: str) -> float:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Swap one clip in this process."""
-    from benchmarks.sets import SOURCE, options
+    from benchmarks.sets import SOURCE
+    from utils.inference.config import InferenceConfig
     from utils.inference.pipeline import load_pipeline
 
-    pipeline = load_pipeline(select=arguments.select, **options(arguments.one))
+    pipeline = load_pipeline(InferenceConfig(select=arguments.select, device="cpu", model=MODELS[arguments.one]))
     if arguments.reference:
         generator = plain_generator(pipeline)
     pipeline.begin()
@@ -114,7 +116,7 @@ def crowd(name: str, folder: Path, options: argparse.Namespace) -> dict[str, Any
 def main() -> int:
     """Measure, write the result and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--set", nargs="+", choices=("embedded", "published"), default=["embedded", "published"])
+    parser.add_argument("--set", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--reference_runs", type=int, default=1, help="0: without the straightforward version")

@@ -60,11 +60,6 @@ def write_set(name: str, folder: Path) -> Path:
     return folder
 
 
-def options(name: str) -> dict[str, str]:
-    """Options of inference.py that choose a set."""
-    return {"model": "ghost" if name == "published" else "embedded", "device": "cpu"}
-
-
 def still(faces: int, size: tuple[int, int], height: int = 480) -> np.ndarray:
     """A picture (H, W, 3) uint8 BGR with the selfie's face several times, a head every `height` pixels or so.
 

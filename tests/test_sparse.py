@@ -57,7 +57,7 @@ def check(scene: Scene) -> None:
 def test_moving_faces_are_followed_between_searches() -> None:
     scene = Scene(14, dict.fromkeys(range(14), (60.0, 200.0)))
     check(scene)
-    assert scene.searched == [0, 4, 8, 12, 13]
+    assert scene.searched == [0, 6, 12, 13]
 
 
 @pytest.mark.parametrize("first", range(3, 9))
@@ -82,7 +82,7 @@ def test_a_cut_is_searched() -> None:
     for i in range(6, 9):
         scene.frames[i] = Frame(np.roll(other, -2 * i, axis=1), i)
     check(scene)
-    assert {5, 6, 7, 8} <= set(scene.searched)
+    assert {1, 2, 3, 4, 5, 6, 8} <= set(scene.searched)
 
 
 def test_frames_come_out_soon() -> None:

@@ -6,3 +6,5 @@ import os
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # Albumentations (a dependency of InsightFace) asks its server for a newer version at import.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+# PyTorch's threads wait for work by spinning, which takes the processor from the stages that run beside them.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from utils.inference.warp import bounds, invert, warp
+from utils.inference.warp import bounds, invert, rescaled, warp
+
+_MUCH_SMALLER = 1.0 / 9.0  # pixels of the swap per pixel of the frame
 
 
 def paste_back(
@@ -26,14 +28,22 @@ def paste_back(
     size = (right - left, bottom - top)
     region = canvas[top:bottom, left:right]
     alpha = warp(mask, _into_region(M_frame2mask, left, top), size, cv2.BORDER_CONSTANT)
-    # Cubic, since a small swap on a large face would show its pixels.
-    face = warp(swap, _into_region(M_frame2swap, left, top), size, method=cv2.INTER_CUBIC).astype(np.float32)
+    # Cubic, since a small swap on a large face would show its pixels; where it is much larger, doubling it by cubics
+    # first is as smooth and takes a third of the time.
+    method = cv2.INTER_CUBIC
+    if abs(float(np.linalg.det(M_frame2swap[:, :2]))) < _MUCH_SMALLER:
+        swap = cv2.resize(swap, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+        M_frame2swap, method = rescaled(M_frame2swap, 2.0), cv2.INTER_LINEAR
+    face = warp(swap, _into_region(M_frame2swap, left, top), size, method=method)
     if canvas.dtype == np.uint16:
-        face *= 65535 / 255
-    # canvas + mask (swap - canvas), by OpenCV: ten times as fast as NumPy, and exact where the mask is 0.
-    before = region.astype(np.float32)
-    change = cv2.multiply(cv2.subtract(face, before, dst=face), cv2.merge([alpha] * 3), dst=face)
-    region[:] = np.rint(cv2.add(before, change, dst=change), out=change)
+        region[:] = np.rint(_mix(face.astype(np.float32) * (65535 / 255), region.astype(np.float32), alpha))
+    else:  # one pass over the pixels, rounded
+        region[:] = cv2.blendLinear(face, region, alpha, 1.0 - alpha)
+
+
+def _mix(face: np.ndarray, before: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """before + alpha (face - before), exact where alpha is 0. face, before: (H, W, 3) float32; alpha: (H, W)."""
+    return cv2.add(before, cv2.multiply(cv2.subtract(face, before), cv2.merge([alpha] * 3)))
 
 
 def _into_region(M_frame2crop: np.ndarray, left: int, top: int) -> np.ndarray:

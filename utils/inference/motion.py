@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from utils.inference.associate import face_size
+from utils.inference.warp import apply
 
 _SIDE = 128  # of the patches that are compared, pixels
 _EYES = 36.0  # face size there
@@ -34,11 +35,11 @@ def _good(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return _GRID[kept], moved[kept]
 
 
-def carry(before: np.ndarray, after: np.ndarray, kps: np.ndarray) -> np.ndarray | None:
-    """Where the key points of a face in one frame are in the next, by the motion of the pictures.
+def between(before: np.ndarray, after: np.ndarray, kps: np.ndarray) -> np.ndarray | None:
+    """How a face moved from one frame to the next, by the motion of the pictures.
 
     before, after: (H, W, 3) uint8 or uint16 BGR. kps: (5, 2) float32, pixels (x, y), in `before`.
-    Returns (5, 2) float32, or None where the pictures do not tell.
+    Returns the map (2, 3) float64 from `before` to `after`, or None where the pictures do not tell.
     Source: Lucas-Kanade flow forth and back on a grid, and the affine map that most of its points agree on.
     """
     scale = _EYES / face_size(kps)
@@ -49,9 +50,17 @@ def carry(before: np.ndarray, after: np.ndarray, kps: np.ndarray) -> np.ndarray 
     motion, agreed = cv2.estimateAffine2D(points, moved, method=cv2.RANSAC, ransacReprojThreshold=_STRAY)
     if motion is None or agreed.sum() < _LEAST_FOLLOWED:
         return None
-    inside = kps @ M[:, :2].T + M[:, 2]
-    inside = inside @ motion[:, :2].T + motion[:, 2]
-    return ((inside - M[:, 2]) / scale).astype(np.float32)
+    shift = (motion[:, :2] @ M[:, 2] + motion[:, 2] - M[:, 2]) / scale
+    return np.column_stack([motion[:, :2], shift])
+
+
+def carry(before: np.ndarray, after: np.ndarray, kps: np.ndarray) -> np.ndarray | None:
+    """Where the key points (5, 2) of a face in one frame are in the next; arguments as of `between`.
+
+    Returns (5, 2) float32, or None where the pictures do not tell.
+    """
+    moved = between(before, after, kps)
+    return None if moved is None else apply(moved, kps).astype(np.float32)
 
 
 def settle(carried: np.ndarray, found: np.ndarray, age: int) -> np.ndarray:

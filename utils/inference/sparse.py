@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import numpy as np
 
 from utils.inference import motion
 from utils.inference.associate import face_size
 from utils.inference.types import Face, Frame
+from utils.inference.warp import apply
 
-EVERY = 4  # frames from one search to the next
+EVERY = 6  # frames from one search to the next
 _MOST = 6  # faces; following more costs as much as searching
 _APART = 0.2  # eye distances by which a face may be found off where it was followed to
 
@@ -43,44 +45,50 @@ def detect_sparsely(frames: Iterable[Frame], detect: Detect, stage: Stage) -> It
 
 def _search(last: Found | None, waiting: Sequence[Frame], detect: Detect, stage: Stage) -> list[Found]:
     """Faces of frames that come right after `last`."""
-    *between, newest = waiting
-    found = detect(newest.image)
-    faces: list[list[Face]] | None = None
-    if between and last is not None:
+    found = detect(waiting[-1].image)
+    if len(waiting) > 1 and last is not None:
         with stage("track"):
             faces = _follow(last, waiting, found)
-    if faces is None:
-        faces = [detect(frame.image) for frame in between]
-    return [*zip(between, faces, strict=True), (newest, found)]
+        if faces is not None:
+            return list(zip(waiting, faces, strict=True))
+    return [*((frame, detect(frame.image)) for frame in waiting[:-1]), (waiting[-1], found)]
 
 
 def _follow(last: Found, waiting: Sequence[Frame], found: list[Face]) -> list[list[Face]] | None:
-    """Faces of all frames but the newest, where `found` are; None where that is not sure."""
+    """Faces of all frames, of which the newest shows `found`; None where it is not sure who went where."""
     if len(found) != len(last[1]):
         return None
-    paths = [_path(face.kps, (last[0], *waiting)) for face in last[1]]
-    goals: list[Face] = []
-    for path in paths:
-        goal = None if path is None else _same(path[-1], found)
-        if goal is None or any(goal is other for other in goals):
+    ways: list[list[Face]] = []
+    taken: list[Face] = []
+    for face in last[1]:
+        moves = _moves(face.kps, (last[0], *waiting))
+        end = None if moves is None else _carried(face.kps, moves)
+        goal = None if end is None else _same(end, found)
+        if moves is None or end is None or goal is None or any(goal is other for other in taken):
             return None
-        goals.append(goal)
-    count = len(waiting)
-    return [[_between(face, goal, path, i / count) for face, goal, path in zip(last[1], goals, paths, strict=True)
-             if path is not None] for i in range(1, count)]
+        taken.append(goal)
+        ways.append(_way(face, goal, moves, goal.kps - end))
+    return [list(faces) for faces in zip(*ways, strict=True)]
 
 
-def _path(kps: np.ndarray, frames: Sequence[Frame]) -> list[np.ndarray] | None:
-    """Key points (5, 2) in each of some frames, from those in the first; None where the picture does not tell."""
-    path = [kps]
+def _moves(kps: np.ndarray, frames: Sequence[Frame]) -> list[np.ndarray] | None:
+    """Maps (2, 3) from each frame to the next for a face that has these key points in the first of them."""
+    result: list[np.ndarray] = []
     for before, after in zip(frames, frames[1:], strict=False):
-        if before.image.shape != after.image.shape:
-            return None
-        moved = motion.carry(before.image, after.image, path[-1])
+        same_size = before.image.shape == after.image.shape
+        moved = motion.between(before.image, after.image, kps) if same_size else None
         if moved is None:
             return None
-        path.append(moved)
-    return path
+        result.append(moved)
+        kps = apply(moved, kps).astype(np.float32)
+    return result
+
+
+def _carried(kps: np.ndarray, moves: Sequence[np.ndarray]) -> np.ndarray:
+    """Key points after some moves."""
+    for moved in moves:
+        kps = apply(moved, kps)
+    return kps
 
 
 def _same(kps: np.ndarray, found: Sequence[Face]) -> Face | None:
@@ -89,8 +97,15 @@ def _same(kps: np.ndarray, found: Sequence[Face]) -> Face | None:
     return found[int(np.argmin(off))] if min(off) < _APART else None
 
 
-def _between(face: Face, goal: Face, path: Sequence[np.ndarray], share: float) -> Face:
-    """A face on its way: where it was followed to, and a share of what the next search corrected."""
-    kps = path[round(share * (len(path) - 1))] + share * (goal.kps - path[-1])
-    box = (1.0 - share) * face.box + share * goal.box
-    return Face(box.astype(np.float32), face.score, kps.astype(np.float32))
+def _way(face: Face, goal: Face, moves: Sequence[np.ndarray], correction: np.ndarray) -> list[Face]:
+    """A face in all frames up to that in which it was found again.
+
+    correction: (5, 2), what the search changed; the frames between get their share of it.
+    """
+    result = []
+    for i in range(1, len(moves)):
+        share = i / len(moves)
+        kps = _carried(face.kps, moves[:i]) + share * correction
+        box = (1.0 - share) * face.box + share * goal.box
+        result.append(Face(box.astype(np.float32), face.score, kps.astype(np.float32), moves[i - 1]))
+    return [*result, replace(goal, moved=moves[-1])]

@@ -14,6 +14,8 @@ from network.fused import FusedAEINet
 from utils.errors import ResourceError, WeightsError
 from utils.inference.pixels import to_images, to_tensor
 
+_HEAVY = 50_000_000  # weights
+
 
 def inference_form(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     """The network in the form that runs fast; `network` stays in float32."""
@@ -44,6 +46,11 @@ class Swapper:
     def dtype(self) -> str:
         """Arithmetic in use, as PyTorch names it."""
         return str(self._dtype).removeprefix("torch.")
+
+    @property
+    def heavy(self) -> bool:
+        """Whether the network takes most of a video's time on a processor."""
+        return sum(parameter.numel() for parameter in self._network.parameters()) > _HEAVY
 
     def swap(self, crops: Sequence[np.ndarray], z_id: np.ndarray) -> list[np.ndarray]:
         """Give every crop its identity.

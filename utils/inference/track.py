@@ -17,6 +17,7 @@ from utils.inference.associate import Track, best_pairs, continue_tracks, unit
 from utils.inference.scene import SceneCuts
 from utils.inference.smooth import RADIUS, TemplateErrors, Templates, smooth
 from utils.inference.types import Face, Frame, FrameReport, TrackedFace
+from utils.inference.warp import apply
 
 LONGEST_GAP = 5  # missed detections that are bridged
 LOOK_AHEAD = LONGEST_GAP + RADIUS  # frames held back
@@ -124,7 +125,7 @@ class _People:
         matches = continue_tracks(self.tracks, faces, frame.index, ask, self.selection.threshold)
         seen = {position: self.tracks[which] for position, which in matches.items()}
         for position, track in seen.items():
-            track.see(self._steadied(track, frame, faces[position].kps), frame.index)
+            track.see(self._steadied(track, frame, faces[position]), frame.index)
         self._last = frame
         for position in range(len(faces)):
             if position not in seen:
@@ -133,12 +134,14 @@ class _People:
         self._choose(seen, frame, faces)
         return seen
 
-    def _steadied(self, track: Track, frame: Frame, found: np.ndarray) -> np.ndarray:
+    def _steadied(self, track: Track, frame: Frame, face: Face) -> np.ndarray:
         """Key points (5, 2) of a face that is swapped, from the detector and from how the picture moved."""
         if track.person is None or self._last is None or track.index != self._last.index:
-            return found
-        carried = motion.carry(self._last.image, frame.image, track.kps)
-        return found if carried is None else motion.settle(carried, found, frame.index - track.born)
+            return face.kps
+        moved = face.moved if face.moved is not None else motion.between(self._last.image, frame.image, track.kps)
+        if moved is None:
+            return face.kps
+        return motion.settle(apply(moved, track.kps).astype(np.float32), face.kps, frame.index - track.born)
 
     def _begin(self, face: Face, index: int) -> Track:
         track = Track(self._next, face.kps, index, born=index, look_again=index)

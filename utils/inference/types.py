@@ -26,6 +26,7 @@ class Face:
     box: np.ndarray  # (4,) float32, left, top, right, bottom, frame pixels
     score: float  # detector confidence, 0..1
     kps: np.ndarray  # (5, 2) float32: left eye, right eye, nose, left and right mouth corner, as seen in the image
+    moved: np.ndarray | None = None  # (2, 3) float64, map from the frame before, where it is known
 
 
 @dataclass(frozen=True)

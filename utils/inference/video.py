@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from utils.device import shared_processor
 from utils.errors import OutputError, SkippedError
 from utils.inference.config import InferenceConfig
 from utils.inference.report import RunReport
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("ghost")
 _DECODED_AHEAD = 4  # frames
 _SWAPPED_AHEAD = 2**25  # bytes of frames that wait for the encoder
-_M_MMAP_THRESHOLD, _LARGE = -3, 2**20  # of malloc.h; bytes from which memory is mapped on its own
+_M_MMAP_THRESHOLD, _LARGE = -3, 5 * 2**19  # of malloc.h; bytes of a 720p frame, from which memory is mapped on its own
 
 Advance = Callable[[], None]
 
@@ -94,6 +95,7 @@ def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: P
     report, every = pipeline.report, pipeline.config.preview
     waiting = max(2, _SWAPPED_AHEAD // (video.info.width * video.info.height * 3))
     with (
+        shared_processor(pipeline.stages.swapper.heavy),
         closing(prefetch(report.timed("decode", video.frames), _DECODED_AHEAD)) as frames,
         closing(prefetch(pipeline.run(frames), waiting)) as swapped,
         progress(video.info.frames, pipeline.config) as advance,
