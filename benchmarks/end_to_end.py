@@ -76,7 +76,10 @@ def plain_generator(pipeline: Any) -> Any:
 def repeated(clip: Path, name: str, folder: Path, runs: int, *extra: str) -> dict[str, Any]:
     """Several runs over one clip; medians of what they measured."""
     arguments = ["--one", name, "--clip", str(clip), "--folder", str(folder), *extra]
-    measured = [in_fresh_process(__file__, arguments, {"GHOST_WEIGHTS": str(folder / name)}) for _ in range(runs)]
+    environment = {"GHOST_WEIGHTS": str(folder / name)}
+    if "--reference" in extra:
+        environment["OMP_WAIT_POLICY"] = "active"  # the best for one stage at a time; the pipeline sets its own
+    measured = [in_fresh_process(__file__, arguments, environment) for _ in range(runs)]
     frames = int(clip.stem.split("_")[1])
     result = {key: spread([run[key] for run in measured], 2) for key in measured[0] if key not in ("swapped", "stages")}
     stages = {stage: spread([1000 * run["stages"][stage] / frames for run in measured], 2)["median"]
