@@ -113,6 +113,13 @@ def test_output_in_other_containers(tmp_path: Path, name: str) -> None:
     assert middle == pytest.approx(picture(10).mean(), abs=4)
 
 
+def test_m4v_holds_what_mp4_holds(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mov", sound=("pcm_s16le",))
+    count, notes = copy(clip, tmp_path / "out.m4v", options=EncodeOptions("libx265"))
+    assert count == len(pictures(tmp_path / "out.m4v")) == 20
+    assert notes == ["pcm_s16le sound cannot go into this file; it becomes AAC"]
+
+
 def test_variable_frame_rate_keeps_its_times(tmp_path: Path) -> None:
     ticks = [0, 512, 600, 2000, 2600, 9000, 9001]
     clip = make_clip(tmp_path / "in.mp4", frames=7, times=ticks, sound=())

@@ -162,7 +162,7 @@ def video_writer(path: Path | str, info: VideoInfo, options: EncodeOptions, note
         note(f"{info.width}x{info.height} has an odd side; the result gains one edge row or column")
     with atomic_path(path) as temporary, ExitStack() as stack:
         with _failures_as_os_errors():
-            container = stack.enter_context(av.open(str(temporary), "w", options=dict(form.options)))
+            container = stack.enter_context(av.open(str(temporary), "w", format=form.muxer, options=dict(form.options)))
             pictures = _Pictures(container, info, name, settings)
             sound = _open_sound(stack, container, info, form.sound, note)
         writer = VideoWriter(container, pictures, sound)

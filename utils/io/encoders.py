@@ -18,6 +18,7 @@ class Container:
     encoders: tuple[str, ...]  # the first is the default
     options: tuple[tuple[str, str], ...] = ()
     sound: bool = True
+    muxer: str | None = None  # FFmpeg's name of the format; None: the one that the ending stands for
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ _AV1 = ("libsvtav1", "av1_nvenc", "av1_qsv", "av1_amf")
 _FASTSTART = (("movflags", "+faststart"),)
 CONTAINERS = {
     ".mp4": Container(_H264 + _H265 + _AV1, _FASTSTART),
-    ".m4v": Container(_H264 + _H265, _FASTSTART),
+    # FFmpeg takes the ending for iPod's format, which holds neither H.265 nor most sound.
+    ".m4v": Container(_H264 + _H265, _FASTSTART, muxer="mp4"),
     ".mov": Container(_H264 + _H265, _FASTSTART),
     ".mkv": Container((*_H264, *_H265, *_AV1, "libvpx-vp9")),
     ".webm": Container(("libvpx-vp9", *_AV1)),

@@ -18,7 +18,7 @@ from utils.errors import InputError, OutputError
 from utils.io.atomic import atomic_path
 
 _ORIENTATION, _BITS = 274, 258  # EXIF and TIFF tags
-_MOST_PIXELS = 2**29  # half a billion, 1.6 GB at 8 bit
+Image.MAX_IMAGE_PIXELS = 2**28  # Pillow refuses twice as many: half a billion, 1.6 GB at 8 bit
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def read_photo(path: Path | str) -> Photo:
             with Image.open(io.BytesIO(data)) as picture:
                 return _decode(path, picture, data)
     except Image.DecompressionBombError as error:
-        raise InputError(f"{path} claims to be an enormous picture and was not opened; shrink it first") from error
+        raise InputError(f"{path} claims to be an enormous picture, of over half a billion pixels, and was not opened; "
+                         "shrink it first") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is not a picture in a known format (such as JPEG, PNG, WebP, TIFF)") from error
     # Pillow raises these on damaged files, depending on the format.
@@ -100,8 +101,6 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _decode(path: Path, picture: Image.Image, data: bytes) -> Photo:
-    if picture.width * picture.height > _MOST_PIXELS:
-        raise InputError(f"{path} has {picture.width} x {picture.height} pixels, more than this program opens")
     notes = []
     if getattr(picture, "n_frames", 1) > 1:
         notes.append(f"{path} holds several pictures; the first one is used")
