@@ -19,14 +19,14 @@ def run(config: InferenceConfig) -> dict[str, Any]:
     from utils.inference.video import check_video
     from utils.io.image import check_input, check_output
 
-    photos = (*config.source_paths, *config.target_faces_paths, *([config.target] if config.image_to_image else []))
-    for path in photos:
+    photos = (*config.source_paths, *config.target_faces_paths)
+    for path in (*photos, *([config.target] if config.image_to_image else [])):
         check_input(path)
     if config.image_to_image:
-        check_output(config.output, not config.no_overwrite, inputs=photos)
+        check_output(config.output, not config.no_overwrite, inputs=(*photos, config.target))
         swap = load_pipeline(config).swap_photo
     else:
-        check_video(config)
+        check_video(config, config.target, config.output, photos)
         swap = load_pipeline(config).swap_video
     return swap(config.source_paths, config.target, config.output, config.target_faces_paths)
 
@@ -36,11 +36,18 @@ def terminate(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def fail(text: str, exit_code: int, as_json: bool) -> int:
+    """Say what --json has to say of a run without a result; returns the exit code."""
+    if as_json:
+        print(json.dumps({"error": text, "exit_code": exit_code}))
+    return exit_code
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, check, build, run; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     signal.signal(signal.SIGTERM, terminate)
-    as_json = False
+    as_json = "--json" in arguments  # before the options are known to be good
     try:
         config = parse(arguments)
         as_json = config.json
@@ -48,12 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             result = run(config)
     except GhostError as error:
         print(f"error: {error}", file=sys.stderr)
-        if as_json:
-            print(json.dumps({"error": str(error), "exit_code": error.exit_code}))
-        return error.exit_code
+        return fail(str(error), error.exit_code, as_json)
     except KeyboardInterrupt:
-        print("interrupted; no output was written", file=sys.stderr)
-        return INTERRUPTED
+        text = "interrupted; no output was written"
+        print(text, file=sys.stderr)
+        return fail(text, INTERRUPTED, as_json)
     if config.profile:
         print(profile_table(result["seconds"], result["frames"]), file=sys.stderr)
     if config.json:

@@ -51,8 +51,8 @@ class IBasicBlock(nn.Module):
 class IResNet(nn.Module):
     """The encoder.
 
-    layers: blocks of the four stages. num_features: length of z_id. width: multiplier of all channels. size: side of the
-    crops in pixels, a multiple of 16 (published: 112).
+    layers: blocks of the four stages. num_features: length of z_id. width: multiplier of all channels. size: side of
+    the crops in pixels, a multiple of 16 (published: 112).
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class IResNet(nn.Module):
             raise ValueError(f"layers {layers}: expected the number of blocks of each of four stages")
         if size % 16:
             raise ValueError(f"size {size}: expected a multiple of 16")
-        self.fp16, self.size = fp16, size
+        self.fp16, self.size, self.num_features = fp16, size, num_features
         planes = [int(c * width) for c in (64, 128, 256, 512)]
         self.conv1 = nn.Conv2d(3, planes[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes[0], eps=_EPS)

@@ -130,7 +130,7 @@ class AEI_Net(nn.Module):
         if backbone == "resnet" and (width, size) != (1.0, 256):
             raise ValueError(f"backbone 'resnet' has one form only, width 1 and size 256, not {width} and {size}")
         levels = size.bit_length() - 2
-        self.backbone, self.size = backbone, size
+        self.backbone, self.size, self.c_id = backbone, size, c_id
         self.encoder: nn.Module = (
             MLAttrEncoderResnet() if backbone == "resnet" else MLAttrEncoder(backbone, levels, width)
         )

@@ -140,6 +140,18 @@ def test_no_face(call: Callable, photos: dict[str, str], tmp_path: Path, source:
     assert not list(tmp_path.iterdir())
 
 
+def test_threshold_is_not_blamed_for_small_faces(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from utils.inference.pipeline import load_pipeline
+    from utils.inference.types import FrameReport
+
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    pipeline = load_pipeline(device="cpu")
+    pipeline.report.count(FrameReport(found=2, skipped=["too small"] * 2))
+    with pytest.raises(errors.NobodyMatchedError, match="2 x too small") as caught:
+        pipeline.fail("photo.png")
+    assert "similarity_th" not in str(caught.value)
+
+
 def test_no_face_in_reference(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
     code, _, said = call(*swap(photos["a"], photos["b"], tmp_path / "o.png", "--target_faces_paths", photos["nobody"]))
     assert code == errors.NoFaceInReferenceError.exit_code and photos["nobody"] in said
@@ -149,6 +161,7 @@ def test_nobody_matches(call: Callable, photos: dict[str, str], tmp_path: Path) 
     code, _, said = call(*swap(photos["a"], photos["b"], tmp_path / "o.png", "--target_faces_paths", photos["a"],
                                "--similarity_th", "1"))
     assert code == errors.NobodyMatchedError.exit_code and "no reference matches" in said
+    assert "--similarity_th is 1" in said
     assert not list(tmp_path.iterdir())
 
 
@@ -174,8 +187,8 @@ def test_mistakes(call: Callable, photos: dict[str, str], tmp_path: Path, monkey
                   change: list[str], error: type[errors.GhostError], words: str) -> None:
     monkeypatch.chdir(tmp_path)
     named = [{"A": photos["a"], "B": photos["b"]}.get(word, word) for word in change]
-    code, _, said = call(*swap(photos["a"], photos["b"], tmp_path / "o.png"), *named)
-    assert code == error.exit_code
+    code, result, said = call(*swap(photos["a"], photos["b"], tmp_path / "o.png"), *named)
+    assert code == result["exit_code"] == error.exit_code and words in result["error"]
     assert words in said and said.count("error: ") == 1 and "Traceback" not in said
     assert not list(tmp_path.iterdir())
 
@@ -228,14 +241,17 @@ def test_interrupted(people: People, random_weights: Path, tmp_path: Path, numbe
     out = tmp_path / "o.png"
     command = [sys.executable, str(ROOT / "inference.py"), *swap(sources[0], sources[0], out)]
     command[3:4] = sources
-    command += ["--target_faces_paths", *sources]
+    command += ["--target_faces_paths", *sources, "--json"]
     with subprocess.Popen(command, env=os.environ | {"GHOST_WEIGHTS": str(random_weights)}, stderr=subprocess.PIPE,
                           stdout=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("models: ")  # the work begins
         process.send_signal(number)
         rest = process.stderr.read()
+        assert process.stdout is not None
+        result = json.loads(process.stdout.read())
     assert process.returncode == errors.INTERRUPTED
+    assert result == {"error": "interrupted; no output was written", "exit_code": errors.INTERRUPTED}
     assert "interrupted" in rest and "Traceback" not in rest
     assert not list(tmp_path.iterdir())
 
@@ -259,4 +275,26 @@ def test_five_lines_of_python(photos: dict[str, str], random_weights: Path, tmp_
     for name in ("first.png", "second.png"):
         result = pipeline.swap_photo(photos["a"], photos["b"], tmp_path / name)
         assert result["faces"]["swapped"] == 1 and result["frames"] == 1
+        assert ("load" in result["seconds"]) == (name == "first.png")
     assert np.array_equal(read_photo(tmp_path / "first.png").image, read_photo(tmp_path / "second.png").image)
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"select": "everybody"}, "--select"), ({"batch_size": 0}, "--batch_size"), ({"num_blocks": 4}, "--num_blocks"),
+    ({"device": "tpu"}, "--device"), ({"select": "all", "target_faces_paths": ["a.png"]}, "--select all"),
+])
+def test_python_refuses_the_same_values(options: dict, words: str) -> None:
+    from utils.inference.pipeline import load_pipeline
+
+    with pytest.raises(errors.OptionError, match=words):
+        load_pipeline(**options)
+
+
+def test_python_refuses_references_without_effect(photos: dict[str, str], random_weights: Path, tmp_path: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    from utils.inference.pipeline import load_pipeline
+
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    pipeline = load_pipeline(device="cpu", select="all")
+    with pytest.raises(errors.OptionError, match="--select all"):
+        pipeline.swap_photo(photos["a"], photos["b"], tmp_path / "o.png", [photos["b"]])

@@ -158,7 +158,7 @@ def test_nobody_in_the_whole_video_has_an_exit_code_and_leaves_nothing(
         (["--out_video_name", "o.mp4", "--start", "0:05", "--end", "4"], errors.OptionError, "--end"),
         (["--out_video_name", "o.mp4", "--start", "1:00"], errors.OptionError, "behind the end"),
         (["--out_video_name", "o.mp4", "--max-skipped", "5"], errors.OptionError, "share"),
-        (["--out_video_name", "clip.mp4"], errors.OutputError, "is the video that is read"),
+        (["--out_video_name", "clip.mp4"], errors.OutputError, "is a file that is read"),
         (["--out_video_name", "o.mp4", "--target_video", "missing.mp4"], errors.InputError, "missing.mp4"),
     ],
 )
@@ -172,6 +172,23 @@ def test_mistakes_are_found_before_the_work(
     assert code == error.exit_code and text in said
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
     assert (tmp_path / "clip.mp4").read_bytes() == clip.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "source.mp4", "reference.mp4", "folder.mp4", "o.mp4"])
+def test_python_overwrites_no_input_either(
+    random_weights: Path, clip: Path, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "o.mp4").touch()  # an older result
+    for copy, original in (("clip", clip), ("source", source), ("reference", source)):
+        (tmp_path / f"{copy}.mp4").write_bytes(Path(original).read_bytes())
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()}
+    pipeline = load_pipeline(device="cpu", no_overwrite=name == "o.mp4")
+    with pytest.raises(errors.OutputError, match=name):
+        pipeline.swap_video(tmp_path / "source.mp4", tmp_path / "clip.mp4", tmp_path / name,
+                            [tmp_path / "reference.mp4"])
+    assert before == {path: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()}
 
 
 def test_ctrl_c_leaves_no_broken_file(

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.inference.motion import carry, settle
+from utils.inference.motion import between, settle
+from utils.inference.warp import apply
 
 KPS = np.array([[90, 100], [150, 100], [120, 130], [100, 160], [140, 160]], np.float32)
 
@@ -23,15 +24,15 @@ def test_key_points_follow_a_turn_a_shift_and_a_zoom(picture: np.ndarray, dtype:
     M = cv2.getRotationMatrix2D((120, 130), 3.0, 1.02)
     M[:, 2] += (4.3, -2.6)
     after = cv2.warpAffine(picture, M, (256, 256), borderMode=cv2.BORDER_REPLICATE)
-    carried = carry(picture, after, KPS)
-    assert carried is not None
-    np.testing.assert_allclose(carried, KPS @ M[:, :2].T + M[:, 2], atol=0.15)
+    moved = between(picture, after, KPS)
+    assert moved is not None
+    np.testing.assert_allclose(apply(moved, KPS), KPS @ M[:, :2].T + M[:, 2], atol=0.15)
 
 
 def test_pictures_that_tell_nothing_are_not_believed(picture: np.ndarray) -> None:
     grey = np.full_like(picture, 128)
-    assert carry(grey, grey, KPS) is None
-    assert carry(picture, picture[::-1].copy(), KPS) is None
+    assert between(grey, grey, KPS) is None
+    assert between(picture, picture[::-1].copy(), KPS) is None
 
 
 def test_noise_of_the_detector_is_averaged_out() -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from arcface_model.iresnet import iresnet
 from network.AEI_Net import AEI_Net
-from tests.random_weights import GENERATOR, save
+from tests.random_weights import GENERATOR, IDENTITY, save
 from utils import registry
 from utils.errors import GhostError, OptionError, WeightsError
 from utils.inference.config import InferenceConfig
-from utils.inference.stages import choose_generator
+from utils.inference.stages import choose_generator, load_stages
 from utils.weights_file import build, read_state
 
 
@@ -188,6 +189,13 @@ def test_pair_is_never_mixed(folder: Path) -> None:
     loaded = registry.load_generator(generator_file(folder))
     with pytest.raises(WeightsError, match="somebody_else"):
         registry.load_identity(loaded.card["identity"], beside=loaded.path)
+
+
+def test_encoder_of_another_length_is_refused(folder: Path) -> None:
+    arguments = IDENTITY | {"num_features": 8}
+    save(iresnet(**arguments), folder, "ghost_compact_identity", "iresnet", arguments, similarity_th=0.3)
+    with pytest.raises(WeightsError, match=r"16 numbers.* makes 8"):
+        load_stages(InferenceConfig(device="cpu"))
 
 
 def test_auto_takes_published_files_only_as_a_pair(folder: Path) -> None:

@@ -35,6 +35,14 @@ def clock(text: str) -> float:
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
+def check_choices(options: Any) -> None:
+    """Refuse values that are none of their field's choices, as the command line does; raises OptionError."""
+    for entry in fields(options):
+        choices, value = entry.metadata.get("choices"), getattr(options, entry.name)
+        if choices is not None and value not in choices:
+            raise OptionError(f"--{entry.name} must be one of {', '.join(map(str, choices))}, not {value!r}")
+
+
 class Parser(argparse.ArgumentParser):
     """Gives bad options one message and the exit code of OptionError, like every other error."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import OptionError
-from utils.options import Parser, boolean, build_parser, clock, option
+from utils.options import Parser, boolean, build_parser, check_choices, clock, option
 
 G_PATH = "weights/G_unet_2blocks.pth"
 NETWORK_CROP = 224  # side of the crop that the published landmarks and masks are measured on
@@ -79,6 +79,13 @@ class InferenceConfig:
 
     def check(self) -> None:
         """Refuse values and combinations that cannot work, before any work; raises OptionError."""
+        self.check_values()
+        self._check_people()
+        self._check_target()
+
+    def check_values(self) -> None:
+        """Refuse values that cannot work, whatever is to be swapped; raises OptionError."""
+        check_choices(self)
         if self.batch_size < 1:
             raise OptionError(f"--batch_size must be 1 or more, not {self.batch_size}")
         if not 64 <= self.crop_size <= 1024:
@@ -87,16 +94,19 @@ class InferenceConfig:
             raise OptionError(f"--similarity_th is a cosine, from -1 to 1, not {self.similarity_th}")
         if self.model == "embedded" and self.G_path != G_PATH:
             raise OptionError("--model embedded takes the generator of this repository; leave --G_path out")
-        self._check_people()
-        self._check_target()
+        if self.target_faces_paths:
+            self.check_references()
         self._check_video()
+
+    def check_references(self) -> None:
+        """Refuse reference photos where they would have no effect; raises OptionError."""
+        if self.select != "reference":
+            raise OptionError(f"--select {self.select} takes no --target_faces_paths; leave one of the two out")
 
     def _check_people(self) -> None:
         sources, references = len(self.source_paths), len(self.target_faces_paths)
         if not sources:
             raise OptionError("no source: give --source_paths with one photo per identity")
-        if references and self.select != "reference":
-            raise OptionError(f"--select {self.select} takes no --target_faces_paths; leave one of the two out")
         if references and references != sources:
             raise OptionError(f"{sources} in --source_paths but {references} in --target_faces_paths: "
                               "give one reference per source, in the same order")

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 
 from utils.inference.associate import face_size
-from utils.inference.warp import apply
 
 _SIDE = 128  # of the patches that are compared, pixels
 _EYES = 36.0  # face size there
@@ -52,15 +51,6 @@ def between(before: np.ndarray, after: np.ndarray, kps: np.ndarray) -> np.ndarra
         return None
     shift = (motion[:, :2] @ M[:, 2] + motion[:, 2] - M[:, 2]) / scale
     return np.column_stack([motion[:, :2], shift])
-
-
-def carry(before: np.ndarray, after: np.ndarray, kps: np.ndarray) -> np.ndarray | None:
-    """Where the key points (5, 2) of a face in one frame are in the next; arguments as of `between`.
-
-    Returns (5, 2) float32, or None where the pictures do not tell.
-    """
-    moved = between(before, after, kps)
-    return None if moved is None else apply(moved, kps).astype(np.float32)
 
 
 def settle(carried: np.ndarray, found: np.ndarray, age: int) -> np.ndarray:

@@ -34,7 +34,7 @@ from utils.inference.smooth import SteadyLandmarks
 from utils.inference.sparse import detect_sparsely
 from utils.inference.stages import Stages, load_stages
 from utils.inference.stream import prefetch
-from utils.inference.track import Selection, TrackedFrame, follow, most_prominent
+from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow, most_prominent
 from utils.inference.types import Crop, Face, Frame, SwappedFrame, TrackedFace
 from utils.io.image import Photo, check_output, read_photo, write_photo
 
@@ -46,8 +46,12 @@ _NewFace = tuple[Crop, np.ndarray, np.ndarray]  # its swap, the soft mask and th
 
 
 def load_pipeline(config: InferenceConfig | None = None, **options: Any) -> SwapPipeline:
-    """A pipeline with its models; options are those of inference.py, such as device="cpu" or use_sr=True."""
+    """A pipeline with its models; options are those of inference.py, such as device="cpu" or use_sr=True.
+
+    Raises OptionError, WeightsError, ResourceError.
+    """
     config = config or InferenceConfig(**options)
+    config.check_values()
     return SwapPipeline(load_stages(config), config)
 
 
@@ -57,6 +61,7 @@ class SwapPipeline:
     def __init__(self, stages: Stages, config: InferenceConfig) -> None:
         self.stages, self.config = stages, config
         self.report = RunReport()
+        self._loading = {"load": stages.seconds}  # for the report of the first run
         self._z_id: np.ndarray | None = None  # (persons, D) float32, raw
         self._references: np.ndarray | None = None  # (persons, D) float32, unit
         self._mask_params: dict[int, mask.MaskParams] = {}  # by track
@@ -64,7 +69,7 @@ class SwapPipeline:
 
     def begin(self) -> RunReport:
         """Start the report of a new run."""
-        self.report = RunReport(seconds={"load": self.stages.seconds})
+        self.report, self._loading = RunReport(seconds=self._loading), {}
         self.stages.swapper.note = self.report.note
         log.info(self.stages.summary())
         for text in self.stages.notes:
@@ -79,6 +84,8 @@ class SwapPipeline:
         if not sources or ((references or len(sources) > 1) and len(references) != len(sources)):
             raise OptionError(f"{len(sources)} sources and {len(references)} references: give one source alone, "
                               "or one reference per source")
+        if references:
+            self.config.check_references()
         self._z_id = self._identities(sources, "source", NoFaceInSourceError)
         self._references = None
         if references:
@@ -253,8 +260,9 @@ class SwapPipeline:
         if not self.report.found:
             raise NoFaceInTargetError(f"no face found in the target {target}")
         reasons = ", ".join(f"{count} x {reason}" for reason, count in self.report.skipped.items())
-        raise NobodyMatchedError(f"none of the {self.report.found} faces found in {target} was swapped ({reasons}); "
-                                 f"--similarity_th is {self.stages.threshold}")
+        hint = f"; --similarity_th is {self.stages.threshold}" if NO_MATCH in self.report.skipped else ""
+        raise NobodyMatchedError(f"none of the {self.report.found} faces found in {target} was swapped "
+                                 f"({reasons}){hint}")
 
     def result(self, output: Path | str) -> dict[str, Any]:
         """The run as plain values for JSON."""

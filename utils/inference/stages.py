@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from coordinate_reg.landmarks import EmbeddedLandmarks, Landmarks, PublishedLandmarks
 from utils import registry
@@ -21,6 +21,9 @@ from utils.onnx_file import open_scrfd, open_session
 
 if TYPE_CHECKING:
     import torch
+
+    from arcface_model.iresnet import IResNet
+    from network.AEI_Net import AEI_Net
 
 _PUBLISHED_IDENTITY, _EMBEDDED, _ENHANCER = "arcface", "ghost_compact_generator", "hifacegan"
 
@@ -80,6 +83,7 @@ def load_stages(config: InferenceConfig) -> Stages:
     check_before_loading(config, path)
     generator = registry.load_generator(path, config.backbone, config.num_blocks)
     identity = registry.load_identity(generator.card["identity"], beside=path)
+    check_pair(generator, identity)
     published = identity.name == _PUBLISHED_IDENTITY
     used = [_entry("generator", generator.name, generator.path, generator.card),
             _entry("identity", identity.name, identity.path, identity.card)]
@@ -95,6 +99,15 @@ def load_stages(config: InferenceConfig) -> Stages:
         threshold=_threshold(config, identity),
         device=str(device), used=used, notes=notes + provider_notes(device), seconds=time.perf_counter() - start,
     )
+
+
+def check_pair(generator: registry.Loaded, identity: registry.Loaded) -> None:
+    """Raises WeightsError where the generator takes embeddings of another length than its encoder makes."""
+    wanted, made = cast("AEI_Net", generator.network).c_id, cast("IResNet", identity.network).num_features
+    if wanted != made:
+        raise WeightsError(f"{generator.path} takes identities of {wanted} numbers, but its encoder {identity.path} "
+                           f"makes {made}: name in {generator.path.with_suffix('.json')} the encoder that it was "
+                           "trained with")
 
 
 def provider_notes(device: torch.device) -> list[str]:

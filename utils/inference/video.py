@@ -6,7 +6,7 @@ import ctypes
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,16 +39,23 @@ def encode_options(config: InferenceConfig) -> EncodeOptions:
     return EncodeOptions(config.encoder, config.crf, config.preset)
 
 
-def check_video(config: InferenceConfig) -> None:
-    """Refuse, before any work, files or an encoder that cannot be; raises InputError, OutputError, OptionError."""
-    path = config.output
-    if not Path(config.target).is_dir():  # of images
-        check_input(config.target)
+def check_video(
+    config: InferenceConfig, target: Path | str, output: Path | str, photos: Iterable[Path | str] = ()
+) -> None:
+    """Refuse, before any work, files or an encoder that cannot be; raises InputError, OutputError, OptionError.
+
+    photos: sources and references, which must not be overwritten either.
+    """
+    path = Path(output)
+    if not Path(target).is_dir():  # of images
+        check_input(target)
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: this is a folder; give a file name")
     choose_encoder(path, encode_options(config), lambda text: None)
     if path.exists() and config.no_overwrite:
         raise OutputError(f"{path} exists and --no-overwrite is set; choose another name")
-    if path.exists() and path.samefile(config.target):
-        raise OutputError(f"{path} is the video that is read; choose another name for the result")
+    if path.exists() and any(Path(name).exists() and path.samefile(name) for name in (target, *photos)):
+        raise OutputError(f"{path} is a file that is read; choose another name for the result")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -72,8 +79,10 @@ def swap_video(
 ) -> dict[str, Any]:
     """Swap faces in a video and write it; returns the result that --json prints.
 
-    Raises the errors of utils.errors: InputError, OutputError, the NoFace errors, NobodyMatchedError, SkippedError.
+    Raises the errors of utils.errors: InputError, OutputError, OptionError, the NoFace errors, NobodyMatchedError,
+    SkippedError.
     """
+    check_video(pipeline.config, target, output, (*sources, *references))
     give_freed_frames_back()
     config, output = pipeline.config, Path(output)
     report = pipeline.begin()
