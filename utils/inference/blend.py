@@ -29,7 +29,7 @@ def paste_back(
     region = canvas[top:bottom, left:right]
     alpha = warp(mask, _into_region(M_frame2mask, left, top), size, cv2.BORDER_CONSTANT)
     # Cubic, since a small swap on a large face would show its pixels; where it is much larger, doubling it by cubics
-    # first is as smooth and takes a third of the time.
+    # first is as smooth and faster.
     method = cv2.INTER_CUBIC
     if abs(float(np.linalg.det(M_frame2swap[:, :2]))) < _MUCH_SMALLER:
         swap = cv2.resize(swap, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
