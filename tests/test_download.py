@@ -326,9 +326,10 @@ def test_member_of_an_archive_without_unzip(checkout: Checkout) -> None:
     path = add_member(checkout, archive(**{"2d106det_onnx": CONTENT}))
     tools = checkout.folder / "tools"
     tools.mkdir()
-    names = "sh dirname cut tail grep mkdir cat rm wc tr head awk df mv sha256sum sleep python3"
+    names = "sh dirname cut tail grep mkdir cat rm wc tr head awk df mv sha256sum sleep"
     for tool in (*names.split(), checkout.downloader):
         (tools / tool).symlink_to(str(shutil.which(tool)))
+    (tools / "python3").symlink_to(Path(sys.executable).resolve())
     result = checkout.run(PATH=str(tools))
     assert result.returncode == 0, result.stderr
     assert path.read_bytes() == CONTENT
