@@ -258,7 +258,7 @@ class SwapPipeline:
     def fail(self, target: Path | str) -> None:
         """Say why nothing was swapped; raises NoFaceInTargetError, NobodyMatchedError."""
         if not self.report.found:
-            raise NoFaceInTargetError(f"no face found in the target {target}; give one that shows a face clearly and upright")
+            raise NoFaceInTargetError(f"no face found in the target {target}; give one that shows a face clearly")
         reasons = ", ".join(f"{count} x {reason}" for reason, count in self.report.skipped.items())
         hint = f"; --similarity_th is {self.stages.threshold}" if NO_MATCH in self.report.skipped else ""
         raise NobodyMatchedError(f"none of the {self.report.found} faces found in {target} was swapped "
