@@ -19,7 +19,8 @@ class PReLU(nn.PReLU):
 
     def forward(self, input: Tensor) -> Tensor:
         """input: (B, C, ...) float. Returns the same shape."""
-        weight = self.weight.view(1, -1, *[1] * (input.dim() - 2))
+        # A float32 weight would widen half-precision features, and with them all that follows.
+        weight = self.weight.to(input.dtype).view(1, -1, *[1] * (input.dim() - 2))
         return F.relu(input) - weight * F.relu(-input)
 
 

@@ -24,8 +24,9 @@ class _Residual(nn.Module):
 class LandmarkNet(nn.Module):
     """Face crop to 106 landmarks: strided residual convolutions and one linear layer on the last 7x7 map."""
 
-    def __init__(self, channels: tuple[int, ...] = (16, 32, 48, 64), points: int = 106) -> None:
-        """channels: of the four stages, each of which halves the resolution."""
+    def __init__(self, channels: tuple[int, ...] = (16, 32, 48, 64), points: int = 106, neck: int = 0) -> None:
+        """channels: of the four stages, each of which halves the resolution. neck: channels that the linear layer
+        sees; 0: those of the last stage."""
         super().__init__()
         self.points = points
         stages: list[nn.Module] = []
@@ -33,8 +34,11 @@ class LandmarkNet(nn.Module):
         for cout in channels:
             stages += [_conv(cin, cout, 2), _Residual(cout)]
             cin = cout
+        if neck:
+            narrow = nn.Conv2d(cin, neck, 1, bias=False)
+            stages.append(nn.Sequential(narrow, nn.BatchNorm2d(neck), nn.ReLU(inplace=True)))
         self.stages = nn.Sequential(*stages)
-        self.fc = nn.Linear(cin * 7 * 7, points * 2)
+        self.fc = nn.Linear((neck or cin) * 7 * 7, points * 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, 3, 112, 112) float [-1, 1] RGB, aligned crop.

@@ -42,7 +42,9 @@ class _Up(nn.Module):
 
 
 def _upsample(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)
+    # Autocast on CPU would widen x to float32, and with it all features that follow.
+    with torch.autocast(x.device.type, enabled=False):
+        return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)
 
 
 def _base_channels(levels: int, width: float) -> list[int]:

@@ -10,6 +10,7 @@ Symbols as in `network.AADLayer`.
 from __future__ import annotations
 
 import copy
+import threading
 from typing import cast
 
 import torch
@@ -122,17 +123,19 @@ class FusedAEINet(nn.Module):
         self.up1 = copy.deepcopy(generator.up1)
         self.identities = nn.ModuleList(_identity_layers(blocks))
         self._known: dict[bytes, Terms] = {}
+        self._lock = threading.Lock()  # several threads may share the network
         self.to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def terms(self, z_id: Tensor) -> Terms:
         """What one person's embedding (D,) float32 determines; kept for the next call."""
         key = z_id.cpu().numpy().tobytes()
-        if key not in self._known:
-            while len(self._known) >= _MOST_PEOPLE:
-                self._known.pop(next(iter(self._known)))
-            self._known[key] = self._compute_terms(z_id[None].to(self.up1.weight))
-        return self._known[key]
+        with self._lock:
+            if key not in self._known:
+                while len(self._known) >= _MOST_PEOPLE:
+                    self._known.pop(next(iter(self._known)))
+                self._known[key] = self._compute_terms(z_id[None].to(self.up1.weight))
+            return self._known[key]
 
     def _compute_terms(self, z_id: Tensor) -> Terms:
         result = [self.up1(z_id[..., None, None])]

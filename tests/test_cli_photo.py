@@ -68,7 +68,7 @@ def test_real_command(photos: dict[str, str], random_weights: Path, tmp_path: Pa
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert result["faces"] == {"found": 1, "swapped": 1, "skipped": {}}
+    assert result["faces"] == {"found": 1, "swapped": 1, "skipped": {}, "faded": {}}
     assert result["output"] == str(out)
     assert {"load", "read", "detect", "identify", "align", "swap", "landmarks", "mask", "blend", "write"} \
         <= set(result["seconds"])
@@ -89,7 +89,8 @@ def test_only_the_reference_person_is_swapped(call: Callable, photos: dict[str, 
         code, result, _ = call(*swap(photos["a"], photos["pair"], out, "--target_faces_paths", photos[reference],
                                      "--similarity_th", "-1"))
         assert code == 0
-        assert result["faces"] == {"found": 2, "swapped": 1, "skipped": {"no reference matches": 1}}
+        assert result["faces"] == {"found": 2, "swapped": 1, "skipped": {"no reference matches": 1},
+                                   "faded": {}}
         changed = (read_photo(out).image != before).any(axis=2)
         assert changed[:, side].any()
         changed[:, side] = False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,9 +14,11 @@ from network import fused
 from network.AEI_Net import AEI_Net
 from network.folded import fold_encoder
 from network.fused import FusedAEINet
+from network.packed import can_pack, pack
 from tests.fill import build, draw, image
 from tests.random_weights import GENERATOR
 from utils import registry
+from utils.inference import swap
 from utils.inference.swap import Swapper
 
 COMPACT = {"backbone": "unet", "num_blocks": 1, "c_id": 128, "width": 0.5, "size": 128}
@@ -128,6 +132,32 @@ def test_swapper_takes_the_inference_form() -> None:
     swapper = Swapper(plain(GENERATOR), 64, torch.device("cpu"), torch.float32)
     assert isinstance(swapper._network, FusedAEINet) and swapper.dtype == "float32"
     assert not any(isinstance(module, nn.BatchNorm2d) for module in swapper._network.modules())
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_convolutions_give_the_same_numbers(dtype: torch.dtype) -> None:
+    if not can_pack():
+        pytest.skip("this PyTorch cannot pack weights")
+    inference, (Xt, z_id) = FusedAEINet(plain(GENERATOR), dtype), inputs(GENERATOR, 3)
+    wanted = inference(Xt, z_id)[0].float()
+    pack(inference)
+    assert not any(isinstance(module, nn.Conv2d) for module in inference.modules())
+    assert relative(inference(Xt, z_id)[0].float(), wanted) < 1e-5
+
+
+@torch.inference_mode()
+def test_faces_in_parts_are_those_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(swap, "_HEAVY", 0)
+    swapper = Swapper(plain(GENERATOR), 64, torch.device("cpu"), torch.float32)
+    crops = list(np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8))
+    z_id = inputs(GENERATOR, 5)[1].numpy()
+    whole = swapper.swap(crops, z_id)
+    with swapper.in_parts():
+        assert swapper._parts == min(os.cpu_count() or 1, torch.get_num_threads(), 8) or swapper._workers is None
+        parted = swapper.swap(crops, z_id)
+    assert swapper._workers is None
+    assert max(np.abs(a.astype(int) - b).max() for a, b in zip(whole, parted, strict=True)) <= 1
 
 
 @pytest.mark.gpu

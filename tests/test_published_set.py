@@ -90,7 +90,7 @@ def test_photo(download: Path, tmp_path: Path) -> None:
     result = run_in(download, "--image_to_image", "True", "--source_paths", str(photo), "--target_image", str(photo),
                     "--out_image_name", str(output), "--use_sr", "True")  # fmt: skip
     check_files(result, download, ROLES | {"enhancer": "10_net_G.pth"})
-    assert result["faces"] == {"found": 1, "swapped": 1, "skipped": {}}
+    assert result["faces"] == {"found": 1, "swapped": 1, "skipped": {}, "faded": {}}
     before, after = cv2.imread(str(photo)), cv2.imread(str(output))
     assert np.abs(after[BOX].astype(int) - before[BOX]).max() > 40
     after[BOX] = before[BOX]

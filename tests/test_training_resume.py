@@ -78,17 +78,19 @@ def test_resumed_run_is_bit_identical(root: Path, undisturbed: dict, stop: int) 
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
 
 
-def test_sigterm_saves_and_the_rest_is_bit_identical(root: Path, undisturbed: dict) -> None:
-    process = start(options(root, "term", **BUSY))
-    metrics = root / "saved_models_term" / "metrics.jsonl"
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT], ids=["sigterm", "ctrl-c"])
+def test_a_stop_saves_and_the_rest_is_bit_identical(root: Path, undisturbed: dict, stop: signal.Signals) -> None:
+    run = f"stopped_by_{stop.name}"
+    process = start(options(root, run, **BUSY))
+    metrics = root / f"saved_models_{run}" / "metrics.jsonl"
     while process.poll() is None and not (metrics.is_file() and metrics.read_text()):
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(stop)
     assert process.wait(60) == INTERRUPTED, process.stderr.read()
-    saved = Checkpoints(root / "saved_models_term" / "checkpoints", 3).states()
+    saved = Checkpoints(root / f"saved_models_{run}" / "checkpoints", 3).states()
     assert len(saved) == 1 and saved[0].name < "state_000000006.pt"
-    train(options(root, "term", **BUSY, resume="auto"))
-    assert differing(final(root, "term")["task"], undisturbed["task"]) == []
+    train(options(root, run, **BUSY, resume="auto"))
+    assert differing(final(root, run)["task"], undisturbed["task"]) == []
 
 
 # A writer that stops half way, so that the kill surely comes in the middle of a checkpoint.

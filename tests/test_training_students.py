@@ -36,13 +36,13 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_set(tmp_path / "set")
     (tmp_path / "held.txt").write_text("0001 0004 0007")
 
-    def label(config: object, faces: Faces) -> tuple[Tensor, np.ndarray]:
+    def label(faces: Faces, path: str) -> tuple[Tensor, np.ndarray]:
         """Every landmark somewhere on the lines between the keypoints."""
         corners = torch.from_numpy(KPS)[torch.arange(106) % 5]
         return corners.expand(len(faces), 106, 2) + torch.arange(106)[:, None] / 20, np.ones(len(faces), np.float32)
 
     monkeypatch.setattr(students, "load_sface", lambda config, device: Teacher())
-    monkeypatch.setattr(students, "_label", label)
+    monkeypatch.setattr(students, "label", label)
     return tmp_path
 
 

@@ -245,6 +245,14 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
         copy(tmp_path / "in.m4a", tmp_path / "out.mp4")
 
 
+def test_choices_that_an_encoder_has_no_use_for_are_named(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mp4", frames=3)
+    _, notes = copy(clip, tmp_path / "out.gif", options=EncodeOptions(crf=20, preset="slow"))
+    assert any("no --crf" in note for note in notes) and any("no --preset" in note for note in notes)
+    _, notes = copy(clip, tmp_path / "out.mp4", options=EncodeOptions(crf=20, preset="fast"))
+    assert not notes
+
+
 def test_hardware_that_does_not_work_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     works = encoders._opens
     monkeypatch.setattr(encoders, "_opens", lambda name, options: "nvenc" not in name and works(name, options))

@@ -15,7 +15,6 @@ from utils.errors import ResourceError
 if TYPE_CHECKING:
     import torch
 
-_MOST_THREADS = 16  # more wait for one another longer than they work
 _AMPERE = (8, 0)  # CUDA cards from this capability on compute in bfloat16 natively
 
 
@@ -55,16 +54,14 @@ def _cpu_has_bfloat16() -> bool:
 
 
 @contextmanager
-def shared_processor(heavy: bool) -> Iterator[None]:
-    """Divide the cores among stages that work at the same time, for as long as the block lasts.
-
-    heavy: whether a network takes most of the time; small ones only lose by waiting for one another's threads.
-    """
+def shared_processor() -> Iterator[None]:
+    """Divide the cores among stages that work at the same time, for as long as the block lasts: networks only lose by
+    waiting for one another's threads."""
     import cv2
     import torch
 
     before, pictures, cores = torch.get_num_threads(), cv2.getNumThreads(), os.cpu_count() or 1
-    torch.set_num_threads(min(before, _MOST_THREADS if heavy else max(1, min(4, cores // 2))))
+    torch.set_num_threads(min(before, max(1, min(4, cores // 2))))
     cv2.setNumThreads(max(1, min(4, cores // 2)))
     try:
         yield

@@ -28,6 +28,7 @@ from utils.errors import (
 )
 from utils.inference import align, blend, mask
 from utils.inference.config import InferenceConfig
+from utils.inference.doubt import Trust, trust
 from utils.inference.identify import normalise
 from utils.inference.report import RunReport
 from utils.inference.smooth import SteadyLandmarks
@@ -39,10 +40,10 @@ from utils.inference.types import Crop, Face, Frame, SwappedFrame, TrackedFace
 from utils.io.image import Photo, check_output, read_photo, write_photo
 
 log = logging.getLogger("ghost")
-_CPU_BATCH = 8  # faces; larger batches are no faster there, and the encoder would wait for them
+_CPU_BATCH = 4  # faces; larger batches are no faster there, and the encoder would wait for them
 _MOST_BYTES = 2**26  # frames that wait for a full batch of faces
 
-_NewFace = tuple[Crop, np.ndarray, np.ndarray]  # its swap, the soft mask and the mask's matrix from the frame
+_NewFace = tuple[Crop, np.ndarray, np.ndarray, Trust]  # its swap, the soft mask, the mask's matrix from the frame
 
 
 def load_pipeline(config: InferenceConfig | None = None, **options: Any) -> SwapPipeline:
@@ -176,11 +177,11 @@ class SwapPipeline:
         """Put swapped faces back into their frames."""
         left = iter(faces)
         for entry in batch:
-            with self.report.stage("blend"):
-                image = entry.frame.image.copy() if entry.faces else entry.frame.image
-                for swap, soft, M_frame2mask in islice(left, len(entry.faces)):
-                    blend.paste_back(image, swap.image, swap.M_frame2crop, soft, M_frame2mask)
-            entry.report.swapped = len(entry.faces)
+            image = entry.frame.image.copy() if entry.faces else entry.frame.image
+            for swap, soft, M_frame2mask, shown in islice(left, len(entry.faces)):
+                entry.report.add(shown)
+                with self.report.stage("blend"):
+                    blend.paste_back(image, swap.image, swap.M_frame2crop, soft * np.float32(shown.share), M_frame2mask)
             self.report.count(entry.report)
             yield SwappedFrame(image, entry.frame.index, entry.frame.time, entry.report)
 
@@ -195,19 +196,24 @@ class SwapPipeline:
         if stages.enhancer is not None:
             with stage("enhance"):
                 swaps = stages.enhancer.enhance(swaps)
-        masks = self._masks(faces, swaps)
+        with stage("landmarks"):
+            mask_size = self.config.crop_size
+            after = stages.landmarks.find([cv2.resize(image, (mask_size, mask_size)) for image in swaps])
+        masks = self._masks(faces, after)
         results = []
-        for (_, face), image, soft in zip(faces, swaps, masks, strict=True):
+        for (_, face), image, points, soft in zip(faces, swaps, after, masks, strict=True):
             M_frame2swap, _ = align.estimate(face.kps, image.shape[0], face.template)
-            M_frame2mask, _ = align.estimate(face.kps, self.config.crop_size, face.template)
-            results.append((Crop(image, M_frame2swap), soft, M_frame2mask))
+            M_frame2mask, _ = align.estimate(face.kps, mask_size, face.template)
+            shown = trust(face.kps, points, M_frame2mask, stages.max_yaw) if stages.max_yaw else Trust()
+            results.append((Crop(image, M_frame2swap), soft, M_frame2mask, shown))
         return results
 
-    def _masks(self, faces: Sequence[tuple[Frame, TrackedFace]], swaps: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Soft masks; a person keeps the parameters of the first frame of its appearance."""
+    def _masks(self, faces: Sequence[tuple[Frame, TrackedFace]], after: np.ndarray) -> list[np.ndarray]:
+        """Soft masks; a person keeps the parameters of the first frame of its appearance.
+
+        after: (N, 106, 2) float32, landmarks of the swaps, crop pixels.
+        """
         size, stage = self.config.crop_size, self.report.stage
-        with stage("landmarks"):
-            after = self.stages.landmarks.find([cv2.resize(image, (size, size)) for image in swaps])
         for position, (frame, face) in enumerate(faces):
             if face.track not in self._mask_params:
                 with stage("landmarks"):

@@ -41,6 +41,7 @@ class RunReport:
     swapped: int = 0
     frames_skipped: int = 0  # in which nobody was swapped
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> number of faces or frames
+    faded: Counter[str] = field(default_factory=Counter)  # reason -> number of swaps that show only in part
     notes: list[str] = field(default_factory=list)  # what was adapted or needs attention, each once
     seconds: dict[str, float] = field(default_factory=dict)  # stage -> time spent in it
     _inside: threading.local = field(default_factory=threading.local, repr=False)  # seconds of stages inside this one
@@ -58,6 +59,9 @@ class RunReport:
         self.found += frame.found
         self.swapped += frame.swapped
         self.skipped.update(frame.skipped)
+        self.faded.update(frame.faded)
+        for reason in frame.faded:
+            self.note(f"a face is {reason}: its swap fades towards the original")
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -86,7 +90,8 @@ class RunReport:
         return {
             "frames": self.frames,
             "frames_skipped": self.frames_skipped,
-            "faces": {"found": self.found, "swapped": self.swapped, "skipped": dict(self.skipped)},
+            "faces": {"found": self.found, "swapped": self.swapped, "skipped": dict(self.skipped),
+                      "faded": dict(self.faded)},
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
             "notes": list(self.notes),
         }

@@ -37,6 +37,7 @@ class Stages:
     swapper: Swapper
     landmarks: Landmarks
     enhancer: Enhancer | None
+    max_yaw: float  # degrees that a face may be turned; 0: swap whatever is found
     threshold: float  # cosine similarity that belongs to the identity encoder
     device: str
     used: list[dict[str, Any]]  # one entry per model: role, name, file, licence, commercial_use
@@ -96,7 +97,7 @@ def load_stages(config: InferenceConfig) -> Stages:
         swapper=swapper,
         landmarks=_landmarks(published, device, used),
         enhancer=_enhancer(device, used) if config.use_sr else None,
-        threshold=_threshold(config, identity),
+        max_yaw=float(generator.card.get("max_yaw", 0)), threshold=_threshold(config, identity),
         device=str(device), used=used, notes=notes + provider_notes(device), seconds=time.perf_counter() - start,
     )
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -11,17 +14,20 @@ from torch import nn
 
 from network.AEI_Net import AEI_Net
 from network.fused import FusedAEINet
+from network.packed import pack
 from utils.errors import ResourceError, WeightsError
 from utils.inference.pixels import to_images, to_tensor
 
 _HEAVY = 50_000_000  # weights
+_MOST_WORKERS, _MOST_THREADS = 8, 8  # of a processor with many cores, and threads of each worker
 
 
-def inference_form(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The network in the form that runs fast; `network` stays in float32."""
+def inference_form(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """The network in the form that runs fast, on its device; `network` stays in float32."""
     if isinstance(network, AEI_Net):
-        return FusedAEINet(network, dtype)
-    return network if dtype == torch.float32 else copy.deepcopy(network).to(dtype)
+        fused = FusedAEINet(network, dtype)
+        return pack(fused) if device.type == "cpu" else fused.to(device)
+    return (network if dtype == torch.float32 else copy.deepcopy(network).to(dtype)).to(device)
 
 
 class Swapper:
@@ -39,18 +45,36 @@ class Swapper:
         self.size, self.batch_size = size, batch_size
         self.note: Callable[[str], None] = lambda text: None  # takes messages for the user
         self._device, self._dtype = device, dtype
+        self._workers: ThreadPoolExecutor | None = None
+        self._parts = 1
         self._exact = network if dtype != torch.float32 else None  # for the day the fast one overflows
-        self._network = inference_form(network, dtype).to(device)
+        self._network = inference_form(network, device, dtype)
+        self.heavy = sum(parameter.numel() for parameter in network.parameters()) > _HEAVY
 
     @property
     def dtype(self) -> str:
         """Arithmetic in use, as PyTorch names it."""
         return str(self._dtype).removeprefix("torch.")
 
-    @property
-    def heavy(self) -> bool:
-        """Whether the network takes most of a video's time on a processor."""
-        return sum(parameter.numel() for parameter in self._network.parameters()) > _HEAVY
+    @contextmanager
+    def in_parts(self) -> Iterator[None]:
+        """For as long as the block lasts, let a processor's threads swap faces of their own.
+
+        So another stage that takes a core for a moment holds up one of them; threads that share one face all wait.
+        Small networks gain nothing by it.
+        """
+        cores = min(os.cpu_count() or 1, torch.get_num_threads())
+        if self._device.type != "cpu" or cores < 2 or not self.heavy:
+            yield
+            return
+        count = min(cores, _MOST_WORKERS)
+        threads = min(cores // count, _MOST_THREADS)
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,)) as self._workers:
+            self._parts = count
+            try:
+                yield
+            finally:
+                self._workers = None
 
     def swap(self, crops: Sequence[np.ndarray], z_id: np.ndarray) -> list[np.ndarray]:
         """Give every crop its identity.
@@ -82,11 +106,18 @@ class Swapper:
         Y = self._forward(crops, z_id)
         if not torch.isfinite(Y).all() and self._exact is not None:
             self.note(f"the generator overflowed in {self.dtype}; going on in float32")
-            self._network, self._dtype = inference_form(self._exact, torch.float32).to(self._device), torch.float32
+            self._network, self._dtype = inference_form(self._exact, self._device, torch.float32), torch.float32
             self._exact, Y = None, self._forward(crops, z_id)
         if not torch.isfinite(Y).all():
             raise WeightsError("the generator overflows even in float32; its weights are damaged, get them again")
         return to_images(Y)
 
     def _forward(self, crops: Sequence[np.ndarray], z_id: torch.Tensor) -> torch.Tensor:
-        return self._network(to_tensor(crops, self._device).to(self._dtype), z_id)[0]
+        Xt = to_tensor(crops, self._device).to(self._dtype)
+        if self._workers is None:
+            return self._network(Xt, z_id)[0]
+        return torch.cat(list(self._workers.map(self._part, Xt.chunk(self._parts), z_id.chunk(self._parts))))
+
+    @torch.inference_mode()  # which each thread has to enter by itself
+    def _part(self, Xt: torch.Tensor, z_id: torch.Tensor) -> torch.Tensor:
+        return self._network(Xt, z_id)[0]

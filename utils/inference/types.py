@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from utils.inference.doubt import Trust
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -55,6 +57,16 @@ class FrameReport:
     found: int = 0
     swapped: int = 0
     skipped: list[str] = field(default_factory=list)  # one reason per face, or one for the frame
+    faded: list[str] = field(default_factory=list)  # one reason per swap that shows only in part
+
+    def add(self, shown: Trust) -> None:
+        """Count one swap."""
+        if shown.share == 0:
+            self.skipped.append(shown.reason)
+            return
+        self.swapped += 1
+        if shown.reason:
+            self.faded.append(shown.reason)
 
 
 @dataclass(frozen=True)

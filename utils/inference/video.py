@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ghost")
 _DECODED_AHEAD = 4  # frames
-_SWAPPED_AHEAD = 2**25  # bytes of frames that wait for the encoder
-_M_MMAP_THRESHOLD, _LARGE = -3, 5 * 2**19  # of malloc.h; bytes of a 720p frame, from which memory is mapped on its own
+_SWAPPED_AHEAD = 2**23  # bytes of frames that wait for the encoder
+# Of malloc.h, with their values: from so many bytes on, memory is mapped on its own; so many heaps serve all threads.
+_MALLOC = {-3: 5 * 2**19, -8: 2}  # M_MMAP_THRESHOLD, M_ARENA_MAX
 
 Advance = Callable[[], None]
 
@@ -63,11 +64,13 @@ def check_video(
 
 
 def give_freed_frames_back() -> None:
-    """Have glibc return the memory of freed frames at once; its heaps would grow with the length of the video."""
+    """Have glibc return the memory of freed frames at once; its heaps would grow with the length of the video and the
+    number of threads."""
     if sys.platform.startswith("linux"):
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
         if mallopt is not None:
-            mallopt(_M_MMAP_THRESHOLD, _LARGE)
+            for parameter, value in _MALLOC.items():
+                mallopt(parameter, value)
 
 
 def swap_video(
@@ -104,7 +107,8 @@ def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: P
     report, every = pipeline.report, pipeline.config.preview
     waiting = max(2, _SWAPPED_AHEAD // (video.info.width * video.info.height * 3))
     with (
-        shared_processor(pipeline.stages.swapper.heavy),
+        pipeline.stages.swapper.in_parts(),
+        shared_processor(),
         closing(prefetch(report.timed("decode", video.frames), _DECODED_AHEAD)) as frames,
         closing(prefetch(pipeline.run(frames), waiting)) as swapped,
         progress(video.info.frames, pipeline.config) as advance,

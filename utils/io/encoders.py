@@ -108,6 +108,14 @@ def _opens(name: str, options: dict[str, str]) -> bool:
     return True
 
 
+def _note_idle(name: str, choice: EncodeOptions, note: Note) -> None:
+    """Say which choices an encoder has no use for."""
+    encoder = ENCODERS[name]
+    for option, given, known in (("crf", choice.crf, encoder.quality), ("preset", choice.preset, encoder.preset)):
+        if given is not None and not known:
+            note(f"{name} has no --{option}: {given} is left out")
+
+
 def choose_encoder(path: Path, choice: EncodeOptions, note: Note) -> tuple[str, dict[str, str]]:
     """The encoder to use and its options; hardware that does not work here is replaced, with a note.
 
@@ -120,6 +128,7 @@ def choose_encoder(path: Path, choice: EncodeOptions, note: Note) -> tuple[str, 
     worst = _WORST.get(ENCODERS[name].software or name, 51)
     if choice.crf is not None and not 0 <= choice.crf <= worst:
         raise OptionError(f"--crf of {name} is from 0 (lossless) to {worst} (worst), not {choice.crf:g}")
+    _note_idle(name, choice, note)
     options = _options(name, choice)
     if name == "gif" or _opens(name, options):
         return name, options

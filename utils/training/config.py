@@ -105,13 +105,23 @@ class TrainConfig:
     critic: str = option(
         "encoder", "who judges identity in L_id: the encoder itself (published), or SFace", choices=("encoder", "sface")
     )
+    critic_blur: float = option(
+        0.0,
+        "blur of the swaps that the critic sees, in pixels: keeps its gradient out of the finest detail",
+        type=float,
+        metavar="X",
+    )
     sface: str = option("weights/face_recognition_sface_2021dec.onnx", "SFace teacher", metavar="P")
     landmarks: str = option(
         "weights/ghost_compact_landmarks.safetensors",
         "landmark network of --weight_landmarks and --weight_outside",
         metavar="P",
     )
-    face_landmarker: str = option("weights/face_landmarker.task", "MediaPipe teacher of --task landmarks", metavar="P")
+    face_landmarker: str = option(
+        "weights/face_landmarker.task",
+        "MediaPipe teacher of --task landmarks and --weight_transplant",
+        metavar="P",
+    )
     eye_path: str = option(
         "AdaptiveWingLoss/AWL_detector/WFLW_4HG.pth", "eye landmark detector of --eye_detector_loss", metavar="P"
     )
@@ -145,6 +155,9 @@ class TrainConfig:
         0.0, "weight of the loss that keeps what is around the face", type=float, metavar="X"
     )
     weight_landmarks: float = option(0.0, "weight of the loss that keeps the landmarks", type=float, metavar="X")
+    weight_transplant: float = option(
+        0.0, "weight of the distance to a swap by warping (MediaPipe finds the landmarks)", type=float, metavar="X"
+    )
     eye_detector_loss: bool = option(False, "use the eye loss", type=boolean)
     diff_eq_same: bool = option(False, "reconstruction loss on all pairs", type=boolean)
     discr_force: bool = option(
@@ -209,6 +222,12 @@ class TrainConfig:
         None, "also export float16 NAME.safetensors and NAME.json beside G_latest.pth", metavar="NAME"
     )
     licence: str = option("", "licence that the exported card names", metavar="TEXT")
+    max_yaw: float = option(
+        0.0,
+        "degrees that the exported card lets faces be turned away; swaps of others fade out; 0: no limit",
+        type=float,
+        metavar="X",
+    )
     tensorboard: bool = option(False, "write TensorBoard's files beside metrics.jsonl", type=boolean)
     use_wandb: bool = option(False, "log to Weights & Biases", type=boolean)
     wandb_project: str = option("ghost", "its project", metavar="NAME")
@@ -277,7 +296,7 @@ class TrainConfig:
 
     def weights(self) -> dict[str, float]:
         """The generator's loss terms that are switched on, with their weights."""
-        names = ("adv", "attr", "id", "encoder", "rec", "eyes", "tone", "outside", "landmarks")
+        names = ("adv", "attr", "id", "encoder", "rec", "eyes", "tone", "outside", "landmarks", "transplant")
         return {name: getattr(self, f"weight_{name}") for name in names if getattr(self, f"weight_{name}") > 0}
 
     def to_json(self) -> str:

@@ -30,11 +30,11 @@ def _portable(state: State) -> State:
 
 def write_half(path: Path, state: State) -> str:
     """A state_dict as .safetensors with float16 numbers; returns the file's sha256. Raises OutputError."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     half = {name: t.half() if t.is_floating_point() else t for name, t in _portable(state).items()}
     with atomic_path(path) as temporary:
-        save_file(half, temporary)
+        temporary.write_bytes(save(half))  # save_file() would let nobody else read the file
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -62,6 +62,8 @@ def write_generator(
     path = Path(config.identity)
     card = {"network": "AEI_Net", "arguments": arguments, "crop_size": config.size, "identity": path.stem,
             "licence": config.licence, "origin": origin}  # fmt: skip
+    if config.max_yaw:
+        card["max_yaw"] = config.max_yaw
     write_network(folder, "G_latest", config, networks["G"], card)
     write_weights(folder / "D_latest.pth", networks["D"])
     if path.suffix and path.stem not in registry.SPECS:

@@ -57,10 +57,12 @@ class GeneratorTask(Task[Pairs]):
         G = self._placed(with_global_batch_norm(build_generator(config, c_id), device), device)
         self._G_updater = Updater(G, config, config.lr_G, dtype, ema=True)
         self._D_updater = Updater(self._D, config, config.lr_D, dtype, ema=False)
-        self._G_terms = parallel(
-            self._compiled(GeneratorTerms(G, self._D, self._judges, list(config.weights()), dtype)), device
-        )
-        self._D_terms = parallel(self._compiled(DiscriminatorTerms(self._D, dtype)), device)
+        G_terms = GeneratorTerms(G, self._D, self._judges, list(config.weights()), dtype, config.critic_blur)
+        D_terms = DiscriminatorTerms(self._D, dtype)
+        if config.compile and can_compile(device):
+            for part in (G_terms, D_terms) if device.type == "cuda" else (self._judges.critic.network,):
+                part.compile()  # on a CPU the critic's thin layers alone gain, and compiled pooling of RGB may crash
+        self._G_terms, self._D_terms = parallel(G_terms, device), parallel(D_terms, device)
         self._running_L_adv, self._last_D = _RUNNING_L_ADV, (torch.zeros((), device=device),) * 2
         self._plan = PairPlan(faces.identities, config.same_person, config.same_identity, config.seed)
         self._prepare = Preparer(config, faces, self._encoder, self._judges, share, device, dtype)
@@ -70,11 +72,6 @@ class GeneratorTask(Task[Pairs]):
     def _placed(self, network: nn.Module, device: torch.device) -> nn.Module:
         layout = torch.channels_last if self._config.channels_last else torch.contiguous_format
         return network.to(device, memory_format=layout)  # type: ignore[call-overload]
-
-    def _compiled(self, terms: nn.Module) -> nn.Module:
-        if self._config.compile and can_compile(next(terms.parameters()).device):
-            terms.compile()
-        return terms
 
     def batches(self, steps: range) -> Iterator[Pairs]:
         """See Task."""

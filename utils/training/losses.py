@@ -75,6 +75,16 @@ def surroundings_loss(Y: Tensor, Xt: Tensor, face: Tensor) -> Tensor:
     return (difference / (outside.sum((1, 2, 3)) + 1e-6)).mean()  # per image, so that parts of a batch add up
 
 
+def transplant_loss(Y: Tensor, donor: Tensor, face: Tensor, belief: Tensor) -> Tensor:
+    """Mean distance inside the face to a swap by warping.
+
+    Y, donor: (B, 3, S, S) float [-1, 1] RGB. face: (B, 1, S, S) float [0, 1]. belief: (B,) float [0, 1], how far each
+    donor shows what is wanted.
+    """
+    difference = ((Y - donor).abs().mean(1, keepdim=True) * face).sum((1, 2, 3))
+    return (belief * difference / (face.sum((1, 2, 3)) + 1e-6)).mean()
+
+
 def landmark_consistency_loss(points_target: Tensor, points_swap: Tensor) -> Tensor:
     """Mean distance of landmarks (B, P, 2): keeps pose and expression."""
     return (points_swap - points_target).norm(dim=2).mean()

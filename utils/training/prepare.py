@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import cv2
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,32 +16,16 @@ from utils.training.config import TrainConfig
 from utils.training.distributed import gather_rows, rank
 from utils.training.draws import Draws
 from utils.training.faces import Faces
+from utils.training.masks import face_masks
 from utils.training.networks import landmark_view, resized
 from utils.training.optimise import mixed_precision
 from utils.training.pairs import Pairs, Share
 from utils.training.sface import ARCFACE_112
+from utils.training.teachers import LABELLED, label
 from utils.training.terms import Judges, SwapBatch
+from utils.training.transplant import transplant
 
 _IDENTITY_VIEW = 224  # ArcFace's face was resized from this in the published training
-# Contour, brows and eyes make the hull; the forehead above the brows is face too.
-_BROWS = (43, 48, 49, 51, 50, 102, 103, 104, 105, 101)
-_FOREHEAD = 0.09  # how far it reaches above the brows, as a share of the crop's side
-_MARGIN, _FEATHER = 9 / 128, 3 / 128  # the mask's widening and softness, as shares of the side
-
-
-def face_masks(points: np.ndarray, size: int) -> np.ndarray:
-    """Soft masks of whole faces. points: (B, 106, 2) float, shares of the side from the centre. Returns (B, 1, size,
-    size)
-    float32 [0, 1]."""
-    masks = np.empty((len(points), 1, size, size), np.float32)
-    kernel = np.ones((round(_MARGIN * size),) * 2, np.uint8)
-    pixels = np.nan_to_num((points + 0.5) * size - 0.5).clip(-size, 2 * size)
-    for mask, face in zip(masks, pixels, strict=True):
-        forehead = face[list(_BROWS)] - np.array([0, _FOREHEAD * size])
-        hull = cv2.convexHull(np.concatenate((face, forehead)).round().astype(np.int32))
-        drawn = cv2.fillConvexPoly(np.zeros((size, size), np.uint8), hull, 255)
-        mask[0] = cv2.GaussianBlur(cv2.dilate(drawn, kernel), (0, 0), _FEATHER * size).astype(np.float32) / 255
-    return masks
 
 
 def alignment(kps: Tensor) -> Tensor:
@@ -77,6 +62,12 @@ class Preparer:
         self._layout = torch.channels_last if config.channels_last else torch.contiguous_format
         table = judges.critic.aligned and faces.images is not None
         self._table = embed_set(faces, judges.critic.network, device, dtype) if table else None
+        self._labels = self._label() if config.weight_transplant > 0 else None
+
+    def _label(self) -> tuple[Tensor, Tensor]:
+        """Landmarks of the whole set (N, 106, 2), pixels of the stored crops, and which of them to trust (N,)."""
+        points, sure = label(self._faces, self._config.face_landmarker)
+        return points.to(self._device), torch.from_numpy(sure > LABELLED).to(self._device)
 
     @torch.no_grad()
     def __call__(self, pairs: Pairs) -> SwapBatch:
@@ -88,8 +79,9 @@ class Preparer:
         Xt = self._coloured(self._cut(target, M_target), pairs, "target colour")
         z_id = self._embed(source, M_source, pairs)
         wanted = self._wanted(source, z_id, pairs)
-        z_id, wanted = self._blended(z_id, wanted, pairs)
-        return self._judged(SwapBatch(Xs, Xt, z_id, wanted, *self._same(pairs)), M_target, pairs)
+        z_id, wanted, alone = self._blended(z_id, wanted, pairs)
+        batch = self._judged(SwapBatch(Xs, Xt, z_id, wanted, *self._same(pairs)), M_target, pairs)
+        return batch if self._labels is None else self._with_donors(batch, M_source, M_target, pairs, alone)
 
     def _draws(self, pairs: Pairs, purpose: str) -> Draws:
         return Draws(self._config.seed, purpose, pairs.indices, self._device)
@@ -132,13 +124,16 @@ class Preparer:
         assert self._faces.kps is not None
         return self._faces.kps[torch.from_numpy(positions)].to(self._device)
 
-    def _blended(self, z_id: Tensor, wanted: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """Give some pairs a blend with another identity of the batch: more people than there are photos."""
+    def _blended(self, z_id: Tensor, wanted: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+        """Give some pairs a blend with another identity of the batch: more people than there are photos.
+
+        Also returns which pairs got none, (B,) bool.
+        """
         draws = self._draws(pairs, "blend")
         chosen = draws.chance(self._config.identity_blend) & ~torch.from_numpy(pairs.same).to(self._device)
         part = (draws.uniform() * chosen)[:, None]
         if self._config.identity_blend == 0:
-            return z_id, wanted
+            return z_id, wanted, ~chosen
         together = len(pairs) * self._share.world
         start = pairs.indices[0] - rank() * len(pairs)  # of the batch over all processes
         away = int(Draws(self._config.seed, "partner", np.array([start])).integers(max(together - 1, 1))[0]) + 1
@@ -147,7 +142,7 @@ class Preparer:
         length = torch.lerp(z_id.norm(dim=1, keepdim=True), z_other.norm(dim=1, keepdim=True), part)
         mixed = F.normalize(torch.lerp(z_id, z_other, part)) * length  # a blend is shorter than what it is made of
         aim = F.normalize(torch.lerp(F.normalize(wanted), F.normalize(other), part))
-        return torch.where(chosen[:, None], mixed, z_id), torch.where(chosen[:, None], aim, wanted)
+        return torch.where(chosen[:, None], mixed, z_id), torch.where(chosen[:, None], aim, wanted), ~chosen
 
     def _judged(self, batch: SwapBatch, M_target: Tensor, pairs: Pairs) -> SwapBatch:
         """Add what the judges need of the target."""
@@ -160,7 +155,22 @@ class Preparer:
                 extra["points"] = self._judges.landmarks(landmark_view(batch.Xt))
             if self._judges.eyes is not None:
                 extra["pupils"] = self._judges.eyes(batch.Xt)
-        if self._config.weight_outside > 0:
+        if self._config.weight_outside > 0 or self._labels is not None:
             masks = face_masks(extra["points"].cpu().numpy(), self._config.size)  # type: ignore[union-attr]
             extra["face"] = torch.from_numpy(masks).to(self._device)
         return SwapBatch(**{**vars(batch), **extra})
+
+    def _with_donors(
+        self, batch: SwapBatch, M_source: Tensor, M_target: Tensor, pairs: Pairs, alone: Tensor
+    ) -> SwapBatch:
+        """Add swaps by warping; they are believed where the source is one other person, and both faces are known."""
+        assert self._labels is not None
+        points, known = self._labels
+        source, target = (torch.from_numpy(at).to(self._device) for at in (pairs.source, pairs.target))
+        seen = [
+            augment.seen_points(M, points[at], augment.LANDMARKS_MIRRORED)
+            for M, at in ((M_source, source), (M_target, target))
+        ]
+        donor, belief = transplant(batch.Xs, batch.Xt, *seen)
+        usable = alone & known[source] & known[target] & (batch.same == 0)
+        return replace(batch, donor=donor, belief=belief * usable)

@@ -29,9 +29,10 @@ def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
     if rank():
         log.setLevel(logging.ERROR)  # one voice is enough
     train, held = load_set(config)
-    if config.task != "generator" and train.images is None:
+    if (config.task != "generator" or config.weight_transplant) and train.images is None:
+        what = f"--task {config.task}" if config.task != "generator" else "--weight_transplant"
         raise OptionError(
-            f"--task {config.task} keeps its faces in memory: {train.bytes / 2**30:.1f} GB; raise --cache_gb"
+            f"{what} keeps its faces in memory: {train.bytes / 2**30:.1f} GB; raise --cache_gb"
         )
     share = Share(config.batch_size, config.accumulate, rank(), world_size())
     tasks: dict[str, type[Any]] = {"generator": GeneratorTask, "identity": IdentityTask, "landmarks": LandmarkTask}

@@ -32,10 +32,11 @@ from utils.training.optimise import Updater, learning_rate_factor, mixed_precisi
 from utils.training.pairs import Share
 from utils.training.prepare import alignment, embed_set
 from utils.training.task import Task
+from utils.training.teachers import LABELLED, label
 
 LANDMARK_SIDE = 112
+_LANDMARK_NET: dict[str, Any] = {"channels": (24, 48, 64, 96), "neck": 20}
 _BLENDED = 0.6  # share of the identity student's faces that are blends of two
-_LABELLED = 0.5  # presence that MediaPipe must report for a face to be learned from
 _EYES = ((33, 40), (87, 94))  # lower and upper lid of each eye, whose middles are an eye distance apart
 
 
@@ -228,11 +229,11 @@ class LandmarkTask(StudentTask):
     def __init__(self, config: TrainConfig, faces: Faces, held: Faces, share: Share, device: torch.device) -> None:
         """Raises InputError, WeightsError, ResourceError."""
         _need_keypoints(config, faces)
-        labels, score = _label(config, faces)
-        seen = np.flatnonzero(score > _LABELLED).tolist()
-        super().__init__(LandmarkNet(), LANDMARK_SIDE, config, faces.subset(seen), held, share, device)
+        labels, score = label(faces, config.face_landmarker)
+        seen = np.flatnonzero(score > LABELLED).tolist()
+        super().__init__(LandmarkNet(**_LANDMARK_NET), LANDMARK_SIDE, config, faces.subset(seen), held, share, device)
         self._labels = labels[seen].to(device)
-        self._known = _label(config, self._held)[0].to(device) if len(held) else None
+        self._known = label(self._held, config.face_landmarker)[0].to(device) if len(held) else None
 
     @torch.no_grad()
     def lesson(self, indices: np.ndarray, number: int) -> tuple[Tensor, Tensor]:
@@ -271,7 +272,7 @@ class LandmarkTask(StudentTask):
         """The landmark network."""
         card = {
             "network": "LandmarkNet",
-            "arguments": {},
+            "arguments": _LANDMARK_NET,
             "crop_size": self._side,
             "licence": self._config.licence,
             "origin": origin,
@@ -285,20 +286,6 @@ def _need_keypoints(config: TrainConfig, faces: Faces) -> None:
             f"{config.dataset_path} has no index.csv with keypoints, which --task {config.task} needs; cut the "
             "faces with preprocess_vgg.py, with a --margin for augmentation"
         )
-
-
-def _label(config: TrainConfig, faces: Faces) -> tuple[Tensor, np.ndarray]:
-    """MediaPipe's 106 landmarks of every face (N, 106, 2), pixels of the stored crops, and how sure it is (N,)."""
-    from utils.training.teachers import MediaPipeLandmarks, to_106
-
-    assert faces.images is not None
-    teacher = MediaPipeLandmarks(config.face_landmarker)
-    border = (faces.framing.side - faces.framing.face) / 2
-    M = np.array([[1.0, 0.0, -border], [0.0, 1.0, -border]])
-    pictures = (image.permute(1, 2, 0).flip(2).contiguous().numpy() for image in faces.images)
-    meshes = [teacher.in_image(picture, M, faces.framing.face) for picture in pictures]
-    points = np.stack([to_106(mesh.points) for mesh in meshes])
-    return torch.from_numpy(points), np.array([mesh.score for mesh in meshes], np.float32)
 
 
 def _others(matrix: Tensor) -> Tensor:

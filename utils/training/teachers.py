@@ -11,12 +11,16 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 from utils.errors import InputError, ResourceError, WeightsError
+from utils.training.faces import Faces
 from utils.training.landmarks106 import to_106
 
-__all__ = ["MediaPipeLandmarks", "Mesh", "to_106"]
+__all__ = ["LABELLED", "MediaPipeLandmarks", "Mesh", "label", "to_106"]
 
+LABELLED = 0.5  # presence that MediaPipe must report for a face to be learned from
 _INPUT = 256  # side of the landmarker's input
 _MARGIN = 1.5  # the landmarker was trained on squares 1.5 times the box around its points
 # Where the five-template crops show the face, in parts of the crop's side: median over 88 varied faces of 1.5 times the
@@ -152,3 +156,18 @@ class MediaPipeLandmarks:
         flat = points[:, :2] @ back[:, :2].T + back[:, 2]
         found = np.concatenate([flat, points[:, 2:] / scale], axis=1).astype(np.float32)
         return Mesh(found, float(1.0 / (1.0 + np.exp(-presence))))
+
+
+def label(faces: Faces, path: Path | str) -> tuple[Tensor, np.ndarray]:
+    """MediaPipe's 106 landmarks of faces in memory (N, 106, 2), pixels of the stored crops, and how sure it is (N,).
+
+    Raises InputError, WeightsError, ResourceError.
+    """
+    assert faces.images is not None
+    teacher = MediaPipeLandmarks(path)
+    border = (faces.framing.side - faces.framing.face) / 2
+    M = np.array([[1.0, 0.0, -border], [0.0, 1.0, -border]])
+    pictures = (image.permute(1, 2, 0).flip(2).contiguous().numpy() for image in faces.images)
+    meshes = [teacher.in_image(picture, M, faces.framing.face) for picture in pictures]
+    points = np.stack([to_106(mesh.points) for mesh in meshes])
+    return torch.from_numpy(points), np.array([mesh.score for mesh in meshes], np.float32)

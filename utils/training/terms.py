@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from coordinate_reg.network import LandmarkNet
 from utils.training import losses
 from utils.training.eyes import EyeHeatmaps
+from utils.training.filters import gaussian_blur
 from utils.training.networks import Critic, landmark_view
 from utils.training.optimise import mixed_precision
 
@@ -28,6 +29,8 @@ class SwapBatch:
     M_align: Tensor | None = None  # (B, 2, 3) pixels of the critic's 112 alignment to those of Xt
     points: Tensor | None = None  # (B, 106, 2) float32, the target's landmarks in shares of the crop
     face: Tensor | None = None  # (B, 1, S, S) float32 [0, 1], 1 inside the target's face
+    donor: Tensor | None = None  # (B, 3, S, S), like Xs: swaps by warping
+    belief: Tensor | None = None  # (B,) float32 [0, 1], how far each of them shows what is wanted
     pupils: tuple[Tensor, Tensor] | None = None  # the target's heatmaps, each (B, 64, 64) float32
 
     def counting_all(self) -> SwapBatch:
@@ -48,12 +51,15 @@ class Judges:
 class GeneratorTerms(nn.Module):
     """Y and all loss terms that are switched on, unweighted."""
 
-    def __init__(self, G: nn.Module, D: nn.Module, judges: Judges, names: list[str], dtype: torch.dtype) -> None:
-        """names: the terms wanted, of adv, attr, id, encoder, rec, eyes, tone, outside, landmarks."""
+    def __init__(
+        self, G: nn.Module, D: nn.Module, judges: Judges, names: list[str], dtype: torch.dtype, critic_blur: float = 0.0
+    ) -> None:
+        """names: the terms wanted, of adv, attr, id, encoder, rec, eyes, tone, outside, landmarks, transplant.
+        critic_blur: of the swaps that the critic sees, standard deviation in pixels."""
         super().__init__()
         self.G = G
         self._D = (D,)  # in a tuple, so that it is not a part of this module
-        self._judges, self._names, self._dtype = judges, names, dtype
+        self._judges, self._names, self._dtype, self._critic_blur = judges, names, dtype, critic_blur
 
     def forward(self, batch: SwapBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns Y (B, 3, S, S) float32 [-1, 1] RGB, with its graph, and the terms by name."""
@@ -70,7 +76,8 @@ class GeneratorTerms(nn.Module):
         return losses.adversarial_loss(full_precision(self._D[0](Y)))
 
     def _id(self, Y: Tensor, batch: SwapBatch) -> Tensor:
-        return losses.identity_loss(batch.wanted, self._judges.critic(Y, batch.M_align))
+        seen = gaussian_blur(Y, self._critic_blur) if self._critic_blur else Y
+        return losses.identity_loss(batch.wanted, self._judges.critic(seen, batch.M_align))
 
     def _encoder(self, Y: Tensor, batch: SwapBatch) -> Tensor:
         return losses.identity_loss(batch.z_id, self._judges.encoder(Y, None))
@@ -88,6 +95,10 @@ class GeneratorTerms(nn.Module):
     def _outside(self, Y: Tensor, batch: SwapBatch) -> Tensor:
         assert batch.face is not None
         return losses.surroundings_loss(Y, batch.Xt, batch.face)
+
+    def _transplant(self, Y: Tensor, batch: SwapBatch) -> Tensor:
+        assert batch.donor is not None and batch.face is not None and batch.belief is not None
+        return losses.transplant_loss(Y, batch.donor, batch.face, batch.belief)
 
     def _landmarks(self, Y: Tensor, batch: SwapBatch) -> Tensor:
         assert self._judges.landmarks is not None and batch.points is not None

@@ -1,0 +1,47 @@
+"""Convolutions for inference on an x86 processor, with weights in the order in which oneDNN reads them.
+
+PyTorch reorders the weights of a convolution at every call. For layers with many weights and small maps that costs as
+much as the convolution itself.
+"""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+from torch import Tensor, nn
+
+
+class PackedConv2d(nn.Module):
+    """The numbers of a Conv2d; it stays on the CPU and cannot be trained or saved."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self._shape = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
+        self._weight = torch.ops.mkldnn._reorder_convolution_weight(conv.weight.detach(), *self._shape, None)
+        self._bias = None if conv.bias is None else conv.bias.detach()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W), of the weights' dtype. Returns what the Conv2d does."""
+        return torch.ops.mkldnn._convolution_pointwise(x, self._weight, self._bias, *self._shape, "none", [], "")
+
+
+def can_pack() -> bool:
+    """Whether this PyTorch has what it takes: calls made for its compiler, which may come and go."""
+    names = ("_reorder_convolution_weight", "_convolution_pointwise")
+    return (
+        platform.machine() in ("x86_64", "AMD64")
+        and torch.backends.mkldnn.is_available()
+        and all(hasattr(torch.ops.mkldnn, name) for name in names)
+    )
+
+
+def pack(network: nn.Module) -> nn.Module:
+    """Replace all convolutions of a network on the CPU, in place, where `can_pack`."""
+    if can_pack():
+        for name, part in network.named_children():
+            if type(part) is nn.Conv2d and isinstance(part.padding, tuple):
+                setattr(network, name, PackedConv2d(part))
+            else:
+                pack(part)
+    return network

@@ -1,0 +1,67 @@
+"""Which swaps are trusted, which fade, and which are left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from utils.inference.align import TEMPLATES, estimate
+from utils.inference.doubt import TINY, TURNED, UNCLEAR, trust, yaw
+from utils.inference.report import RunReport
+from utils.inference.types import FrameReport
+from utils.inference.warp import apply
+
+LIMIT = 60.0
+
+
+def landmarks_on(kps: np.ndarray) -> np.ndarray:
+    """106 landmarks whose eyes, nose and mouth corners lie on five keypoints."""
+    points = np.zeros((106, 2), np.float32)
+    points[[35, 41, 40, 42, 39, 37, 33, 36]] = kps[0]
+    points[[89, 95, 94, 96, 93, 91, 87, 90]] = kps[1]
+    points[[86, 52, 61]] = kps[2:]
+    return points
+
+
+def judge(kps: np.ndarray, moved: float = 0.0):
+    M, _ = estimate(kps, 224)
+    found = apply(M, kps)
+    return trust(kps, landmarks_on(found + moved * np.linalg.norm(found[1] - found[0])), M, LIMIT)
+
+
+FRONTAL, LEFT, PROFILE = TEMPLATES[2] / 2, TEMPLATES[1] / 2, TEMPLATES[0] / 2
+
+
+def test_frontal_faces_are_trusted() -> None:
+    assert judge(FRONTAL).share == 1 and judge(FRONTAL).reason == ""
+
+
+def test_yaw_grows_from_template_to_template_on_both_sides() -> None:
+    angles = [yaw(template) for template in TEMPLATES]
+    assert angles[2] < 8 < 20 < angles[1] < angles[0]
+    assert angles[0] == pytest.approx(angles[4], abs=3) and angles[1] == pytest.approx(angles[3], abs=3)
+
+
+def test_profiles_tiny_and_unclear_faces_are_left_out() -> None:
+    assert judge(PROFILE).share == 0 and judge(PROFILE).reason == TURNED
+    assert judge(FRONTAL * 5 / 32).share == 0 and judge(FRONTAL * 5 / 32).reason == TINY
+    assert judge(FRONTAL, moved=0.6).share == 0 and judge(FRONTAL, moved=0.6).reason == UNCLEAR
+
+
+def test_in_between_they_fade_steadily() -> None:
+    shares = [judge(FRONTAL, moved=step).share for step in np.linspace(0.1, 0.4, 9)]
+    assert shares == sorted(shares, reverse=True) and 0 < shares[4] < 1
+    part = FRONTAL + (PROFILE - FRONTAL) * np.linspace(0, 1, 12)[:, None, None]
+    shares = [judge(kps).share for kps in part]
+    assert shares == sorted(shares, reverse=True) and any(0 < share < 1 for share in shares)
+
+
+def test_the_report_counts_them() -> None:
+    frame, report = FrameReport(found=3), RunReport()
+    for kps in (FRONTAL, PROFILE):
+        frame.add(judge(kps))
+    frame.add(judge(FRONTAL, moved=0.25))
+    report.count(frame)
+    counted = report.as_dict()["faces"]
+    assert counted == {"found": 3, "swapped": 2, "skipped": {TURNED: 1}, "faded": {UNCLEAR: 1}}
+    assert any("fades" in note for note in report.notes)

@@ -1,0 +1,60 @@
+"""How far a swap can be trusted: faces that the generator never learned fade back to the original."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils.inference.warp import apply
+
+TURNED, TINY, UNCLEAR = "turned too far away", "too small", "hidden or unclear"
+_NOSE = 0.55  # how far the nose's tip stands out, in eye distances
+_EYE_DISTANCES = (6.0, 10.0)  # frame pixels: nothing to be seen below the first, trusted from the second on
+_MISSES = (0.5, 0.25)  # of the landmarks from the keypoints, in eye distances: not trusted from the first on
+_YAW_RANGE = 15.0  # degrees over which a swap fades
+# The 106 landmarks around each eye, at the nose's tip and at the corners of the mouth.
+_EYES = ((35, 41, 40, 42, 39, 37, 33, 36), (89, 95, 94, 96, 93, 91, 87, 90))
+_NOSE_AND_MOUTH = (86, 52, 61)
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How much of a swap to show."""
+
+    share: float = 1.0  # 0..1, multiplies the mask
+    reason: str = ""  # what lowers it most
+
+
+def _rising(value: float, none: float, full: float) -> float:
+    """0 at `none`, 1 at `full` and beyond, smooth between; either may be the larger."""
+    part = min(max((value - none) / (full - none), 0.0), 1.0)
+    return part * part * (3 - 2 * part)
+
+
+def yaw(kps: np.ndarray) -> float:
+    """How far a face is turned to its side, in degrees, from keypoints (5, 2) in any units; 0 is towards the camera.
+
+    The nose's tip stands out, so it moves over the face as the tangent of the angle.
+    """
+    eyes = kps[1] - kps[0]
+    across = eyes / max(float(np.linalg.norm(eyes)), 1e-6)
+    middle = (kps[:2].mean(axis=0) + kps[3:].mean(axis=0)) / 2
+    offset = float((kps[2] - middle) @ across) / max(float(np.linalg.norm(eyes)), 1e-6)
+    return float(np.degrees(np.arctan(abs(offset) / _NOSE)))
+
+
+def trust(kps: np.ndarray, landmarks: np.ndarray, M_frame2crop: np.ndarray, max_yaw: float) -> Trust:
+    """Judge one swap.
+
+    kps: (5, 2) float, keypoints of the face, frame pixels. landmarks: (106, 2) float, of the swap, crop pixels.
+    M_frame2crop: (2, 3). max_yaw: degrees beyond which the generator is not to be used.
+    """
+    distance = float(np.linalg.norm(kps[1] - kps[0])) / max(float(np.cos(np.radians(yaw(kps)))), 0.2)
+    seen = np.stack([landmarks[list(eye)].mean(axis=0) for eye in _EYES] + [landmarks[i] for i in _NOSE_AND_MOUTH])
+    scale = float(np.sqrt(abs(np.linalg.det(M_frame2crop[:, :2]))))
+    miss = np.linalg.norm(seen - apply(M_frame2crop, kps), axis=1).mean() / max(distance * scale, 1e-6)
+    shares = {TURNED: _rising(yaw(kps), max_yaw, max_yaw - _YAW_RANGE), TINY: _rising(distance, *_EYE_DISTANCES),
+              UNCLEAR: _rising(float(miss), *_MISSES)}  # fmt: skip
+    reason = min(shares, key=lambda name: shares[name])
+    return Trust(shares[reason], reason if shares[reason] < 1 else "")

@@ -1,0 +1,30 @@
+"""Masks of faces, drawn from landmarks."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+# Contour, brows and eyes make the hull; the forehead above the brows is face too.
+_BROWS = (43, 48, 49, 51, 50, 102, 103, 104, 105, 101)
+_FOREHEAD = 0.09  # how far it reaches above the brows, as a share of the crop's side
+_FEATHER = 3 / 128  # softness, as a share of the side
+WIDE = 9 / 128  # margin that takes in all of a face
+
+
+def face_masks(points: np.ndarray, size: int, margin: float = WIDE) -> np.ndarray:
+    """Soft masks of whole faces.
+
+    points: (B, 106, 2) float, shares of the side from the centre. margin: widening, or where negative narrowing, as a
+    share of the side. Returns (B, 1, size, size) float32 [0, 1].
+    """
+    masks = np.empty((len(points), 1, size, size), np.float32)
+    change = cv2.dilate if margin > 0 else cv2.erode
+    kernel = np.ones((max(round(abs(margin) * size), 1),) * 2, np.uint8)
+    pixels = np.nan_to_num((points + 0.5) * size - 0.5).clip(-size, 2 * size)
+    for mask, face in zip(masks, pixels, strict=True):
+        forehead = face[list(_BROWS)] - np.array([0, _FOREHEAD * size])
+        hull = cv2.convexHull(np.concatenate((face, forehead)).round().astype(np.int32))
+        drawn = change(cv2.fillConvexPoly(np.zeros((size, size), np.uint8), hull, 255), kernel)
+        mask[0] = cv2.GaussianBlur(drawn, (0, 0), _FEATHER * size).astype(np.float32) / 255
+    return masks

@@ -1,0 +1,96 @@
+"""A swap by warping: the source's features laid over the target's, in the target's light. It shows the generator what
+a swap should roughly look like, where the other losses only say how good one is.
+
+Thin-plate splines (Bookstein, IEEE TPAMI 1989) through the 106 landmarks bend the source onto the target. Gaze, teeth
+and the openings of eyes and mouth stay the target's.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from utils.training import geometry
+from utils.training.filters import gaussian_blur
+from utils.training.masks import face_masks
+
+_OPENINGS = (
+    (35, 41, 40, 42, 39, 37, 33, 36),  # left eye
+    (89, 95, 94, 96, 93, 91, 87, 90),  # right eye
+    (65, 66, 62, 70, 69, 57, 60, 54),  # between the lips
+)
+_SMOOTH = 1e-3  # how far the spline may miss landmarks to bend less
+_COARSE = 4  # the spline is evaluated at every fourth pixel
+_LIGHT = 0.07  # what changes more slowly than this share of the side is light and skin tone, which the target gives
+_EDGE = -5 / 128  # the laid-over face ends inside of the target's
+_UNLIKE = 0.16  # landmarks' mean distance, in shares of the side, at which faces are too unlike to be laid over
+
+
+def transplant(Xs: Tensor, Xt: Tensor, points_s: Tensor, points_t: Tensor) -> tuple[Tensor, Tensor]:
+    """Lay the faces of Xs over those of Xt.
+
+    Xs, Xt: (B, 3, S, S) float32 [-1, 1] RGB. points_s, points_t: (B, 106, 2) float32, their landmarks in pixels.
+    Returns the pictures, like Xt, and how far each is to be believed, (B,) float32 [0, 1].
+    """
+    warped = F.grid_sample(Xs, spline(points_t, points_s, Xt.shape[-1]), padding_mode="border", align_corners=False)
+    face, openings = masks(points_t, Xt.shape[-1])
+    light_s, light_t = (_light(x, face) for x in (warped, Xt))
+    lit = (warped - light_s + light_t).clamp(-1, 1)
+    return torch.lerp(Xt, lit, face * (1 - openings)), likeness(points_s, points_t, Xt.shape[-1])
+
+
+def masks(points: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Soft masks of the faces and of their eyes' and mouths' openings, each (B, 1, size, size) float32 [0, 1].
+
+    points: (B, 106, 2) float32, pixels.
+    """
+    pixels = points.cpu().numpy()
+    faces = face_masks((pixels + 0.5) / size - 0.5, size, _EDGE)
+    openings = np.zeros_like(faces)
+    for drawn, face in zip(openings[:, 0], pixels, strict=True):
+        for outline in _OPENINGS:
+            cv2.fillPoly(drawn, [(face[list(outline)] * 16).round().astype(np.int32)], (1.0,), cv2.LINE_AA, shift=4)
+        cv2.GaussianBlur(drawn, (0, 0), size / 128, dst=drawn)
+    return torch.from_numpy(faces).to(points.device), torch.from_numpy(openings).to(points.device)
+
+
+def spline(points_from: Tensor, points_to: Tensor, size: int) -> Tensor:
+    """Where each pixel comes from when points_from (B, N, 2) pixels move from points_to: a grid for `grid_sample`,
+    (B, size, size, 2) float32."""
+    knots, aim = ((2 * p.double() + 1) / size - 1 for p in (points_from, points_to))
+    count = knots.shape[1]
+    system = knots.new_zeros(len(knots), count + 3, count + 3)
+    system[:, :count, :count] = _radial(knots, knots) + _SMOOTH * torch.eye(count, device=knots.device)
+    system[:, :count, count:] = F.pad(knots, (1, 0), value=1.0)
+    system[:, count:, :count] = system[:, :count, count:].mT
+    weights = torch.linalg.solve(system, F.pad(aim, (0, 0, 0, 3))).float()
+    side = size // _COARSE
+    axis = (2 * torch.arange(side, device=knots.device) + 1) / side - 1
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    at = torch.stack((x, y), 2).view(1, -1, 2).expand(len(knots), -1, -1)
+    bent = _radial(at, knots.float()) @ weights[:, :count] + F.pad(at, (1, 0), value=1.0) @ weights[:, count:]
+    grid = F.interpolate(bent.mT.view(-1, 2, side, side), (size, size), mode="bilinear", align_corners=False)
+    return grid.permute(0, 2, 3, 1)
+
+
+def _radial(points: Tensor, knots: Tensor) -> Tensor:
+    """r^2 log r^2 of all distances: (B, M, 2), (B, N, 2) to (B, M, N)."""
+    r2 = torch.cdist(points, knots, compute_mode="donot_use_mm_for_euclid_dist").square()
+    return r2 * r2.clamp(min=1e-12).log()
+
+
+def likeness(points_s: Tensor, points_t: Tensor, size: int) -> Tensor:
+    """1 where a turn, a shift and a scale bring the landmarks (B, 106, 2) onto each other, towards 0 where poses
+    differ."""
+    moved = geometry.transform(geometry.similarity(points_s, points_t), points_s)
+    apart = (moved - points_t).norm(dim=2).mean(1) / (size * _UNLIKE / 4)
+    return (-apart.square()).exp()
+
+
+def _light(x: Tensor, face: Tensor) -> Tensor:
+    """The slow changes of colour within the face, (B, 3, S, S)."""
+    slow = gaussian_blur(torch.cat((x * face, face), 1), _LIGHT * x.shape[-1])
+    return slow[:, :3] / slow[:, 3:].clamp(min=1e-4)
