@@ -134,7 +134,9 @@ def compare(batch: int, steps: int, rounds: int, device: torch.device) -> dict[s
         setting = SETTINGS[number % len(SETTINGS)]
         command = [sys.executable, "-m", "benchmarks.training_step", "--setting", setting, "--batch", str(batch),
                    "--steps", str(steps), "--device", device.type]  # fmt: skip
-        seconds[setting] += json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        measured = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        print(f"{setting}: {measured} seconds a step", file=sys.stderr)
+        seconds[setting] += measured
     median = {setting: statistics.median(values) for setting, values in seconds.items()}
     return {
         "batch": batch, "seconds": seconds,
