@@ -57,7 +57,7 @@ def test_features_come_from_the_source_and_light_from_the_target(points: Tensor)
     Xs, Xt = picture(0.4), picture(-0.4)
     Xs[:, :, 70:74, 62:66] = -0.5  # a mole
     points_t = points + torch.tensor([6.0, 4.0])
-    donor, belief = transplant(Xs, Xt, points, points_t)
+    donor, belief, _ = transplant(Xs, Xt, points, points_t)
     change = donor - Xt
     assert float(belief) == pytest.approx(1, abs=1e-3)
     y, x = divmod(int(change[0, 0].argmin()), SIZE)
@@ -70,7 +70,7 @@ def test_features_come_from_the_source_and_light_from_the_target(points: Tensor)
 
 def test_outside_of_the_face_and_in_its_openings_the_target_stays(points: Tensor) -> None:
     Xt = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    donor, _ = transplant(picture(0.5), Xt, points, points)
+    donor, _, _ = transplant(picture(0.5), Xt, points, points)
     face, openings = masks(points, SIZE)
     outside = (face == 0).expand_as(Xt)
     assert outside.float().mean() > 0.3 and torch.equal(donor[outside], Xt[outside])

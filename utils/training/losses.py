@@ -75,14 +75,15 @@ def surroundings_loss(Y: Tensor, Xt: Tensor, face: Tensor) -> Tensor:
     return (difference / (outside.sum((1, 2, 3)) + 1e-6)).mean()  # per image, so that parts of a batch add up
 
 
-def transplant_loss(Y: Tensor, donor: Tensor, face: Tensor, belief: Tensor) -> Tensor:
-    """Mean distance inside the face to a swap by warping.
+def transplant_loss(Y: Tensor, donor: Tensor, face: Tensor, belief: Tensor, openings: Tensor) -> Tensor:
+    """Mean distance inside the face to a swap by warping, and a tenth of that inside the openings of eyes and mouth.
 
-    Y, donor: (B, 3, S, S) float [-1, 1] RGB. face: (B, 1, S, S) float [0, 1]. belief: (B,) float [0, 1], how far each
-    donor shows what is wanted.
+    Y, donor: (B, 3, S, S) float [-1, 1] RGB. face, openings: (B, 1, S, S) float [0, 1]. belief: (B,) float [0, 1], how
+    far each donor shows what is wanted; its openings are the target's and always count.
     """
-    difference = ((Y - donor).abs().mean(1, keepdim=True) * face).sum((1, 2, 3))
-    return (belief * difference / (face.sum((1, 2, 3)) + 1e-6)).mean()
+    difference = (Y - donor).abs().mean(1, keepdim=True)
+    inside, open_ = ((difference * mask).sum((1, 2, 3)) / (mask.sum((1, 2, 3)) + 1e-6) for mask in (face, openings))
+    return (belief * inside + 0.1 * open_).mean()
 
 
 def landmark_consistency_loss(points_target: Tensor, points_swap: Tensor) -> Tensor:

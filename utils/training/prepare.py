@@ -171,6 +171,8 @@ class Preparer:
             augment.seen_points(M, points[at], augment.LANDMARKS_MIRRORED)
             for M, at in ((M_source, source), (M_target, target))
         ]
-        donor, belief = transplant(batch.Xs, batch.Xt, *seen)
+        donor, belief, openings = transplant(batch.Xs, batch.Xt, *seen)
         usable = alone & known[source] & known[target] & (batch.same == 0)
-        return replace(batch, donor=donor, belief=belief * usable)
+        return replace(
+            batch, donor=donor, belief=belief * usable, openings=openings * known[target].view(-1, 1, 1, 1)
+        )

@@ -31,6 +31,7 @@ class SwapBatch:
     face: Tensor | None = None  # (B, 1, S, S) float32 [0, 1], 1 inside the target's face
     donor: Tensor | None = None  # (B, 3, S, S), like Xs: swaps by warping
     belief: Tensor | None = None  # (B,) float32 [0, 1], how far each of them shows what is wanted
+    openings: Tensor | None = None  # (B, 1, S, S) float32 [0, 1], 1 between the target's lids and lips
     pupils: tuple[Tensor, Tensor] | None = None  # the target's heatmaps, each (B, 64, 64) float32
 
     def counting_all(self) -> SwapBatch:
@@ -97,8 +98,9 @@ class GeneratorTerms(nn.Module):
         return losses.surroundings_loss(Y, batch.Xt, batch.face)
 
     def _transplant(self, Y: Tensor, batch: SwapBatch) -> Tensor:
-        assert batch.donor is not None and batch.face is not None and batch.belief is not None
-        return losses.transplant_loss(Y, batch.donor, batch.face, batch.belief)
+        assert batch.donor is not None and batch.face is not None
+        assert batch.belief is not None and batch.openings is not None
+        return losses.transplant_loss(Y, batch.donor, batch.face, batch.belief, batch.openings)
 
     def _landmarks(self, Y: Tensor, batch: SwapBatch) -> Tensor:
         assert self._judges.landmarks is not None and batch.points is not None

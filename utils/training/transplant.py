@@ -29,17 +29,18 @@ _EDGE = -5 / 128  # the laid-over face ends inside of the target's
 _UNLIKE = 0.16  # landmarks' mean distance, in shares of the side, at which faces are too unlike to be laid over
 
 
-def transplant(Xs: Tensor, Xt: Tensor, points_s: Tensor, points_t: Tensor) -> tuple[Tensor, Tensor]:
+def transplant(Xs: Tensor, Xt: Tensor, points_s: Tensor, points_t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Lay the faces of Xs over those of Xt.
 
     Xs, Xt: (B, 3, S, S) float32 [-1, 1] RGB. points_s, points_t: (B, 106, 2) float32, their landmarks in pixels.
-    Returns the pictures, like Xt, and how far each is to be believed, (B,) float32 [0, 1].
+    Returns the pictures, like Xt, how far each is to be believed, (B,) float32 [0, 1], and the openings in which they
+    show the target, (B, 1, S, S) float32 [0, 1].
     """
     warped = F.grid_sample(Xs, spline(points_t, points_s, Xt.shape[-1]), padding_mode="border", align_corners=False)
     face, openings = masks(points_t, Xt.shape[-1])
     light_s, light_t = (_light(x, face) for x in (warped, Xt))
     lit = (warped - light_s + light_t).clamp(-1, 1)
-    return torch.lerp(Xt, lit, face * (1 - openings)), likeness(points_s, points_t, Xt.shape[-1])
+    return torch.lerp(Xt, lit, face * (1 - openings)), likeness(points_s, points_t, Xt.shape[-1]), openings
 
 
 def masks(points: Tensor, size: int) -> tuple[Tensor, Tensor]:
