@@ -151,10 +151,10 @@ def test_finetuning_preset_does_not_diverge(root: Path) -> None:
         torch.save(state, root / f"{name}.pth")
     start = {"G_path": root / "G.pth", "D_path": root / "D.pth", "pretrained": True}
     preset = read_preset(PRESETS / "finetune.yaml") | few | start | {"compile": False, "num_blocks": 1, "size": 64}
-    calm = course(build(root, **(preset | {"ema": 0.9, "warmup": 10}))[1], 30)
-    wild = course(build(root, **(preset | {"ema": 0.9, "warmup": 0, "lr_G": 4e-2}))[1], 30)
+    calm = course(build(root, **(preset | {"ema": 0.9, "warmup": 10}))[1], 20)
+    wild = course(build(root, **(preset | {"ema": 0.9, "warmup": 0, "lr_G": 4e-2}))[1], 20)
     assert (calm[-10:].mean(0) < 1.2 * calm[:10].mean(0)).all(), calm
-    assert (wild[-10:].mean(0) > 1.5 * wild[:10].mean(0)).any(), "this test would not notice"
+    assert (wild[-10:].mean(0) > 1.5 * calm[-10:].mean(0)).any(), "this test would not notice"
 
 
 def test_terms_are_one_graph_for_the_compiler(root: Path) -> None:
