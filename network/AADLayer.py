@@ -5,8 +5,9 @@ Symbols: h features, z_attr attribute map, z_id identity embedding, M attention 
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
+
+from network.mixing import InstanceNorm, Mix
 
 
 class AADLayer(nn.Module):
@@ -15,7 +16,6 @@ class AADLayer(nn.Module):
     def __init__(self, c_x: int, attr_c: int, c_id: int = 256) -> None:
         """c_x: channels of the features; attr_c: channels of the attribute map; c_id: length of the embedding."""
         super().__init__()
-        self.norm = nn.InstanceNorm2d(c_x, affine=False)
         self.conv1 = nn.Conv2d(attr_c, c_x, 1)  # gamma_attr
         self.conv2 = nn.Conv2d(attr_c, c_x, 1)  # beta_attr
         self.fc1 = nn.Linear(c_id, c_x)  # gamma_id
@@ -28,11 +28,9 @@ class AADLayer(nn.Module):
         h_in: (B, c_x, H, W) float features. z_attr: (B, attr_c, H, W) float. z_id: (B, c_id) float, raw embedding.
         Returns (B, c_x, H, W).
         """
-        h = self.norm(h_in)
-        attribute = self.conv1(z_attr) * h + self.conv2(z_attr)
-        gamma, beta = self.fc1(z_id)[..., None, None], self.fc2(z_id)[..., None, None]
-        mask = torch.sigmoid(self.conv_h(h))
-        return attribute + mask * (gamma * h + beta - attribute)
+        h = InstanceNorm.apply(h_in)
+        gamma_id, beta_id = self.fc1(z_id)[..., None, None], self.fc2(z_id)[..., None, None]
+        return Mix.apply(h, self.conv1(z_attr), self.conv2(z_attr), gamma_id, beta_id, self.conv_h(h))
 
 
 class AADBlock(nn.Module):
