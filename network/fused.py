@@ -40,21 +40,24 @@ class _Layer(nn.Module):
         self.attributes.bias = nn.Parameter(torch.cat((cast(Tensor, gamma.bias), cast(Tensor, beta.bias))))
         self.conv_h = copy.deepcopy(layer.conv_h)
 
-    def forward(self, h: Tensor, z_attr: Tensor, identity: Tensor) -> Tensor:
-        """h: (B, C, H, W) normalised; z_attr: (B, attr_c, H, W); identity: (B, 2, C, 1, 1). Returns like h."""
+    def forward(self, h: Tensor, z_attr: Tensor, identity: Tensor, keep: bool) -> Tensor:
+        """h: (B, C, H, W) normalised; z_attr: (B, attr_c, H, W); identity: (B, 2, C, 1, 1). Returns like h.
+
+        keep: h must stay as it is; else its memory may be used for the result.
+        """
         parts = -(-h.numel() // _IN_CACHE) if _one_by_one(h) else 1
         if parts == 1:
-            return self._mix(h, z_attr, identity).relu_()
-        result = torch.empty_like(h)
+            return self._mix(h, z_attr, identity, None)
+        result = torch.empty_like(h) if keep else h
         for rows, attributes, place in zip(*(x.chunk(parts, dim=2) for x in (h, z_attr, result)), strict=True):
-            place.copy_(self._mix(rows, attributes, identity).relu_())
+            self._mix(rows, attributes, identity, place)
         return result
 
-    def _mix(self, h: Tensor, z_attr: Tensor, identity: Tensor) -> Tensor:
+    def _mix(self, h: Tensor, z_attr: Tensor, identity: Tensor, place: Tensor | None) -> Tensor:
         gamma, beta = self.attributes(z_attr).chunk(2, dim=1)
         mask = torch.sigmoid(self.conv_h(h))
         attribute = torch.addcmul(beta, gamma, h)
-        return attribute.lerp_(torch.addcmul(identity[:, 1], identity[:, 0], h), mask)
+        return torch.lerp(attribute, torch.addcmul(identity[:, 1], identity[:, 0], h), mask, out=place).relu_()
 
 
 class _Block(nn.Module):
@@ -70,14 +73,19 @@ class _Block(nn.Module):
         """Number of AAD layers, those of the main path first."""
         return (len(self.main) + len(self.skip)) // 2
 
-    def forward(self, x: Tensor, z_attr: Tensor, terms: Terms) -> Tensor:
-        """x: (B, C, H, W); z_attr: (B, attr_c, H, W); terms: of this block's layers."""
+    def forward(self, x: Tensor, z_attr: Tensor, terms: Terms, double: bool) -> Tensor:
+        """x: (B, C, H, W), half that size where `double`; z_attr: (B, attr_c, H, W); terms: of this block."""
+        x = _upsample(x) if double else x
         h = first = _normalised(x)
+        if self.skip:
+            x = first  # no more large maps are kept than are needed
         for i in range(0, len(self.main), 2):
-            h = self.main[i + 1](self.main[i](h if i == 0 else _normalised(h), z_attr, terms[i // 2]))
+            h = _normalised(h) if i else h
+            h = self.main[i](h, z_attr, terms[i // 2], keep=i == 0 and bool(self.skip))
+            h = self.main[i + 1](h)
         if not self.skip:
             return h.add_(x)
-        return h.add_(self.skip[1](self.skip[0](first, z_attr, terms[-1])))
+        return h.add_(self.skip[1](self.skip[0](first, z_attr, terms[-1], keep=False)))
 
 
 def _path(layers: nn.ModuleList) -> nn.ModuleList:
@@ -172,7 +180,7 @@ class FusedAEINet(nn.Module):
             attributes = z_attr[i] if i < len(z_attr) else _upsample(z_attr[i - 1])
             first = self.first_terms[i]
             block = cast(_Block, self.blocks[i])
-            h = block(_upsample(h) if i else h, attributes, terms[first : first + block.layers])
+            h = block(h, attributes, terms[first : first + block.layers], double=i > 0)
         return torch.tanh(h) if len(self.blocks) - 1 in levels else h
 
 

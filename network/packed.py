@@ -11,6 +11,8 @@ import platform
 import torch
 from torch import Tensor, nn
 
+_SIDE = 8  # of the maps for which the order is chosen: it matters where maps are small, and serves larger ones as well
+
 
 class PackedConv2d(nn.Module):
     """The numbers of a Conv2d; it stays on the CPU and cannot be trained or saved."""
@@ -18,7 +20,8 @@ class PackedConv2d(nn.Module):
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self._shape = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
-        self._weight = torch.ops.mkldnn._reorder_convolution_weight(conv.weight.detach(), *self._shape, None)
+        maps = [1, conv.in_channels, _SIDE, _SIDE]
+        self._weight = torch.ops.mkldnn._reorder_convolution_weight(conv.weight.detach(), *self._shape, maps)
         self._bias = None if conv.bias is None else conv.bias.detach()
 
     def forward(self, x: Tensor) -> Tensor:
