@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from utils.errors import INTERRUPTED, GhostError
+from utils.memory import keep_freed_memory
 from utils.training.config import TrainConfig, parse
 
 
@@ -16,6 +17,7 @@ def run(config: TrainConfig) -> int:
     from utils.training.loop import Training
     from utils.training.setup import build_task, rehearse
 
+    keep_freed_memory()
     with process_group(config.device) as device:
         task = build_task(config, device)
         training = Training(config, task, device)

@@ -107,3 +107,21 @@ def test_parts_of_a_batch_add_up() -> None:
     whole = losses.surroundings_loss(Y, Xt, face)
     parts = [losses.surroundings_loss(Y[i : i + 2], Xt[i : i + 2], face[i : i + 2]) for i in (0, 2)]
     assert float(sum(parts) / 2) == pytest.approx(float(whole), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16, torch.float16))
+def test_attribute_loss_is_half_the_mean_squared_distance_in_any_precision(dtype: torch.dtype) -> None:
+    exact = [draw(letter, (2, 8, 16, 16)).double().requires_grad_() for letter in "ab"]
+    rounded = [x.detach().to(dtype).requires_grad_() for x in exact]
+    expected, found = 0.5 * F.mse_loss(*exact), losses.attribute_loss(rounded[:1], rounded[1:])
+    assert found.dtype == torch.float32
+    bound = 1e-5 if dtype == torch.float32 else 0.01
+    torch.testing.assert_close(found.double(), expected, rtol=bound, atol=0)
+    wanted = torch.autograd.grad(expected, exact)
+    for gradient, right in zip(torch.autograd.grad(1000 * found, rounded), wanted, strict=True):
+        assert float((gradient.double() / 1000 - right).norm() / right.norm()) < bound
+
+
+def test_attribute_loss_of_large_float16_maps_is_finite() -> None:
+    far = torch.full((1, 1, 2, 2), 1000.0, dtype=torch.float16)
+    assert losses.attribute_loss([far], [-far]).item() == pytest.approx(0.5 * 2000**2)

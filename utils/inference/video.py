@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import sys
 import time
@@ -22,6 +21,7 @@ from utils.io.encode import VideoWriter, video_writer
 from utils.io.encoders import EncodeOptions, choose_encoder
 from utils.io.image import Photo, check_input, write_photo
 from utils.io.video import Span, Video, VideoInfo, open_video
+from utils.memory import give_freed_frames_back
 
 if TYPE_CHECKING:
     from utils.inference.pipeline import SwapPipeline
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("ghost")
 _DECODED_AHEAD = 4  # frames
 _SWAPPED_AHEAD = 2**23  # bytes of frames that wait for the encoder
-# Of malloc.h, with their values: from so many bytes on, memory is mapped on its own; so many heaps serve all threads.
-_MALLOC = {-3: 5 * 2**19, -8: 2}  # M_MMAP_THRESHOLD, M_ARENA_MAX
 
 Advance = Callable[[], None]
 
@@ -61,16 +59,6 @@ def check_video(
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise output_error(path, error) from error
-
-
-def give_freed_frames_back() -> None:
-    """Have glibc return the memory of freed frames at once; its heaps would grow with the length of the video and the
-    number of threads."""
-    if sys.platform.startswith("linux"):
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
-        if mallopt is not None:
-            for parameter, value in _MALLOC.items():
-                mallopt(parameter, value)
 
 
 def swap_video(

@@ -5,9 +5,12 @@ Source: FaceShifter sec. 3.3, arXiv:1912.13457; GHOST, IEEE Access 2022. All ret
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def hinge(logits: Tensor, positive: bool) -> Tensor:
@@ -36,8 +39,28 @@ def identity_loss(z_wanted: Tensor, z_found: Tensor) -> Tensor:
 
 
 def attribute_loss(z_attr_target: list[Tensor], z_attr_swap: list[Tensor]) -> Tensor:
-    """L_attr: half the sum over the levels of the mean squared distance of the attribute maps."""
-    return 0.5 * torch.stack([F.mse_loss(a, b) for a, b in zip(z_attr_swap, z_attr_target, strict=True)]).sum()
+    """L_attr: half the sum over the levels of the mean squared distance of the attribute maps, of any precision."""
+    distances = [_MeanSquaredDistance.apply(a, b) for a, b in zip(z_attr_swap, z_attr_target, strict=True)]
+    return 0.5 * torch.stack(distances).sum()
+
+
+class _MeanSquaredDistance(torch.autograd.Function):
+    """F.mse_loss for large maps in half precision: summed in float32 without a copy of the maps in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        difference = a - b
+        ctx.save_for_backward(difference)
+        exact = torch.promote_types(difference.dtype, torch.float32)
+        # Squares of float16 may be too large for it.
+        return (difference.float() if a.dtype == torch.float16 else difference).square().mean(dtype=exact)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        (difference,) = ctx.saved_tensors
+        result = difference * (2 / difference.numel() * grad)
+        return result, -result
 
 
 def reconstruction_loss(Y: Tensor, Xt: Tensor, same_person: Tensor, pairs: Tensor | None = None) -> Tensor:

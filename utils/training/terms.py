@@ -69,8 +69,7 @@ class GeneratorTerms(nn.Module):
             Y = Y.float()
             terms = {name: getattr(self, f"_{name}")(Y, batch) for name in self._names if name != "attr"}
             if "attr" in self._names:
-                swapped = self.G.get_attr(Y)  # type: ignore[operator]
-                terms["attr"] = losses.attribute_loss([a.float() for a in z_attr], [a.float() for a in swapped])
+                terms["attr"] = losses.attribute_loss(z_attr, self.G.get_attr(Y))  # type: ignore[operator]
         return Y, terms
 
     def _adv(self, Y: Tensor, batch: SwapBatch) -> Tensor:
