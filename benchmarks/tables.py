@@ -10,7 +10,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.common import RESULTS, ROOT
+from benchmarks.common import RESULTS, ROOT, spread
 
 DOCUMENT = ROOT / "docs" / "speed.md"
 _BEGIN, _END = "<!-- tables: made by benchmarks/tables.py -->", "<!-- end of tables -->"
@@ -117,6 +117,23 @@ def startup() -> Iterator[str]:
     yield from taken_on(result)
 
 
+def training() -> Iterator[str]:
+    """One step of training."""
+    result = load("training_step")
+    if result is None:
+        return
+    yield f"### One training step of the published networks, {result['batch']} pairs"
+    yield ""
+    rows = []
+    for setting, seconds in result["seconds"].items():
+        entry = spread(seconds, 2)
+        rows.append((setting, ranged(entry), f"{result['images_per_second'][setting]:.2f}"))
+    yield from table(("setting", "seconds", "images/s"), rows)
+    yield (f"{result['ratio']:.1f} times as fast. {result['device']}, {result['threads']} threads, "
+           f"PyTorch {result['torch']}; processes of both settings in turns.")
+    yield ""
+
+
 def main() -> int:
     """Replace what lies between the marks of the document."""
     lines: list[str] = []
@@ -124,7 +141,7 @@ def main() -> int:
         lines += engines(name)
     for name in ("embedded", "published"):
         lines += [*end_to_end(name), *crowd(name)]
-    lines += startup()
+    lines += [*startup(), *training()]
     before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(_BEGIN)
     after = rest.partition(_END)[2]
     DOCUMENT.write_text("\n".join([before + _BEGIN, "", *lines, _END]) + after, encoding="utf-8")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arcface_model.iresnet import iresnet100
+from benchmarks.common import processor
 from network.AEI_Net import AEI_Net
 from network.MultiscaleDiscriminator import MultiscaleDiscriminator
 from utils.device import choose_device
@@ -145,7 +145,7 @@ def compare(batch: int, steps: int, rounds: int, device: torch.device) -> dict[s
         "batch": batch, "seconds": seconds,
         "images_per_second": {name: batch / value for name, value in median.items()},
         "ratio": median["plain"] / median["fast"], "torch": torch.__version__, "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else processor(),
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -343,3 +344,25 @@ def test_the_whole_of_it_on_random_weights(
     assert cv2.imread(str(out / "sheet.png")) is not None
     assert report.markdown(metrics).startswith("# Evaluation")
     assert "ID retrieval" in capsys.readouterr().out
+
+
+def test_another_evaluation_stands_beside() -> None:
+    def measured(retrieval: float, **pixels: float) -> dict[str, Any]:
+        empty = {"title": "T", "notes": [], "landmarker": "l", "attributes": {}, "landmarks": {}, "perceptual": {}}
+        return empty | {"identity": {"dlib": {"teacher": False, "retrieval": retrieval}}, "pixels": pixels, "video": {}}
+
+    table = report.markdown(measured(0.5, psnr=26.0), beside=measured(0.25))
+    assert "| Measure | Beside | Value | Network |" in table
+    assert "| ID retrieval | 25.0% | 50.0% | dlib |" in table
+    assert "| self-swap PSNR in the face |  | 26.00 dB |" in table
+
+
+@pytest.mark.parametrize("content", (None, "no json", "[]", '{"identity": {}}'))
+def test_what_stands_beside_must_be_metrics(
+    tmp_path: Path, content: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "metrics.json"
+    if content is not None:
+        path.write_text(content)
+    assert main(["--openpeople", "studio", "--beside", str(path)]) == InputError.exit_code
+    assert "metrics.json" in capsys.readouterr().err

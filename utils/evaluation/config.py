@@ -88,6 +88,9 @@ class EvaluateConfig:
     # output
     out: str = option("runs/evaluate", "folder for metrics.json, table.md and sheet.png", metavar="P", group="output")
     table: str | None = option(None, "write the Markdown table here instead of into --out", metavar="P")
+    beside: str | None = option(
+        None, "metrics.json of another evaluation of the same faces, to show in a column of its own", metavar="P"
+    )
     sheet_rows: int = option(3, "rows of best, of median and of worst cases on the sheet", type=int, metavar="N")
     quiet: bool = option(False, "print errors only", type=boolean)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from utils.errors import InputError
 from utils.evaluation.measures import Case
 from utils.io.atomic import atomic_path
 
@@ -52,6 +53,9 @@ _VIDEO = (
     ("jitter_target", "landmark jitter of the target (eye distances)", "{:.5f}"),
 )
 
+_PARTS = {"landmarker", "identity", "attributes", "pixels", "landmarks", "perceptual", "video"}
+_Row = tuple[str, str, str]  # measure, value, network
+
 
 def write_json(path: Path, metrics: dict[str, Any]) -> None:
     """Whole or not at all."""
@@ -59,23 +63,49 @@ def write_json(path: Path, metrics: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(metrics, indent=1, sort_keys=False) + "\n", encoding="utf-8")
 
 
-def _rows(values: dict[str, Any], lines: Sequence[tuple[str, str, str]], network: str) -> list[str]:
-    shown = [(title, form.format(values[key])) for key, title, form in lines if values.get(key) is not None]
-    return [f"| {title} | {value} | {network} |" for title, value in shown]
+def read_json(path: Path) -> dict[str, Any]:
+    """The metrics of an earlier evaluation; raises InputError for anything else."""
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable metrics.json ({error}); give one that evaluate.py wrote") from error
+    if not isinstance(metrics, dict) or not metrics.keys() >= _PARTS:
+        raise InputError(f"{path}: not the metrics of an evaluation; give a metrics.json that evaluate.py wrote")
+    return metrics
 
 
-def markdown(metrics: dict[str, Any], pairs: Sequence[Case] = ()) -> str:
-    """The metrics as a table, with the network behind each; and a row per pair for the cases given."""
-    lines = [f"# {metrics['title']}", "", *metrics["notes"], "", "| Measure | Value | Network |", "|---|---|---|"]
+def _rows(values: dict[str, Any], lines: Sequence[tuple[str, str, str]], network: str) -> list[_Row]:
+    return [(title, form.format(values[key]), network) for key, title, form in lines if values.get(key) is not None]
+
+
+def _measured(metrics: dict[str, Any]) -> list[_Row]:
+    """Everything that was measured, in the order of the table."""
+    rows: list[_Row] = []
     for name, seen in metrics["identity"].items():
-        lines += _rows(seen, _IDENTITY, name + (" (a teacher)" if seen["teacher"] else ""))
+        rows += _rows(seen, _IDENTITY, name + (" (a teacher)" if seen["teacher"] else ""))
     landmarker = metrics["landmarker"]
-    lines += _rows(metrics["attributes"], _ATTRIBUTES, landmarker)
-    lines += _rows(metrics["pixels"], _PIXELS, "none; the face is where " + landmarker + " puts it")
-    lines += _rows(metrics["landmarks"], _LANDMARKS, metrics["landmarks"].get("networks", ""))
+    rows += _rows(metrics["attributes"], _ATTRIBUTES, landmarker)
+    rows += _rows(metrics["pixels"], _PIXELS, "none; the face is where " + landmarker + " puts it")
+    rows += _rows(metrics["landmarks"], _LANDMARKS, metrics["landmarks"].get("networks", ""))
     for key, title, form in _PERCEPTUAL:
-        lines += _rows(metrics["perceptual"], [(key, title, form)], metrics["perceptual"].get(f"{key}_network", ""))
-    lines += _rows(metrics["video"], _VIDEO, landmarker)
+        rows += _rows(metrics["perceptual"], [(key, title, form)], metrics["perceptual"].get(f"{key}_network", ""))
+    return rows + _rows(metrics["video"], _VIDEO, landmarker)
+
+
+def markdown(metrics: dict[str, Any], pairs: Sequence[Case] = (), beside: dict[str, Any] | None = None) -> str:
+    """The metrics as a table, with the network behind each; and a row per pair for the cases given.
+
+    beside: metrics of another evaluation, whose values get a column of their own.
+    """
+    lines = [f"# {metrics['title']}", "", *metrics["notes"], ""]
+    if beside is None:
+        lines += ["| Measure | Value | Network |", "|---|---|---|"]
+        lines += [f"| {title} | {value} | {network} |" for title, value, network in _measured(metrics)]
+    else:
+        other = {(title, network): value for title, value, network in _measured(beside)}
+        lines += ["| Measure | Beside | Value | Network |", "|---|---|---|---|"]
+        lines += [f"| {title} | {other.get((title, network), '')} | {value} | {network} |"
+                  for title, value, network in _measured(metrics)]  # fmt: skip
     return "\n".join(lines + _pair_table(pairs)) + "\n"
 
 

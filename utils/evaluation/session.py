@@ -58,8 +58,9 @@ class Session:
     """Networks loaded, ready to measure."""
 
     def __init__(self, config: EvaluateConfig) -> None:
-        """Raises WeightsError or ResourceError for a network that is missing, before any work."""
+        """Raises WeightsError, ResourceError or InputError for a network or file that is missing, before any work."""
         self.config = config
+        self._beside = report.read_json(Path(config.beside)) if config.beside else None
         self.recognisers = [load_recogniser(name, config) for name in config.recogniser]
         self.landmarker = load_landmarker(config.landmarker, config)
         other = config.landmarks_against
@@ -174,7 +175,7 @@ class Session:
         report.write_json(out / "metrics.json", metrics)
         listed = cases if len(cases) <= _MOST_LISTED else []
         report.write_markdown(Path(self.config.table) if self.config.table else out / "table.md",
-                              report.markdown(metrics, listed))  # fmt: skip
+                              report.markdown(metrics, listed, self._beside))  # fmt: skip
 
     def _progress(self, cases: Iterable[Case], total: int) -> Iterator[Case]:
         shown = sys.stderr.isatty() and not self.config.quiet

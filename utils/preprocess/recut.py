@@ -1,0 +1,161 @@
+"""Cut the faces that the shipped weights were trained on out of the overview pictures of SFHQ and SFHQ-T2I.
+
+python -m utils.preprocess.recut --pictures FOLDER [FOLDER ...] --save_path data/tiles
+
+FOLDER: checkouts of github.com/SelfishGene/SFHQ-dataset and github.com/SelfishGene/SFHQ-T2I-dataset (MIT licence,
+synthetic people). synthetic_faces/index.csv lists the faces, synthetic_faces/looks.png shows each one at 16 pixels, by
+which it is found again wherever it lies in its picture.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from utils.errors import GhostError, InputError, OptionError
+from utils.inference.pixels import to_uint8
+from utils.io.image import Photo, read_photo, write_photo
+from utils.options import Parser
+
+FOLDER = Path(__file__).parent / "synthetic_faces"
+SIDE = 16  # of a look
+_COLUMNS = 32  # looks in a row of their sheet
+_ALIKE = 0.95  # correlation from which a place shows the face
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A face in an overview picture."""
+
+    name: str
+    picture: str  # file name
+    width: int
+    height: int
+    look: np.ndarray  # (SIDE, SIDE) uint8 grey
+
+
+def look_of(tile: np.ndarray) -> np.ndarray:
+    """A tile, (H, W, 3) uint8 BGR, as (SIDE, SIDE) uint8 grey."""
+    return cv2.resize(cv2.cvtColor(tile, cv2.COLOR_BGR2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+
+
+def read_index(folder: Path = FOLDER) -> list[Tile]:
+    """The faces of index.csv with their looks, sorted by picture."""
+    sheet = to_uint8(read_photo(folder / "looks.png").image)[..., 0]
+    with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    tiles = []
+    for i, row in enumerate(rows):
+        top, left = (SIDE * place for place in divmod(i, _COLUMNS))
+        look = sheet[top : top + SIDE, left : left + SIDE]
+        tiles.append(Tile(row["id"], row["mosaic"], int(row["tile_w"]), int(row["tile_h"]), look))
+    return sorted(tiles, key=lambda tile: tile.picture)
+
+
+def sheet_of(looks: Sequence[np.ndarray]) -> np.ndarray:
+    """Looks side by side, (H, W) uint8, as `read_index` expects them."""
+    rows = -(-len(looks) // _COLUMNS)
+    sheet = np.zeros((rows * SIDE, _COLUMNS * SIDE), np.uint8)
+    for i, look in enumerate(looks):
+        top, left = (SIDE * place for place in divmod(i, _COLUMNS))
+        sheet[top : top + SIDE, left : left + SIDE] = look
+    return sheet
+
+
+def locate(picture: np.ndarray, tile: Tile) -> tuple[int, int, float]:
+    """Left and top of the place most like a tile, and the correlation there. picture: (H, W, 3) uint8 BGR."""
+    height, width = picture.shape[:2]
+    if tile.width > width or tile.height > height:
+        return 0, 0, 0.0
+    small = cv2.resize(
+        picture, (round(width * SIDE / tile.width), round(height * SIDE / tile.height)), interpolation=cv2.INTER_AREA
+    )
+    found = cv2.matchTemplate(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), tile.look, cv2.TM_CCOEFF_NORMED)
+    x, y = cv2.minMaxLoc(found)[3]
+    left, top = round(x * width / small.shape[1]), round(y * height / small.shape[0])
+    best = (left, top, -1.0)
+    reach = max(tile.width, tile.height) // SIDE + 1
+    for step in (4, 1):
+        best = _nearby(picture, tile, best, range(-reach, reach + 1, step))
+        reach = 4
+    return best
+
+
+def _nearby(
+    picture: np.ndarray, tile: Tile, middle: tuple[int, int, float], moves: Iterable[int]
+) -> tuple[int, int, float]:
+    """The best of some places around `middle`."""
+    height, width = picture.shape[:2]
+    steps = list(moves)
+    places = {
+        (min(max(middle[0] + x, 0), width - tile.width), min(max(middle[1] + y, 0), height - tile.height))
+        for x in steps
+        for y in steps
+    }
+    scores = {(x, y): _likeness(picture[y : y + tile.height, x : x + tile.width], tile.look) for x, y in places}
+    x, y = max(scores, key=lambda place: scores[place])
+    return x, y, scores[x, y]
+
+
+def _likeness(region: np.ndarray, look: np.ndarray) -> float:
+    return float(np.corrcoef(look_of(region).ravel(), look.ravel())[0, 1]) if region.std() > 0 else 0.0
+
+
+def recut(tiles: Sequence[Tile], folders: Sequence[Path], output: Path) -> Iterator[Tile]:
+    """Write each face to `output` as a JPEG named by its number; yields those that were not found.
+
+    Raises InputError when an overview picture is missing, before anything is written.
+    """
+    places = {name: _find(name, folders) for name in {tile.picture for tile in tiles}}
+    for name, group in groupby(tiles, key=lambda tile: tile.picture):
+        picture = to_uint8(read_photo(places[name]).image)
+        for tile in group:
+            left, top, likeness = locate(picture, tile)
+            if likeness < _ALIKE:
+                yield tile
+                continue
+            face = picture[top : top + tile.height, left : left + tile.width]
+            write_photo(output / f"{tile.name}.jpg", Photo(np.ascontiguousarray(face)))
+
+
+def _find(name: str, folders: Sequence[Path]) -> Path:
+    for folder in folders:
+        for path in sorted(folder.rglob(name)):
+            return path
+    raise InputError(
+        f"{name} is not in {', '.join(map(str, folders))}; give checkouts of github.com/SelfishGene/SFHQ-dataset "
+        "and github.com/SelfishGene/SFHQ-T2I-dataset"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, cut, report; returns the exit code."""
+    parser = Parser(prog="-m utils.preprocess.recut", description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--pictures", type=Path, nargs="+", required=True, metavar="FOLDER", help="checkouts of both")
+    parser.add_argument("--save_path", type=Path, required=True, metavar="P", help="folder for the faces")
+    try:
+        options = parser.parse_args(argv)
+        for folder in options.pictures:
+            if not folder.is_dir():
+                raise OptionError(f"--pictures {folder}: no such folder")
+        tiles = read_index()
+        missing = [tile.name for tile in recut(tiles, options.pictures, options.save_path)]
+        print(f"{len(tiles) - len(missing)} faces written to {options.save_path}")
+        if missing:
+            raise InputError(f"{len(missing)} faces are not in their pictures, the first is {missing[0]}: the pictures "
+                             "are not those that the faces were first cut from")  # fmt: skip
+    except GhostError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
