@@ -18,6 +18,7 @@ from utils.training.config import TrainConfig, parse, read_preset
 from utils.training.faces import Faces
 from utils.training.generator import GeneratorTask
 from utils.training.setup import build_task
+from utils.training.terms import SwapBatch, shown_to_critics
 
 CPU = torch.device("cpu")
 PRESETS = Path(__file__).resolve().parents[1] / "utils/training/presets"
@@ -167,3 +168,17 @@ def test_terms_are_one_graph_for_the_compiler(root: Path) -> None:
         assert float(compiled[name].detach()) == pytest.approx(float(value.detach()), rel=1e-3), name
     sum(compiled.values()).backward()
     assert all(p.grad is not None for p in task._G_updater.network.parameters())
+
+
+def test_judges_of_identity_have_no_say_in_gaze_and_teeth() -> None:
+    Y, Xt = torch.rand(2, 1, 3, 8, 8).unbind()
+    Y.requires_grad_()
+    openings = torch.zeros(1, 1, 8, 8)
+    openings[..., 2:4, 3:6] = 1
+    empty = torch.zeros(1)
+    batch = SwapBatch(Xt, Xt, empty, empty, empty, empty, openings=openings)
+    seen = shown_to_critics(Y, batch)
+    assert torch.equal(seen[..., 2:4, 3:6], Xt[..., 2:4, 3:6]) and torch.equal(seen[..., 4:, :], Y[..., 4:, :])
+    (gradient,) = torch.autograd.grad(seen.sum(), Y)
+    assert not gradient[..., 2:4, 3:6].any() and bool(gradient[..., 4:, :].all())
+    assert shown_to_critics(Y, SwapBatch(Xt, Xt, empty, empty, empty, empty)) is Y

@@ -76,11 +76,12 @@ class GeneratorTerms(nn.Module):
         return losses.adversarial_loss(full_precision(self._D[0](Y)))
 
     def _id(self, Y: Tensor, batch: SwapBatch) -> Tensor:
-        seen = gaussian_blur(Y, self._critic_blur) if self._critic_blur else Y
+        seen = shown_to_critics(Y, batch)
+        seen = gaussian_blur(seen, self._critic_blur) if self._critic_blur else seen
         return losses.identity_loss(batch.wanted, self._judges.critic(seen, batch.M_align))
 
     def _encoder(self, Y: Tensor, batch: SwapBatch) -> Tensor:
-        return losses.identity_loss(batch.z_id, self._judges.encoder(Y, None))
+        return losses.identity_loss(batch.z_id, self._judges.encoder(shown_to_critics(Y, batch), None))
 
     def _rec(self, Y: Tensor, batch: SwapBatch) -> Tensor:
         return losses.reconstruction_loss(Y, batch.Xt, batch.same, batch.same_pairs)
@@ -104,6 +105,12 @@ class GeneratorTerms(nn.Module):
     def _landmarks(self, Y: Tensor, batch: SwapBatch) -> Tensor:
         assert self._judges.landmarks is not None and batch.points is not None
         return losses.landmark_consistency_loss(batch.points, self._judges.landmarks(landmark_view(Y)))
+
+
+def shown_to_critics(Y: Tensor, batch: SwapBatch) -> Tensor:
+    """The swap as judges of identity see it: with the target's gaze and teeth, where the openings of eyes and mouth are
+    known, since these are not the source's to decide. They close mouths and blur eyes otherwise."""
+    return Y if batch.openings is None else torch.lerp(Y, batch.Xt, batch.openings)
 
 
 class DiscriminatorTerms(nn.Module):
