@@ -17,8 +17,9 @@ def run(config: TrainConfig) -> int:
     from utils.training.loop import Training
     from utils.training.setup import build_task, rehearse
 
-    keep_freed_memory()
     with process_group(config.device) as device:
+        if device.type == "cpu":
+            keep_freed_memory()
         task = build_task(config, device)
         training = Training(config, task, device)
         if config.dry_run:

@@ -1,9 +1,9 @@
 """Images per second of one training step at the published size: this project's fastest setting against a plain one.
 
-`python -m benchmarks.training_step --batch 8`. Both settings train the published networks (unet, 2 blocks,
-256 pixels, iresnet100, three discriminators) on the same random pictures. The plain one is float32 with nothing else;
-on CUDA it has torch.amp as well. Every measurement is a process of its own, and the settings take turns, so that a
-busy neighbour disturbs both; medians are reported. Writes benchmarks/results/training_step.json.
+`python -m benchmarks.training_step --batch 8`. Both settings train the published networks (unet, 2 blocks, 256
+pixels, iresnet100, three discriminators) on the same random pictures, with the same losses. The plain one is float32
+with nothing else; on CUDA it has torch.amp as well. Every measurement is a process of its own, and the settings take
+turns, so that a busy neighbour disturbs both; medians are reported. Writes benchmarks/results/training_step.json.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def fast_step(models: Networks, batch: int, device: torch.device) -> Callable[[]
 
 def measure(setting: str, batch: int, steps: int, device: torch.device) -> list[float]:
     """Seconds of single steps, after two that warm up."""
-    if setting == "fast":
+    if setting == "fast" and device.type == "cpu":
         keep_freed_memory()
     step = (plain_step if setting == "plain" else fast_step)(networks(device), batch, device)
     seconds = []

@@ -26,9 +26,10 @@ class InstanceNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         """Return h, like x."""
         h = x - _mean(x)
+        off = _mean(h)  # what rounding the mean to half precision left
         wide = h.float() if h.dtype == torch.float16 else h  # whose squares need not fit into float16
-        scale = torch.rsqrt(_mean(wide * wide) + _EPS).to(h.dtype)
-        h.mul_(scale)
+        scale = torch.rsqrt(_mean(wide * wide) - off * off + _EPS).to(h.dtype)
+        h = torch.addcmul(-off * scale, h, scale)
         ctx.save_for_backward(h, scale)
         return h
 

@@ -343,6 +343,10 @@ def test_the_whole_of_it_on_random_weights(
     assert "| portrait | portrait_2 |" in table
     assert cv2.imread(str(out / "sheet.png")) is not None
     assert report.markdown(metrics).startswith("# Evaluation")
+    again = [*argv, "--beside", str(out / "metrics.json"), "--pairs", "1", "--sheet_rows", "0", "--self_swaps", "0"]
+    assert main(again) == 0
+    table = (out / "table.md").read_text()
+    assert "| Measure | Beside | Value | Network |" in table and "do not compare" in table
     assert "ID retrieval" in capsys.readouterr().out
 
 
@@ -355,9 +359,12 @@ def test_another_evaluation_stands_beside() -> None:
     assert "| Measure | Beside | Value | Network |" in table
     assert "| ID retrieval | 25.0% | 50.0% | dlib |" in table
     assert "| self-swap PSNR in the face |  | 26.00 dB |" in table
+    assert report.same_pairs(measured(0.5), measured(0.1))
+    pair = {"cases": [{"source": "a.jpg", "target": "b.jpg"}]}
+    assert not report.same_pairs(measured(0.5), measured(0.1) | pair)
 
 
-@pytest.mark.parametrize("content", (None, "no json", "[]", '{"identity": {}}'))
+@pytest.mark.parametrize("content", (None, "no json", "[]", '{"identity": {}}', '{"identity": null}'))
 def test_what_stands_beside_must_be_metrics(
     tmp_path: Path, content: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,6 +52,28 @@ def test_half_precision_stays_half_and_near(dtype: torch.dtype) -> None:
         assert float((found.double() - wanted).detach().norm() / wanted.detach().norm()) < 0.03
 
 
+@pytest.mark.parametrize("dtype", (torch.bfloat16, torch.float16))
+def test_half_precision_keeps_the_mean_at_zero(dtype: torch.dtype) -> None:
+    x = 100 + torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(0)).mul(8)
+    y = InstanceNorm.apply(x.to(dtype)).float()
+    assert float(y.mean(dim=(2, 3)).abs().max()) < 2e-3
+    assert float((y.std(dim=(2, 3)) - 1).abs().max()) < 0.02
+
+
+def test_gradients_in_channels_last_when_compiled() -> None:
+    """AOTAutograd traces the written-out gradients as the compiler does."""
+    inputs = [x.detach().float().contiguous(memory_format=torch.channels_last) for x in features(*SHAPES)]
+
+    def work(*x: Tensor) -> Tensor:
+        return Mix.apply(InstanceNorm.apply(x[0]), *x[1:])
+
+    found = []
+    for function in (work, torch.compile(work, backend="aot_eager")):
+        leaves = [x.clone().requires_grad_() for x in inputs]
+        found.append(gradients(function(*leaves), leaves))
+    torch.testing.assert_close(*found)
+
+
 def test_large_float16_features_do_not_overflow() -> None:
     x = 4000 * torch.randn(1, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(InstanceNorm.apply(x.half()).float(), F.instance_norm(x), atol=5e-3, rtol=0)

@@ -39,8 +39,24 @@ def test_every_tile_is_found_to_the_pixel_in_a_jpeg(tmp_path: Path) -> None:
     write_photo(tmp_path / "all.jpg", Photo(canvas))
     picture = read_photo(tmp_path / "all.jpg").image
     for tile, _, left, top in placed:
-        x, y, likeness = locate(picture, tile)
+        (x, y, *size), likeness = locate(picture, tile)
         assert abs(x - left) <= 1 and abs(y - top) <= 1 and likeness > 0.99
+        assert size == [tile.width, tile.height]
+
+
+@pytest.mark.parametrize("scale", (1.0, 1.16, 2.0))
+def test_tile_that_was_shrunk_is_found_at_its_own_size(scale: float, tmp_path: Path) -> None:
+    own = (round(512 * scale), round(510 * scale))
+    canvas = np.hstack([drawn(1, *own), np.full((own[1], 20, 3), 255, np.uint8), drawn(2, *own)])
+    look = look_of(cv2.resize(drawn(2, *own), (512, 510), interpolation=cv2.INTER_AREA))
+    tile = Tile("00005", "all.jpg", 512, 510, look)
+    (x, y, width, height), likeness = locate(canvas, tile)
+    assert likeness > 0.97
+    assert abs(x - own[0] - 20) < 0.03 * own[0] and y < 0.03 * own[1]
+    assert abs(width / own[0] - 1) < 0.03 and abs(height / own[1] - 1) < 0.03
+    write_photo(tmp_path / "all.jpg", Photo(canvas))
+    assert list(recut.recut([tile], [tmp_path], tmp_path / "out")) == []
+    assert read_photo(tmp_path / "out" / "00005.jpg").image.shape == (510, 512, 3)
 
 
 def test_faces_are_written_and_strangers_reported(tmp_path: Path) -> None:

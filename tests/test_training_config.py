@@ -73,7 +73,7 @@ def test_presets_are_complete(path: Path, tmp_path: Path) -> None:
         assert getattr(config, name) == value, name
 
 
-def test_presets_of_the_issue_are_there() -> None:
+def test_all_presets_are_there() -> None:
     assert {path.stem for path in PRESETS} == {"scratch", "identity_eyes", "finetune", "compact_generator",
                                                "compact_finetune", "compact_identity", "compact_landmarks"}  # fmt: skip
 

@@ -53,7 +53,6 @@ _VIDEO = (
     ("jitter_target", "landmark jitter of the target (eye distances)", "{:.5f}"),
 )
 
-_PARTS = {"landmarker", "identity", "attributes", "pixels", "landmarks", "perceptual", "video"}
 _Row = tuple[str, str, str]  # measure, value, network
 
 
@@ -69,9 +68,23 @@ def read_json(path: Path) -> dict[str, Any]:
         metrics = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable metrics.json ({error}); give one that evaluate.py wrote") from error
-    if not isinstance(metrics, dict) or not metrics.keys() >= _PARTS:
-        raise InputError(f"{path}: not the metrics of an evaluation; give a metrics.json that evaluate.py wrote")
+    try:
+        _measured(metrics)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: not the metrics of an evaluation; give a metrics.json that evaluate.py wrote"
+        ) from error
     return metrics
+
+
+def same_pairs(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two evaluations swapped the same photos among as many people."""
+    seen = [
+        (metrics.get("gallery"), [(Path(case["source"]).parts[-3:], Path(case["target"]).parts[-3:])
+                                  for case in metrics.get("cases", [])])
+        for metrics in (one, other)
+    ]  # fmt: skip
+    return seen[0] == seen[1]
 
 
 def _rows(values: dict[str, Any], lines: Sequence[tuple[str, str, str]], network: str) -> list[_Row]:

@@ -172,6 +172,8 @@ class Session:
 
     def _write(self, metrics: dict[str, Any], cases: Sequence[Case]) -> None:
         out = Path(self.config.out)
+        if self._beside and not report.same_pairs(metrics, self._beside):
+            metrics["notes"] += ["", "The values beside are of other photos or another gallery: do not compare them."]
         report.write_json(out / "metrics.json", metrics)
         listed = cases if len(cases) <= _MOST_LISTED else []
         report.write_markdown(Path(self.config.table) if self.config.table else out / "table.md",

@@ -28,6 +28,11 @@ FOLDER = Path(__file__).parent / "synthetic_faces"
 SIDE = 16  # of a look
 _COLUMNS = 32  # looks in a row of their sheet
 _ALIKE = 0.95  # correlation from which a place shows the face
+_LONGEST = 512  # pixels; longer tiles were shrunk to it, nobody noted from what
+_LARGEST = 3.0  # times that size
+_FINER = 1.03  # from one size that is tried to the next
+
+Place = tuple[int, int, int, int]  # left, top, width, height
 
 
 @dataclass(frozen=True)
@@ -69,43 +74,48 @@ def sheet_of(looks: Sequence[np.ndarray]) -> np.ndarray:
     return sheet
 
 
-def locate(picture: np.ndarray, tile: Tile) -> tuple[int, int, float]:
-    """Left and top of the place most like a tile, and the correlation there. picture: (H, W, 3) uint8 BGR."""
-    height, width = picture.shape[:2]
-    if tile.width > width or tile.height > height:
-        return 0, 0, 0.0
-    small = cv2.resize(
-        picture, (round(width * SIDE / tile.width), round(height * SIDE / tile.height)), interpolation=cv2.INTER_AREA
-    )
-    found = cv2.matchTemplate(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), tile.look, cv2.TM_CCOEFF_NORMED)
-    x, y = cv2.minMaxLoc(found)[3]
-    left, top = round(x * width / small.shape[1]), round(y * height / small.shape[0])
-    best = (left, top, -1.0)
-    reach = max(tile.width, tile.height) // SIDE + 1
+def locate(picture: np.ndarray, tile: Tile) -> tuple[Place, float]:
+    """The place most like a tile, and the correlation there. picture: (H, W, 3) uint8 BGR."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    coarse = max((_coarse(grey, tile, scale) for scale in _scales(tile)), key=lambda found: found[1])
+    place, reach = coarse[0], max(coarse[0][2:]) // SIDE + 1
+    likeness = -1.0
     for step in (4, 1):
-        best = _nearby(picture, tile, best, range(-reach, reach + 1, step))
+        place, likeness = _nearby(picture, tile.look, place, range(-reach, reach + 1, step))
         reach = 4
-    return best
+    return place, likeness
 
 
-def _nearby(
-    picture: np.ndarray, tile: Tile, middle: tuple[int, int, float], moves: Iterable[int]
-) -> tuple[int, int, float]:
+def _scales(tile: Tile) -> list[float]:
+    if max(tile.width, tile.height) < _LONGEST:
+        return [1.0]
+    return [_FINER**i for i in range(int(np.log(_LARGEST) / np.log(_FINER)) + 1)]
+
+
+def _coarse(grey: np.ndarray, tile: Tile, scale: float) -> tuple[Place, float]:
+    """The best place for a tile of `scale` times its size, to a sixteenth of it."""
+    height, width = grey.shape
+    w, h = min(round(tile.width * scale), width), min(round(tile.height * scale), height)
+    small = cv2.resize(grey, (round(width * SIDE / w), round(height * SIDE / h)), interpolation=cv2.INTER_AREA)
+    _, likeness, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(small, tile.look, cv2.TM_CCOEFF_NORMED))
+    return (round(x * width / small.shape[1]), round(y * height / small.shape[0]), w, h), likeness
+
+
+def _nearby(picture: np.ndarray, look: np.ndarray, middle: Place, moves: Iterable[int]) -> tuple[Place, float]:
     """The best of some places around `middle`."""
     height, width = picture.shape[:2]
+    left, top, w, h = middle
     steps = list(moves)
-    places = {
-        (min(max(middle[0] + x, 0), width - tile.width), min(max(middle[1] + y, 0), height - tile.height))
-        for x in steps
-        for y in steps
-    }
-    scores = {(x, y): _likeness(picture[y : y + tile.height, x : x + tile.width], tile.look) for x, y in places}
+    lefts = {min(max(left + x, 0), width - w) for x in steps}
+    tops = {min(max(top + y, 0), height - h) for y in steps}
+    scores = {(x, y): _likeness(picture[y : y + h, x : x + w], look) for x in lefts for y in tops}
     x, y = max(scores, key=lambda place: scores[place])
-    return x, y, scores[x, y]
+    return (x, y, w, h), scores[x, y]
 
 
 def _likeness(region: np.ndarray, look: np.ndarray) -> float:
-    return float(np.corrcoef(look_of(region).ravel(), look.ravel())[0, 1]) if region.std() > 0 else 0.0
+    seen = look_of(region)
+    return float(np.corrcoef(seen.ravel(), look.ravel())[0, 1]) if seen.std() > 0 else 0.0
 
 
 def recut(tiles: Sequence[Tile], folders: Sequence[Path], output: Path) -> Iterator[Tile]:
@@ -117,11 +127,13 @@ def recut(tiles: Sequence[Tile], folders: Sequence[Path], output: Path) -> Itera
     for name, group in groupby(tiles, key=lambda tile: tile.picture):
         picture = to_uint8(read_photo(places[name]).image)
         for tile in group:
-            left, top, likeness = locate(picture, tile)
+            (left, top, w, h), likeness = locate(picture, tile)
             if likeness < _ALIKE:
                 yield tile
                 continue
-            face = picture[top : top + tile.height, left : left + tile.width]
+            face = picture[top : top + h, left : left + w]
+            if (w, h) != (tile.width, tile.height):
+                face = cv2.resize(face, (tile.width, tile.height), interpolation=cv2.INTER_AREA)
             write_photo(output / f"{tile.name}.jpg", Photo(np.ascontiguousarray(face)))
 
 

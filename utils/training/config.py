@@ -203,7 +203,7 @@ class TrainConfig:
         choices=("O0", "O1", "O2", "O3"),
         group="speed",
     )
-    compile: bool = option(False, "compile the losses' graph; the first steps take a minute", type=boolean)
+    compile: bool = option(False, "compile the losses (CPU: the critic); the first steps take a minute", type=boolean)
     channels_last: bool = option(True, "keep pictures with their channels last in memory", type=boolean)
 
     # output

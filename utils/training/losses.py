@@ -53,7 +53,8 @@ class _MeanSquaredDistance(torch.autograd.Function):
         ctx.save_for_backward(difference)
         exact = torch.promote_types(difference.dtype, torch.float32)
         # Squares of float16 may be too large for it.
-        return (difference.float() if a.dtype == torch.float16 else difference).square().mean(dtype=exact)
+        wide = difference.float() if difference.dtype == torch.float16 else difference
+        return (wide * wide).mean(dtype=exact)
 
     @staticmethod
     @once_differentiable

@@ -82,7 +82,7 @@ class SwapCheck:
         return self._judges.critic(Y[part], None if self._M_align is None else self._M_align[part])
 
     def _score(self, numbers: dict[str, float], error: float) -> float:
-        """One number for the best network, weighed as its losses are; lower is better."""
+        """One number for the best network, weighed like its losses; lower is better."""
         config = self._config
         kept = config.weight_rec * 2 * error + config.weight_landmarks * numbers.get("val_landmarks", 0.0)
         return config.weight_id * (1 - numbers["val_source"]) + kept
