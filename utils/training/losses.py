@@ -100,14 +100,14 @@ def surroundings_loss(Y: Tensor, Xt: Tensor, face: Tensor) -> Tensor:
 
 
 def transplant_loss(Y: Tensor, donor: Tensor, face: Tensor, belief: Tensor, openings: Tensor) -> Tensor:
-    """Mean distance inside the face to a swap by warping, and a tenth of that inside the openings of eyes and mouth.
+    """Mean distance inside the face to a swap by warping, and half of that inside the openings of eyes and mouth.
 
     Y, donor: (B, 3, S, S) float [-1, 1] RGB. face, openings: (B, 1, S, S) float [0, 1]. belief: (B,) float [0, 1], how
     far each donor shows what is wanted; its openings are the target's and always count.
     """
     difference = (Y - donor).abs().mean(1, keepdim=True)
     inside, open_ = ((difference * mask).sum((1, 2, 3)) / (mask.sum((1, 2, 3)) + 1e-6) for mask in (face, openings))
-    return (belief * inside + 0.1 * open_).mean()
+    return (belief * inside + 0.5 * open_).mean()
 
 
 def landmark_consistency_loss(points_target: Tensor, points_swap: Tensor) -> Tensor:
