@@ -115,9 +115,9 @@ def test_validation_photos_are_held_out(tmp_path: Path) -> None:
 
 
 def test_plain_views_are_the_middle_of_the_stored_crop() -> None:
-    images = pictures(2)
+    images = augment.to_float(pictures(2))
     views = augment.plain_views(FRAMING, SIZE, 2, torch.device("cpu"))
-    middle = augment.to_float(images[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN])
+    middle = images[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
     assert torch.allclose(augment.cut(images, views, SIZE, FRAMING), middle, atol=1e-4)
     assert torch.equal(augment.cut(images, views, SIZE, FRAMING, still=True), middle)
 
@@ -127,8 +127,8 @@ def test_views_move_points_and_pixels_alike() -> None:
     views = augment.views(FRAMING, SIZE, how, Draws(0, "v", np.arange(16)))
     assert 0 < int(augment.mirrored(views).sum()) < 16
     spot = torch.tensor([[30.0, 35.0], [52.0, 40.0]])
-    images = torch.zeros(16, 3, 80, 80, dtype=torch.uint8)
-    images[:, :, 34:37, 29:32] = 255
+    images = -torch.ones(16, 3, 80, 80)
+    images[:, :, 34:37, 29:32] = 1
     seen = augment.seen_points(views, spot.expand(16, 2, 2), [0, 1])[:, 0]
     cuts = (augment.cut(images, views, SIZE, FRAMING) + 1)[:, 0]
     grid = torch.stack(torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="xy"), -1)

@@ -33,8 +33,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(arguments: list[str], code: str = "import train; sys.exit(train.main(sys.argv[1:]))") -> subprocess.Popen:
     """train.py, or a variation of it, in a process of its own."""
+    threads = str(torch.get_num_threads())  # sums depend on it in their last bits
     return subprocess.Popen([sys.executable, "-c", f"import sys; {code}", *arguments], cwd=ROOT, text=True,
-                            stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+                            stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": threads})  # fmt: skip
 
 
 def train(arguments: list[str]) -> None:
@@ -76,6 +77,19 @@ def test_resumed_run_is_bit_identical(root: Path, undisturbed: dict, stop: int) 
         assert differing(final(root, run)[part], undisturbed[part]) == []
     lines = [json.loads(line) for line in (root / f"saved_models_{run}" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_encoder_that_learns_resumes_bit_identically(root: Path) -> None:
+    learns = BUSY | {"identity_blend": 0, "lr_identity": 1e-4}
+    train(options(root, "learning", **learns))
+    train(options(root, "relearning", **learns | {"max_steps": 3}))
+    train(options(root, "relearning", **learns, resume="auto"))
+    whole = final(root, "learning")["task"]
+    assert differing(final(root, "relearning")["task"], whole) == [] and "E" in whole
+    train(options(root, "later", **learns | {"lr_identity": 0, "weight_tone": 0, "max_steps": 3}))
+    begun = root / "saved_models_later/checkpoints/state_000000003.pt"
+    train(options(root, "later", **learns, resume=begun))
+    assert "E" in final(root, "later")["task"] and "E" not in read_state(begun)["task"], "it may begin at any time"
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT], ids=["sigterm", "ctrl-c"])

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from models.fan import FAN
 from tests.training_set import options, write_networks, write_set
-from utils.training import prepare
+from utils import registry
+from utils.training import generator, prepare
 from utils.training.config import TrainConfig, parse, read_preset
 from utils.training.faces import Faces
 from utils.training.generator import GeneratorTask
@@ -97,6 +98,70 @@ def test_a_step_changes_generator_and_discriminator_and_nothing_else(root: Path)
     assert not same(old["G"], task.networks()["G"]) and not same(old["D"], task.networks()["D"])
     for network, state in zip(frozen, before, strict=True):
         assert network is not None and same(weights(network), state)
+
+
+def test_an_encoder_learns_while_its_first_state_goes_on_judging(root: Path) -> None:
+    _, task = build(root, lr_identity=1e-3, weight_encoder=1, ema=0)
+    judge, learner = weights(task._encoder), weights(task._conditioning)
+    assert same(judge, learner)
+    metrics = task.step([next(task.batches(range(1)))], 0)
+    assert float(metrics["grad_E"]) > 0 and same(weights(task._encoder), judge)
+    after = weights(task._conditioning)
+    assert not torch.equal(after["conv1.weight"], learner["conv1.weight"])
+    assert torch.equal(after["bn1.running_mean"], learner["bn1.running_mean"])
+    task.export(root / "learned", "a test")
+    loaded = registry.load_identity("tiny_identity", beside=root / "learned/G_latest.pth")
+    assert loaded.path.parent == root / "learned" and loaded.card["origin"] == "a test"
+    for name, tensor in loaded.network.state_dict().items():
+        assert torch.allclose(tensor.float(), after[name].float(), rtol=2e-3, atol=1e-4), name
+
+
+class Teacher(nn.Module):
+    """Sees coarse colours, as long as the tiny encoder's embedding."""
+
+    size = 112
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, 3, 112, 112) float [-1, 1] RGB. Returns (B, 16) float32."""
+        return nn.functional.adaptive_avg_pool2d(x, (2, 3)).flatten(1)[:, :16]
+
+
+def test_an_encoder_that_learns_is_kept_near_its_teacher(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator, "load_sface", lambda config, device: Teacher())
+    _, task = build(root, **OFF, critic="sface", lr_identity=2e-4, weight_distill=1, same_person=0, beta1=0.9)
+    batches = task.batches(range(40))
+    seen = [float(task.step([next(batches)], step)["distill"]) for step in range(40)]
+    assert np.mean(seen[-5:]) < 0.8 * np.mean(seen[:5]), seen
+
+
+def test_invented_sources_take_the_place_of_some(root: Path) -> None:
+    few = {"batch_size": 12, "same_person": 0.5, "same_identity": False, "weight_transplant": 1, "jitter": 0}
+    (_, plain), (_, novel) = build(root, **few), build(root, **few, source_novel=0.5)
+    pairs = next(plain.batches(range(1)))
+    a, b, again = plain._prepare(pairs), novel._prepare(pairs), novel._prepare(pairs)
+    assert torch.equal(b.Xs, again.Xs) and torch.equal(b.wanted, again.wanted)
+    changed = (a.Xs != b.Xs).flatten(1).any(1)
+    assert 0 < int(changed.sum()) < 12
+    assert torch.equal((a.Xt != b.Xt).flatten(1).any(1), changed & (b.same == 1)), "one photo stays one photo"
+    assert ((a.z_id != b.z_id).any(1) == changed).all()
+
+
+def test_targets_that_look_into_the_sources_direction(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = prepare.label
+
+    def turned(faces: Faces, path: str) -> tuple[Tensor, np.ndarray]:
+        points, sure = plain(faces, path)
+        turn = torch.arange(len(faces)).view(-1, 1, 1) % 2 * torch.tensor([0.5, 0.0]) + torch.tensor([0.5, 1.0])
+        return (points - 40) * turn + 40, sure  # every second one is half as wide
+
+    monkeypatch.setattr(prepare, "label", turned)
+    shared = {"batch_size": 12, "same_person": 0.3, "same_identity": False, "weight_transplant": 1, "jitter": 0}
+    (_, plain_task), (_, alike) = build(root, **shared), build(root, **shared, alike_targets=1)
+    pairs = next(plain_task.batches(range(1)))
+    a, b = plain_task._prepare(pairs), alike._prepare(pairs)
+    assert a.belief is not None and b.belief is not None and float(b.belief.sum()) > 1.3 * float(a.belief.sum())
+    assert torch.equal(a.Xs, b.Xs) and torch.equal(a.Xt[pairs.same], b.Xt[pairs.same])
+    assert (b.Xs != b.Xt).flatten(1).any(1)[~torch.from_numpy(pairs.same)].all(), "never the source itself"
 
 
 def test_generator_step_leaves_no_gradient_in_the_discriminator(root: Path) -> None:

@@ -93,3 +93,23 @@ def test_bending_moves_keypoints_with_their_pixels() -> None:
     centre = (light[..., None] * grid).sum((1, 2)) / light.sum((1, 2))[:, None]
     assert float((kps[:, 0] - spot[:, 0]).abs().max()) > 1
     assert float((centre - kps[:, 0]).norm(dim=1).median()) < 0.5
+
+
+def test_morphed_landmarks_stay_with_their_pixels() -> None:
+    count, side = 16, 80
+    points = torch.rand(1, 106, 2, generator=torch.Generator().manual_seed(1)) * 40 + 20
+    apart = points + torch.tensor([3.0, -2.0]) + torch.sin(points / 9)
+    faces = []
+    for landmarks in (points, apart):
+        grid = torch.stack(torch.meshgrid(torch.arange(80.0), torch.arange(80.0), indexing="xy"), -1)
+        spot = (-(grid - landmarks[0, 7]).square().sum(2) / 6).exp() * 2 - 1
+        faces.append(invent.Known(spot.expand(count, 3, side, side), landmarks[:, 5:10].expand(count, 5, 2),
+                                  landmarks.expand(count, 106, 2), torch.ones(count, dtype=torch.bool)))  # fmt: skip
+    seen = invent.morphed(*faces, Draws(0, "m", np.arange(count)))
+    light = (seen.images.mean(1) + 1).clamp(min=0) ** 4
+    centre = (light[..., None] * grid).sum((1, 2)) / light.sum((1, 2))[:, None]
+    assert float((centre - seen.points[:, 7]).norm(dim=1).max()) < 0.7
+    assert float(seen.points[:, 7].std(0).max()) > 0.5 and torch.equal(seen.points[:, 5:10], seen.kps)
+    strangers = faces[1]._replace(sure=torch.zeros(count, dtype=torch.bool))
+    alone = invent.morphed(strangers, faces[0], Draws(0, "m", np.arange(count)))
+    assert torch.equal(alone.points, strangers.points), "unknown landmarks are left alone"

@@ -102,15 +102,14 @@ LANDMARKS_MIRRORED = [_PARTNER.get(i, i) for i in range(106)]
 
 
 def cut(images: Tensor, M_view: Tensor, size: int, framing: Framing, still: bool = False) -> Tensor:
-    """Stored crops (B, 3, H, H) uint8 RGB to views (B, 3, size, size) float32 [-1, 1] RGB.
+    """Stored crops (B, 3, H, H) float32 [-1, 1] RGB to views (B, 3, size, size), likewise.
 
     still: the views are plain, so an antialiased resize gives the same framing with cleaner pixels.
     """
-    x = to_float(images)
     if not still:
-        return geometry.warp(x, M_view, size)
+        return geometry.warp(images, M_view, size)
     border = (framing.side - framing.face) // 2
-    x = x[:, :, border : border + framing.face, border : border + framing.face]
+    x = images[:, :, border : border + framing.face, border : border + framing.face]
     if framing.face == size:
         return x
     return F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)

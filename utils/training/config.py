@@ -69,6 +69,14 @@ class TrainConfig:
     validation: str | None = option(
         None, "text file with the names of photos that are measured and never trained on", metavar="P"
     )
+    source_novel: float = option(
+        0.0, "share of the sources that are invented people, between two of the set; needs --weight_transplant",
+        type=float, metavar="X",
+    )
+    alike_targets: float = option(
+        0.0, "share of the pairs whose target looks into the source's direction; needs --weight_transplant",
+        type=float, metavar="X",
+    )
     cache_gb: float = option(
         4.0, "sets that take less memory than this are decoded once and kept", type=float, metavar="X"
     )
@@ -146,6 +154,9 @@ class TrainConfig:
     weight_encoder: float = option(
         0.0, "weight of L_id as the conditioning encoder sees it, beside --critic sface", type=float, metavar="X"
     )
+    weight_distill: float = option(
+        0.0, "weight of the distance of a trained encoder (--lr_identity) to SFace", type=float, metavar="X"
+    )
     weight_rec: float = option(10.0, "weight of the reconstruction loss", type=float, metavar="X")
     weight_eyes: float = option(
         0.0, "weight of the eye loss (about 800; needs --eye_detector_loss True)", type=float, metavar="X"
@@ -174,6 +185,10 @@ class TrainConfig:
     accumulate: int = option(1, "batches whose gradients make one step", type=int, metavar="N")
     lr_G: float = option(4e-4, "learning rate of the generator, or of a small network", type=float, metavar="X")
     lr_D: float = option(4e-4, "learning rate of the discriminator", type=float, metavar="X")
+    lr_identity: float = option(
+        0.0, "learning rate of the identity encoder, trained with the generator; 0: it stays as it is (published)",
+        type=float, metavar="X",
+    )
     optimizer: str = option(
         "adam", "adam: weight decay inside the gradient (published); adamw: beside it", choices=("adam", "adamw")
     )
@@ -256,7 +271,7 @@ class TrainConfig:
         ):
             if getattr(self, name) < 1:
                 raise OptionError(f"--{name} must be 1 or more, not {getattr(self, name)}")
-        for name in ("same_person", "mirror", "identity_blend", "ema", "beta1"):
+        for name in ("same_person", "source_novel", "alike_targets", "mirror", "identity_blend", "ema", "beta1"):
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f"--{name} must be from 0 to 1, not {getattr(self, name)}")
         for entry in fields(self):
@@ -279,6 +294,12 @@ class TrainConfig:
             )
         if self.weight_eyes > 0 and not self.eye_detector_loss:
             raise OptionError(f"--weight_eyes {self.weight_eyes:g} does nothing without --eye_detector_loss True")
+        if (self.source_novel > 0 or self.alike_targets > 0) and self.weight_transplant == 0:
+            raise OptionError("--source_novel and --alike_targets need the landmarks that --weight_transplant finds")
+        if self.lr_identity > 0 and self.identity_blend > 0:
+            raise OptionError("--identity_blend needs an encoder that stays as it is: give it 0, or --lr_identity")
+        if self.weight_distill > 0 and (self.lr_identity == 0 or self.critic != "sface"):
+            raise OptionError("--weight_distill needs an encoder that learns, --lr_identity, and --critic sface")
         if self.cosine and self.scheduler:
             raise OptionError("--cosine and --scheduler are two ways to lower the learning rates: choose one")
         if self.export_name and Path(self.export_name).name != self.export_name:
@@ -296,7 +317,7 @@ class TrainConfig:
 
     def weights(self) -> dict[str, float]:
         """The generator's loss terms that are switched on, with their weights."""
-        names = ("adv", "attr", "id", "encoder", "rec", "eyes", "tone", "outside", "landmarks", "transplant")
+        names = ("adv", "attr", "id", "encoder", "rec", "eyes", "tone", "outside", "landmarks", "transplant", "distill")
         return {name: getattr(self, f"weight_{name}") for name in names if getattr(self, f"weight_{name}") > 0}
 
     def to_json(self) -> str:

@@ -66,6 +66,17 @@ def write_generator(
         card["max_yaw"] = config.max_yaw
     write_network(folder, "G_latest", config, networks["G"], card)
     write_weights(folder / "D_latest.pth", networks["D"])
-    if path.suffix and path.stem not in registry.SPECS:
+    if path.suffix and path.stem not in registry.SPECS and not config.lr_identity:
         for file in (path, path.with_suffix(".json")):
             shutil.copyfile(file, folder / file.name)
+
+
+def write_identity(folder: Path, config: TrainConfig, state: State, facts: dict[str, Any], origin: str) -> None:
+    """The identity encoder that learned with a generator, under the name by which the generator's card calls it.
+
+    facts: what the card of the encoder that it began as says, and what was measured since.
+    """
+    name = Path(config.identity).stem
+    known = {"network": "iresnet", "arguments": {"depth": 100}} | facts
+    digest = write_half(folder / f"{name}.safetensors", state)
+    write_card(folder / f"{name}.json", known | {"name": name, "origin": origin, "sha256": digest})

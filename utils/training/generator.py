@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from utils.errors import InputError
+from utils.errors import InputError, OptionError
 from utils.training import export, losses, validation
 from utils.training.config import TrainConfig
 from utils.training.distributed import can_compile, mean_over_processes, parallel, with_global_batch_norm
@@ -42,7 +43,8 @@ class GeneratorTask(Task[Pairs]):
         """faces: to train on; held: to validate on, may be empty. Raises OptionError, WeightsError, InputError."""
         self._config, self._faces, self._share = config, faces, share
         dtype = training_dtype(device, config.optim_level)
-        self._encoder, c_id = load_identity(config, device)
+        self._encoder, self._identity_card = load_identity(config, device)
+        c_id = self._encoder.num_features
         aligned = config.critic == "sface"
         if aligned and faces.kps is None:
             raise InputError(
@@ -57,7 +59,9 @@ class GeneratorTask(Task[Pairs]):
         G = self._placed(with_global_batch_norm(build_generator(config, c_id), device), device)
         self._G_updater = Updater(G, config, config.lr_G, dtype, ema=True)
         self._D_updater = Updater(self._D, config, config.lr_D, dtype, ema=False)
-        G_terms = GeneratorTerms(G, self._D, self._judges, list(config.weights()), dtype, config.critic_blur)
+        self._E_updater = self._learner(device, dtype) if config.lr_identity else None
+        E = None if self._E_updater is None else self._E_updater.network
+        G_terms = GeneratorTerms(G, self._D, self._judges, list(config.weights()), dtype, config.critic_blur, E)
         D_terms = DiscriminatorTerms(self._D, dtype)
         if config.compile and can_compile(device):
             for part in (G_terms, D_terms) if device.type == "cuda" else (self._judges.critic.network,):
@@ -66,8 +70,22 @@ class GeneratorTask(Task[Pairs]):
         self._running_L_adv, self._last_D = _RUNNING_L_ADV, (torch.zeros((), device=device),) * 2
         self._plan = PairPlan(faces.identities, config.same_person, config.same_identity, config.seed)
         self._prepare = Preparer(config, faces, self._encoder, self._judges, share, device, dtype)
-        self._validation = validation.SwapCheck(config, held, faces, self._encoder, self._judges, device, dtype)
+        self._validation = validation.SwapCheck(config, held, faces, self._judges, device, dtype)
         self.epoch_steps = max(len(faces) // share.step_samples, 1)
+
+    def _learner(self, device: torch.device, dtype: torch.dtype) -> Updater:
+        """A copy of the encoder that learns, while the first one goes on judging. Batch norms keep their statistics, so
+        that embeddings keep their length."""
+        if dtype == torch.float16:
+            raise OptionError("--lr_identity needs bfloat16, which this GPU lacks, or float32: give --optim_level O0")
+        learner = copy.deepcopy(self._encoder).requires_grad_(True)
+        learner.features.weight.requires_grad_(False)
+        return Updater(learner, self._config, self._config.lr_identity, dtype, ema=True)
+
+    @property
+    def _conditioning(self) -> nn.Module:
+        """The encoder to measure and to export."""
+        return self._encoder if self._E_updater is None else self._E_updater.best
 
     def _placed(self, network: nn.Module, device: torch.device) -> nn.Module:
         layout = torch.channels_last if self._config.channels_last else torch.contiguous_format
@@ -109,6 +127,8 @@ class GeneratorTask(Task[Pairs]):
             for name, value in {**terms, "G": loss, "spread": _spread(Y, batch)}.items():
                 sums[name] = sums.get(name, 0) + value.detach() / len(parts)
         self._D.requires_grad_(True)
+        if self._E_updater is not None:
+            sums["grad_E"] = self._E_updater.update(factor)
         return {**sums, "grad_G": self._G_updater.update(factor)}, shown
 
     def _weighted(self, terms: dict[str, Tensor], number: int) -> Tensor:
@@ -144,33 +164,42 @@ class GeneratorTask(Task[Pairs]):
 
     def rates(self) -> dict[str, float]:
         """See Task."""
-        return {"lr_G": self._G_updater.current_rate, "lr_D": self._D_updater.current_rate}
+        updaters = {"lr_G": self._G_updater, "lr_D": self._D_updater, "lr_identity": self._E_updater}
+        return {name: updater.current_rate for name, updater in updaters.items() if updater is not None}
 
     def validate(self) -> dict[str, float]:
         """See Task."""
-        return self._validation.measure(self._G_updater.best)
+        return self._validation.measure(self._G_updater.best, self._conditioning)
 
     def picture(self) -> np.ndarray | None:
         """Rows of sources, targets, swaps."""
-        return self._validation.grid(self._G_updater.best)
+        return self._validation.grid(self._G_updater.best, self._conditioning)
 
     def networks(self) -> dict[str, dict[str, Tensor]]:
         """See Task."""
-        return {"G": self._G_updater.best.state_dict(), "D": self._D.state_dict()}
+        E = {} if self._E_updater is None else {"E": self._E_updater.best.state_dict()}
+        return {"G": self._G_updater.best.state_dict(), "D": self._D.state_dict(), **E}
 
     def export(self, folder: Path, origin: str) -> None:
         """G_latest.pth, D_latest.pth and the card; the identity encoder beside them where it is not a model by name."""
-        export.write_generator(folder, self._config, self.networks(), self._arguments, origin)
+        networks = self.networks()
+        export.write_generator(folder, self._config, networks, self._arguments, origin)
+        if "E" in networks:
+            card = self._identity_card | self._validation.threshold(self._conditioning)
+            export.write_identity(folder, self._config, networks["E"], card, origin)
 
     def state_dict(self) -> dict[str, Any]:
         """See Task."""
-        return {"G": self._G_updater.state_dict(), "D": self._D_updater.state_dict(),
+        E = {} if self._E_updater is None else {"E": self._E_updater.state_dict()}
+        return {"G": self._G_updater.state_dict(), "D": self._D_updater.state_dict(), **E,
                 "running_L_adv": self._running_L_adv, "last_D": [float(x) for x in self._last_D]}  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See Task."""
         self._G_updater.load_state_dict(state["G"])
         self._D_updater.load_state_dict(state["D"])
+        if self._E_updater is not None and "E" in state:  # --lr_identity may begin at any time
+            self._E_updater.load_state_dict(state["E"])
         self._running_L_adv = state["running_L_adv"]
         device = self._last_D[0].device
         self._last_D = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +26,13 @@ def frozen(network: nn.Module, device: torch.device) -> nn.Module:
     return network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def load_identity(config: TrainConfig, device: torch.device) -> tuple[IResNet, int]:
-    """The encoder that conditions the generator, and the length of its embedding; raises WeightsError."""
+def load_identity(config: TrainConfig, device: torch.device) -> tuple[IResNet, dict[str, Any]]:
+    """The encoder that conditions the generator, and what its JSON says of it; raises WeightsError."""
     path = Path(config.identity)
     loaded = registry.load_identity(path.stem if path.suffix else config.identity, beside=path if path.suffix else None)
     network = frozen(loaded.network, device)
     assert isinstance(network, IResNet)
-    return network, network.fc.out_features
+    return network, dict(loaded.card)
 
 
 def load_landmarks(config: TrainConfig, device: torch.device) -> LandmarkNet | None:

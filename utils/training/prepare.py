@@ -16,6 +16,7 @@ from utils.training.config import TrainConfig
 from utils.training.distributed import gather_rows, rank
 from utils.training.draws import Draws
 from utils.training.faces import Faces
+from utils.training.invent import Known, morphed, most_alike
 from utils.training.masks import face_masks
 from utils.training.networks import landmark_view, resized
 from utils.training.optimise import mixed_precision
@@ -25,6 +26,7 @@ from utils.training.teachers import LABELLED, label
 from utils.training.terms import Judges, SwapBatch
 from utils.training.transplant import transplant
 
+_CANDIDATES = 3  # faces of which the one is taken that looks into another one's direction
 _IDENTITY_VIEW = 224  # ArcFace's face was resized from this in the published training
 
 
@@ -61,27 +63,77 @@ class Preparer:
         self._colour = Changes(jitter=config.jitter, hue=config.hue)
         self._layout = torch.channels_last if config.channels_last else torch.contiguous_format
         table = judges.critic.aligned and faces.images is not None
-        self._table = embed_set(faces, judges.critic.network, device, dtype) if table else None
+        known = embed_set(faces, judges.critic.network, device, dtype) if table else None
+        self._table = None if config.source_novel else known  # invented people are in no table
+        self._centre = known.mean(0) if known is not None and config.weight_distill else None
         self._labels = self._label() if config.weight_transplant > 0 else None
 
     def _label(self) -> tuple[Tensor, Tensor]:
         """Landmarks of the whole set (N, 106, 2), pixels of the stored crops, and which of them to trust (N,)."""
         points, sure = label(self._faces, self._config.face_landmarker)
-        return points.to(self._device), torch.from_numpy(sure > LABELLED).to(self._device)
+        return points, torch.from_numpy(sure > LABELLED)
 
     @torch.no_grad()
     def __call__(self, pairs: Pairs) -> SwapBatch:
         """Cut, recolour and embed one batch."""
         assert pairs.source_images is not None and pairs.target_images is not None
-        source, target = (x.to(self._device, non_blocking=True) for x in (pairs.source_images, pairs.target_images))
+        source, target = self._known(pairs.source_images, pairs.source), self._known(pairs.target_images, pairs.target)
+        if self._config.source_novel > 0:
+            source, target = self._invented(source, target, pairs)
         M_source, M_target = self._views(pairs, "source view"), self._views(pairs, "target view")
-        Xs = self._coloured(self._cut(source, M_source), pairs, "source colour")
-        Xt = self._coloured(self._cut(target, M_target), pairs, "target colour")
-        z_id = self._embed(source, M_source, pairs)
+        if self._config.alike_targets > 0:
+            target = self._alike(source, target, M_source, M_target, pairs)
+        Xs = self._coloured(self._cut(source.images, M_source), pairs, "source colour")
+        Xt = self._coloured(self._cut(target.images, M_target), pairs, "target colour")
+        seen = self._seen(source.images, M_source, pairs)
+        with mixed_precision(self._device, self._dtype):
+            z_id = self._encoder(seen).float()
         wanted = self._wanted(source, z_id, pairs)
         z_id, wanted, alone = self._blended(z_id, wanted, pairs)
-        batch = self._judged(SwapBatch(Xs, Xt, z_id, wanted, *self._same(pairs)), M_target, pairs)
-        return batch if self._labels is None else self._with_donors(batch, M_source, M_target, pairs, alone)
+        batch = SwapBatch(Xs, Xt, z_id, wanted, *self._same(pairs), seen=seen, taught=self._taught(wanted))
+        batch = self._judged(batch, target, M_target)
+        return batch if self._labels is None else self._with_donors(batch, source, target, M_source, M_target, alone)
+
+    def _known(self, images: Tensor, positions: np.ndarray) -> Known:
+        """Stored crops (B, 3, H, H) uint8 with what the set knows of them; zeros for what it does not."""
+        at = torch.from_numpy(positions)
+        count = len(at)
+        kps = torch.zeros(count, 5, 2) if self._faces.kps is None else self._faces.kps[at]
+        points, sure = torch.zeros(count, 106, 2), torch.zeros(count, dtype=torch.bool)
+        if self._labels is not None:
+            points, sure = (known[at] for known in self._labels)
+        parts = (x.to(self._device, non_blocking=True) for x in (images, kps, points, sure))
+        return Known(augment.to_float(next(parts)), *parts)
+
+    def _invented(self, source: Known, target: Known, pairs: Pairs) -> tuple[Known, Known]:
+        """Put invented people into the place of some sources and, where it is the same photo, of the target."""
+        draws = self._draws(pairs, "novel")
+        one_photo = torch.from_numpy(pairs.source == pairs.target).to(self._device)
+        free = one_photo | ~torch.from_numpy(pairs.same).to(self._device)
+        chosen = draws.chance(self._config.source_novel) & free
+        others = [self._stored(draws.integers(len(self._faces))) for _ in range(_CANDIDATES)]
+        novel = morphed(source, most_alike(source.points, others, [face.points for face in others]), draws)
+        return novel.where(chosen, source), novel.where(chosen & one_photo, target)
+
+    def _stored(self, positions: np.ndarray) -> Known:
+        """Faces of a set in memory."""
+        assert self._faces.images is not None
+        return self._known(self._faces.images[torch.from_numpy(positions)], positions)
+
+    def _alike(self, source: Known, target: Known, M_source: Tensor, M_target: Tensor, pairs: Pairs) -> Known:
+        """Put targets that look into the source's direction into the place of some, so that more of the swaps by
+        warping can be believed."""
+        draws = self._draws(pairs, "alike")
+        different = torch.from_numpy(~pairs.same).to(self._device)
+        chosen = draws.chance(self._config.alike_targets) & different
+        people = np.array(self._faces.identities)
+        candidates = [target]
+        for positions in (draws.integers(len(self._faces)) for _ in range(_CANDIDATES)):
+            stranger = torch.from_numpy(people[positions] != people[pairs.source]).to(self._device)
+            candidates.append(self._stored(positions).where(stranger, target))
+        wanted = augment.seen_points(M_source, source.points, augment.LANDMARKS_MIRRORED)
+        seen = [augment.seen_points(M_target, face.points, augment.LANDMARKS_MIRRORED) for face in candidates]
+        return most_alike(wanted, candidates, seen).where(chosen, target)
 
     def _draws(self, pairs: Pairs, purpose: str) -> Draws:
         return Draws(self._config.seed, purpose, pairs.indices, self._device)
@@ -100,29 +152,24 @@ class Preparer:
         same = torch.from_numpy(pairs.same.astype(np.float32)).to(self._device)
         return same, same.new_tensor(pairs.same_share)
 
-    def _embed(self, source: Tensor, M_source: Tensor, pairs: Pairs) -> Tensor:
-        """z_id of the sources, in colours of their own as published."""
+    def _seen(self, source: Tensor, M_source: Tensor, pairs: Pairs) -> Tensor:
+        """The sources as the identity encoder sees them, in colours of their own as published."""
         size = self._config.size
         side = _IDENTITY_VIEW if size > _IDENTITY_VIEW else size
         M = geometry.compose(M_source, geometry.resize_matrix(size, side, len(M_source), self._device))
         faces = augment.cut(source, M, side, self._faces.framing, self._geometry.still)
         change = augment.degrade if self._config.degrade else augment.jitter
         seen = change(resized(faces, self._encoder.size), self._colour, self._draws(pairs, "identity colour"))
-        with mixed_precision(self._device, self._dtype):
-            return self._encoder(seen.contiguous(memory_format=self._layout)).float()
+        return seen.contiguous(memory_format=self._layout)
 
-    def _wanted(self, source: Tensor, z_id: Tensor, pairs: Pairs) -> Tensor:
+    def _wanted(self, source: Known, z_id: Tensor, pairs: Pairs) -> Tensor:
         """What the critic would see in the source."""
         if not self._judges.critic.aligned:
             return z_id
         if self._table is not None:
             return self._table[torch.from_numpy(pairs.source).to(self._device)]
         with mixed_precision(self._device, self._dtype):
-            return self._judges.critic(augment.to_float(source), alignment(self._kps(pairs.source)))
-
-    def _kps(self, positions: np.ndarray) -> Tensor:
-        assert self._faces.kps is not None
-        return self._faces.kps[torch.from_numpy(positions)].to(self._device)
+            return self._judges.critic(source.images, alignment(source.kps))
 
     def _blended(self, z_id: Tensor, wanted: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
         """Give some pairs a blend with another identity of the batch: more people than there are photos.
@@ -144,11 +191,15 @@ class Preparer:
         aim = F.normalize(torch.lerp(F.normalize(wanted), F.normalize(other), part))
         return torch.where(chosen[:, None], mixed, z_id), torch.where(chosen[:, None], aim, wanted), ~chosen
 
-    def _judged(self, batch: SwapBatch, M_target: Tensor, pairs: Pairs) -> SwapBatch:
+    def _taught(self, wanted: Tensor) -> Tensor | None:
+        """The critic's embeddings without what all faces have in common, as the small encoder learned them."""
+        return None if self._centre is None else F.normalize(F.normalize(wanted) - self._centre)
+
+    def _judged(self, batch: SwapBatch, target: Known, M_target: Tensor) -> SwapBatch:
         """Add what the judges need of the target."""
         extra: dict[str, Tensor | tuple[Tensor, Tensor]] = {}
         if self._judges.critic.aligned:
-            seen = augment.seen_points(M_target, self._kps(pairs.target), augment.KPS_MIRRORED)
+            seen = augment.seen_points(M_target, target.kps, augment.KPS_MIRRORED)
             extra["M_align"] = alignment(seen)
         with mixed_precision(self._device, self._dtype):
             if self._judges.landmarks is not None:
@@ -161,18 +212,13 @@ class Preparer:
         return SwapBatch(**{**vars(batch), **extra})
 
     def _with_donors(
-        self, batch: SwapBatch, M_source: Tensor, M_target: Tensor, pairs: Pairs, alone: Tensor
+        self, batch: SwapBatch, source: Known, target: Known, M_source: Tensor, M_target: Tensor, alone: Tensor
     ) -> SwapBatch:
         """Add swaps by warping; they are believed where the source is one other person, and both faces are known."""
-        assert self._labels is not None
-        points, known = self._labels
-        source, target = (torch.from_numpy(at).to(self._device) for at in (pairs.source, pairs.target))
         seen = [
-            augment.seen_points(M, points[at], augment.LANDMARKS_MIRRORED)
-            for M, at in ((M_source, source), (M_target, target))
+            augment.seen_points(M, face.points, augment.LANDMARKS_MIRRORED)
+            for M, face in ((M_source, source), (M_target, target))
         ]
         donor, belief, openings = transplant(batch.Xs, batch.Xt, *seen)
-        usable = alone & known[source] & known[target] & (batch.same == 0)
-        return replace(
-            batch, donor=donor, belief=belief * usable, openings=openings * known[target].view(-1, 1, 1, 1)
-        )
+        usable = alone & source.sure & target.sure & (batch.same == 0)
+        return replace(batch, donor=donor, belief=belief * usable, openings=openings * target.sure.view(-1, 1, 1, 1))

@@ -33,6 +33,7 @@ from utils.training.pairs import Share
 from utils.training.prepare import alignment, embed_set
 from utils.training.task import Task
 from utils.training.teachers import LABELLED, label
+from utils.training.validation import others
 
 LANDMARK_SIDE = 112
 _LANDMARK_NET: dict[str, Any] = {"channels": (24, 48, 64, 96), "neck": 20}
@@ -135,7 +136,7 @@ class StudentTask(Task[np.ndarray]):
         assert self._held.images is not None
         framing = self._held.framing
         views = augment.plain_views(framing, self._side, len(self._held), self._device)
-        return augment.cut(self._held.images.to(self._device), views, self._side, framing, still=True)
+        return augment.cut(augment.to_float(self._held.images.to(self._device)), views, self._side, framing, still=True)
 
     @torch.no_grad()
     def _answers(self, crops: Tensor) -> Tensor:
@@ -213,7 +214,7 @@ class IdentityTask(StudentTask):
         cosine = float(alike.diagonal().mean())
         hits = alike.argmax(1) == torch.arange(len(alike), device=alike.device)
         return {"val_cosine": cosine, "val_retrieval": float(hits.float().mean()),
-                "val_strangers_p99": float(_others(among).quantile(0.99)), "val_score": 1 - cosine}  # fmt: skip
+                "val_strangers_p99": float(others(among).quantile(0.99)), "val_score": 1 - cosine}  # fmt: skip
 
     def export(self, folder: Path, origin: str) -> None:
         """The encoder; its threshold lets one of a hundred pairs of strangers through."""
@@ -286,8 +287,3 @@ def _need_keypoints(config: TrainConfig, faces: Faces) -> None:
             f"{config.dataset_path} has no index.csv with keypoints, which --task {config.task} needs; cut the "
             "faces with preprocess_vgg.py, with a --margin for augmentation"
         )
-
-
-def _others(matrix: Tensor) -> Tensor:
-    """All entries of a square matrix but its diagonal."""
-    return matrix[~torch.eye(len(matrix), dtype=torch.bool, device=matrix.device)]

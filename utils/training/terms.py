@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from coordinate_reg.network import LandmarkNet
-from utils.training import losses
+from utils.training import distill, losses
 from utils.training.eyes import EyeHeatmaps
 from utils.training.filters import gaussian_blur
 from utils.training.networks import Critic, landmark_view
@@ -32,6 +32,8 @@ class SwapBatch:
     donor: Tensor | None = None  # (B, 3, S, S), like Xs: swaps by warping
     belief: Tensor | None = None  # (B,) float32 [0, 1], how far each of them shows what is wanted
     openings: Tensor | None = None  # (B, 1, S, S) float32 [0, 1], 1 between the target's lids and lips
+    seen: Tensor | None = None  # (B, 3, s, s), like Xs: the sources as an encoder that learns sees them
+    taught: Tensor | None = None  # (B, c_id) float32, normalised: what its embedding should be near to
     pupils: tuple[Tensor, Tensor] | None = None  # the target's heatmaps, each (B, 64, 64) float32
 
     def counting_all(self) -> SwapBatch:
@@ -53,21 +55,28 @@ class GeneratorTerms(nn.Module):
     """Y and all loss terms that are switched on, unweighted."""
 
     def __init__(
-        self, G: nn.Module, D: nn.Module, judges: Judges, names: list[str], dtype: torch.dtype, critic_blur: float = 0.0
-    ) -> None:
-        """names: the terms wanted, of adv, attr, id, encoder, rec, eyes, tone, outside, landmarks, transplant.
-        critic_blur: of the swaps that the critic sees, standard deviation in pixels."""
+        self, G: nn.Module, D: nn.Module, judges: Judges, names: list[str], dtype: torch.dtype,
+        critic_blur: float = 0.0, E: nn.Module | None = None,
+    ) -> None:  # fmt: skip
+        """names: the terms wanted, of adv, attr, id, encoder, rec, eyes, tone, outside, landmarks, transplant, distill.
+        critic_blur: of the swaps that the critic sees, standard deviation in pixels. E: an identity encoder that
+        learns; without one, the batch's z_id conditions the generator."""
         super().__init__()
-        self.G = G
+        self.G, self.E = G, E
         self._D = (D,)  # in a tuple, so that it is not a part of this module
         self._judges, self._names, self._dtype, self._critic_blur = judges, names, dtype, critic_blur
 
     def forward(self, batch: SwapBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns Y (B, 3, S, S) float32 [-1, 1] RGB, with its graph, and the terms by name."""
         with mixed_precision(batch.Xt.device, self._dtype):
-            Y, z_attr = self.G(batch.Xt, batch.z_id)
+            z_id = batch.z_id if self.E is None else self.E(batch.seen).float()
+            Y, z_attr = self.G(batch.Xt, z_id)
             Y = Y.float()
-            terms = {name: getattr(self, f"_{name}")(Y, batch) for name in self._names if name != "attr"}
+            apart = ("attr", "distill")
+            terms = {name: getattr(self, f"_{name}")(Y, batch) for name in self._names if name not in apart}
+            if "distill" in self._names:
+                assert batch.taught is not None
+                terms["distill"] = distill.identity_loss(z_id, batch.taught)
             if "attr" in self._names:
                 terms["attr"] = losses.attribute_loss(z_attr, self.G.get_attr(Y))  # type: ignore[operator]
         return Y, terms

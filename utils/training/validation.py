@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arcface_model.iresnet import IResNet
 from utils.training import augment, geometry
 from utils.training.config import TrainConfig
 from utils.training.faces import Faces, decoded
@@ -24,7 +23,7 @@ _BATCH = 16
 class SwapCheck:
     """A fixed set of faces: each one is swapped into its neighbour."""
 
-    def __init__(self, config: TrainConfig, held: Faces, trained: Faces, encoder: IResNet, judges: Judges,
+    def __init__(self, config: TrainConfig, held: Faces, trained: Faces, judges: Judges,
                  device: torch.device, dtype: torch.dtype) -> None:  # fmt: skip
         """held: faces to measure; where there are none, faces of the training set are at least shown."""
         self._config, self._judges, self._dtype, self._device = config, judges, dtype, device
@@ -32,13 +31,25 @@ class SwapCheck:
         faces = _spaced(held if self._measured else trained, _MOST if self._measured else _SHOWN)
         assert faces.images is not None
         views = augment.plain_views(faces.framing, config.size, len(faces), device)
-        self._X = augment.cut(faces.images.to(device), views, config.size, faces.framing, still=True)
-        with torch.no_grad():
-            self._z_id = torch.cat([encoder(part).float() for part in resized(self._X, encoder.size).split(_BATCH)])
+        images = augment.to_float(faces.images.to(device))
+        self._X = augment.cut(images, views, config.size, faces.framing, still=True)
         aligned = judges.critic.aligned and self._measured
-        self._known = embed_set(faces, judges.critic.network, device, dtype) if aligned else F.normalize(self._z_id)
+        recogniser = judges.critic.network
+        self._known = embed_set(faces, recogniser, device, dtype) if aligned else F.normalize(self._embed(recogniser))
         kps = None if faces.kps is None else geometry.transform(geometry.invert(views), faces.kps.to(device))
         self._M_align = alignment(kps) if aligned and kps is not None else None
+
+    @torch.no_grad()
+    def _embed(self, encoder: nn.Module) -> Tensor:
+        parts = resized(self._X, int(encoder.size)).split(_BATCH)  # type: ignore[arg-type]
+        return torch.cat([encoder(part).float() for part in parts])
+
+    def threshold(self, encoder: nn.Module) -> dict[str, float]:
+        """For the card of an encoder that learned: the likeness that one of a hundred pairs of strangers exceeds."""
+        if not self._measured:
+            return {}
+        z_id = F.normalize(self._embed(encoder))
+        return {"similarity_th": round(float(others(z_id @ z_id.T).quantile(0.99)), 3)}
 
     @torch.no_grad()
     def _swap(self, G: nn.Module, z_id: Tensor, count: int) -> Tensor:
@@ -54,13 +65,14 @@ class SwapCheck:
         return torch.cat(parts)
 
     @torch.no_grad()
-    def measure(self, G: nn.Module) -> dict[str, float]:
+    def measure(self, G: nn.Module, encoder: nn.Module) -> dict[str, float]:
         """Likeness to source and target by the critic, retrieval among the faces, self-swap, landmarks."""
         if not self._measured:
             return {}
         count = len(self._X)
-        Y = self._swap(G, self._z_id.roll(1, 0), count)
-        itself = self._swap(G, self._z_id, count)
+        z_id = self._embed(encoder)
+        Y = self._swap(G, z_id.roll(1, 0), count)
+        itself = self._swap(G, z_id, count)
         seen = F.normalize(torch.cat([self._critic(Y, slice(i, i + _BATCH)) for i in range(0, count, _BATCH)]))
         alike = seen @ self._known.T
         order = torch.arange(count, device=alike.device)
@@ -87,13 +99,18 @@ class SwapCheck:
         kept = config.weight_rec * 2 * error + config.weight_landmarks * numbers.get("val_landmarks", 0.0)
         return config.weight_id * (1 - numbers["val_source"]) + kept
 
-    def grid(self, G: nn.Module) -> np.ndarray:
+    def grid(self, G: nn.Module, encoder: nn.Module) -> np.ndarray:
         """Sources above targets above swaps, (3 * S, 8 * S, 3) uint8 BGR."""
         count = min(_SHOWN, len(self._X))
-        rows = (self._X.roll(1, 0)[:count], self._X[:count], self._swap(G, self._z_id.roll(1, 0), count))
+        rows = (self._X.roll(1, 0)[:count], self._X[:count], self._swap(G, self._embed(encoder).roll(1, 0), count))
         picture = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
         levels = (picture.flip(0).permute(1, 2, 0) + 1) * 127.5
         return levels.round().clamp(0, 255).byte().cpu().numpy()
+
+
+def others(matrix: Tensor) -> Tensor:
+    """All entries of a square matrix but its diagonal."""
+    return matrix[~torch.eye(len(matrix), dtype=torch.bool, device=matrix.device)]
 
 
 def _spaced(faces: Faces, most: int) -> Faces:
