@@ -38,6 +38,20 @@ def test_brows_move_up(golden: dict[str, np.ndarray]) -> None:
     assert mask.draw(points, high, 224)[:112].sum() > mask.draw(points, low, 224)[:112].sum()
 
 
+def test_a_generator_of_wider_reach_shows_more_and_higher(golden: dict[str, np.ndarray]) -> None:
+    swap, target = golden["landmarks_swap"][0], golden["landmarks_target"][0]
+    published = mask.choose_params(swap, target)
+    assert mask.choose_params(swap, target, mask.Reach()) == published
+    wide, high = (mask.choose_params(swap, target, reach) for reach in (mask.Reach(wider=12), mask.Reach(higher=1.0)))
+    assert wide.erode == published.erode - 12 and high.brow == published.brow + 1
+    drawn = [mask.draw(swap, params, 224) > 0.5 for params in (published, wide, high)]
+    rows = [np.flatnonzero(shown.any(1)) for shown in drawn]
+    assert drawn[1][drawn[0]].all() and drawn[1].sum() > 1.05 * drawn[0].sum()
+    assert rows[2][0] < rows[0][0] - 4 and rows[2][-1] == rows[0][-1], "upwards only"
+    even = mask.MaskParams(0, 5, 5, 2.0)
+    assert mask.draw(swap, even, 224).sum() > mask.draw(swap, published, 224).sum()
+
+
 def test_points_far_outside(golden: dict[str, np.ndarray]) -> None:
     points = golden["landmarks_swap"][0] + 1000
     assert not mask.draw(points, mask.MaskParams(5, 5, 5, 2.0), 224).any()

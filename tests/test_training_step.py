@@ -247,3 +247,12 @@ def test_judges_of_identity_have_no_say_in_gaze_and_teeth() -> None:
     (gradient,) = torch.autograd.grad(seen.sum(), Y)
     assert not gradient[..., 2:4, 3:6].any() and bool(gradient[..., 4:, :].all())
     assert shown_to_critics(Y, SwapBatch(Xt, Xt, empty, empty, empty, empty)) is Y
+
+
+def test_judges_of_identity_see_the_swap_where_it_will_be_shown() -> None:
+    Y, Xt = torch.rand(2, 1, 3, 8, 8).unbind()
+    shown, empty = torch.zeros(1, 1, 8, 8), torch.zeros(1)
+    shown[..., 2:6, 2:6] = 1
+    seen = shown_to_critics(Y, SwapBatch(Xt, Xt, empty, empty, empty, empty, shown=shown))
+    assert torch.equal(seen[..., 2:6, 2:6], Y[..., 2:6, 2:6])
+    assert torch.equal(seen[..., :2, :], Xt[..., :2, :]) and torch.equal(seen[..., 6:, :], Xt[..., 6:, :])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -23,22 +23,41 @@ class MaskParams:
     brow: float  # how far the upper edge of the brows moves up, in half distances from the lid
 
 
-_WIDER, _WIDE, _NARROW, _USUAL = MaskParams(15, 15, 10, 2.7), MaskParams(10, 10, 8, 2.0), MaskParams(-5, 5, 10, 0.5), \
-    MaskParams(5, 5, 5, 2.0)
+_WIDER, _WIDE, _NARROW = MaskParams(15, 15, 10, 2.7), MaskParams(10, 10, 8, 2.0), MaskParams(-5, 5, 10, 0.5)
+USUAL = MaskParams(5, 5, 5, 2.0)  # where the swap's contour lies on the target's
 
 
-def choose_params(landmarks_swap: np.ndarray, landmarks_target: np.ndarray) -> MaskParams:
+@dataclass(frozen=True)
+class Reach:
+    """How much more of a swap a generator's masks show than the published ones: its JSON's `mask_wider` and
+    `mask_higher`."""
+
+    wider: int = 0  # pixels of the 224 crop, of which one half is added on each side
+    higher: float = 0.0  # upwards from the brows, in half distances from the lid
+
+    def applied(self, params: MaskParams) -> MaskParams:
+        """These numbers for such a generator."""
+        return replace(params, erode=params.erode - self.wider, brow=params.brow + self.higher)
+
+
+def choose_params(
+    landmarks_swap: np.ndarray, landmarks_target: np.ndarray, reach: Reach = Reach()
+) -> MaskParams:
     """Mask numbers from how far the swap's face contour lies inside or outside of the target's.
 
     landmarks_swap, landmarks_target: (106, 2) float, crop pixels.
     """
+    return reach.applied(_published(landmarks_swap, landmarks_target))
+
+
+def _published(landmarks_swap: np.ndarray, landmarks_target: np.ndarray) -> MaskParams:
     moved = landmarks_swap[:, 0] - landmarks_target[:, 0]
     offset = max(moved[_LEFT_CONTOUR].sum(), -moved[_RIGHT_CONTOUR].sum())
     if offset > 6:
         return _WIDER
     if offset > 3:
         return _WIDE
-    return _NARROW if offset < -3 else _USUAL
+    return _NARROW if offset < -3 else USUAL
 
 
 def draw(landmarks: np.ndarray, params: MaskParams, size: int) -> np.ndarray:
@@ -51,7 +70,7 @@ def draw(landmarks: np.ndarray, params: MaskParams, size: int) -> np.ndarray:
     points[_BROWS] += params.brow * 0.5 * (points[_BROWS] - points[_LIDS])
     mask = np.zeros((size, size), np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(points.astype(np.int32)), 255)
-    kernel = np.ones((abs(params.erode), abs(params.erode)), np.uint8)
+    kernel = np.ones((max(abs(params.erode), 1),) * 2, np.uint8)
     shaped = cv2.erode(mask, kernel) if params.erode > 0 else cv2.dilate(mask, kernel)
     border = 2 * params.sigma_y
     shaped[:border] = shaped[-border:] = 0

@@ -219,7 +219,7 @@ class SwapPipeline:
                 with stage("landmarks"):
                     target = align.cut(frame.image, face.kps, size, face.template).image
                     before = self.stages.landmarks.find([target])[0]
-                self._mask_params[face.track] = mask.choose_params(after[position], before)
+                self._mask_params[face.track] = mask.choose_params(after[position], before, self.stages.reach)
         with stage("mask"):
             return [mask.draw(self._landmarks.settle(face.track, points), self._mask_params[face.track], size)
                     for points, (_, face) in zip(after, faces, strict=True)]

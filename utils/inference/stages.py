@@ -16,6 +16,7 @@ from utils.inference import detect
 from utils.inference.config import G_PATH, InferenceConfig
 from utils.inference.enhance import Enhancer
 from utils.inference.identify import Identifier
+from utils.inference.mask import Reach
 from utils.inference.swap import Swapper
 from utils.onnx_file import open_scrfd, open_session
 
@@ -37,6 +38,7 @@ class Stages:
     swapper: Swapper
     landmarks: Landmarks
     enhancer: Enhancer | None
+    reach: Reach  # of the masks
     max_yaw: float  # degrees that a face may be turned; 0: swap whatever is found
     threshold: float  # cosine similarity that belongs to the identity encoder
     device: str
@@ -97,6 +99,7 @@ def load_stages(config: InferenceConfig) -> Stages:
         swapper=swapper,
         landmarks=_landmarks(published, device, used),
         enhancer=_enhancer(device, used) if config.use_sr else None,
+        reach=Reach(int(generator.card.get("mask_wider", 0)), float(generator.card.get("mask_higher", 0))),
         max_yaw=float(generator.card.get("max_yaw", 0)), threshold=_threshold(config, identity),
         device=str(device), used=used, notes=notes + provider_notes(device), seconds=time.perf_counter() - start,
     )

@@ -243,6 +243,14 @@ class TrainConfig:
         type=float,
         metavar="X",
     )
+    mask_wider: int = option(
+        0, "how much wider than the published masks the pipeline's are to be with this generator, pixels of 224",
+        type=int, metavar="N",
+    )
+    mask_higher: float = option(
+        0.0, "how much further they reach above the brows, in half distances from the lid (published: 2)",
+        type=float, metavar="X",
+    )
     tensorboard: bool = option(False, "write TensorBoard's files beside metrics.jsonl", type=boolean)
     use_wandb: bool = option(False, "log to Weights & Biases", type=boolean)
     wandb_project: str = option("ghost", "its project", metavar="NAME")

@@ -5,6 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from utils.inference.align import BASE
+from utils.inference.mask import USUAL, Reach, draw
+from utils.training.config import TrainConfig
+
 # Contour, brows and eyes make the hull; the forehead above the brows is face too.
 _BROWS = (43, 48, 49, 51, 50, 102, 103, 104, 105, 101)
 _FOREHEAD = 0.09  # how far it reaches above the brows, as a share of the crop's side
@@ -28,3 +32,13 @@ def face_masks(points: np.ndarray, size: int, margin: float = WIDE) -> np.ndarra
         drawn = change(cv2.fillConvexPoly(np.zeros((size, size), np.uint8), hull, 255), kernel)
         mask[0] = cv2.GaussianBlur(drawn, (0, 0), _FEATHER * size).astype(np.float32) / 255
     return masks
+
+
+def pasting_masks(points: np.ndarray, config: TrainConfig) -> np.ndarray:
+    """Where the pipeline will show this generator's swaps of faces with these landmarks.
+
+    points: (B, 106, 2) float, shares of the side from the centre. Returns (B, 1, S, S) float32 [0, 1].
+    """
+    params, side = Reach(config.mask_wider, config.mask_higher).applied(USUAL), (config.size, config.size)
+    pixels = np.nan_to_num((points + 0.5) * BASE - 0.5).clip(-BASE, 2 * BASE)
+    return np.stack([cv2.resize(draw(face, params, BASE), side, interpolation=cv2.INTER_AREA)[None] for face in pixels])

@@ -17,7 +17,7 @@ from utils.training.distributed import gather_rows, rank
 from utils.training.draws import Draws
 from utils.training.faces import Faces
 from utils.training.invent import Known, morphed, most_alike
-from utils.training.masks import face_masks
+from utils.training.masks import face_masks, pasting_masks
 from utils.training.networks import landmark_view, resized
 from utils.training.optimise import mixed_precision
 from utils.training.pairs import Pairs, Share
@@ -206,9 +206,10 @@ class Preparer:
                 extra["points"] = self._judges.landmarks(landmark_view(batch.Xt))
             if self._judges.eyes is not None:
                 extra["pupils"] = self._judges.eyes(batch.Xt)
-        if self._config.weight_outside > 0 or self._labels is not None:
-            masks = face_masks(extra["points"].cpu().numpy(), self._config.size)  # type: ignore[union-attr]
-            extra["face"] = torch.from_numpy(masks).to(self._device)
+        if self._judges.landmarks is not None:
+            points = extra["points"].cpu().numpy()  # type: ignore[union-attr]
+            extra["face"] = torch.from_numpy(face_masks(points, self._config.size)).to(self._device)
+            extra["shown"] = torch.from_numpy(pasting_masks(points, self._config)).to(self._device)
         return SwapBatch(**{**vars(batch), **extra})
 
     def _with_donors(

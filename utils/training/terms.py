@@ -29,6 +29,7 @@ class SwapBatch:
     M_align: Tensor | None = None  # (B, 2, 3) pixels of the critic's 112 alignment to those of Xt
     points: Tensor | None = None  # (B, 106, 2) float32, the target's landmarks in shares of the crop
     face: Tensor | None = None  # (B, 1, S, S) float32 [0, 1], 1 inside the target's face
+    shown: Tensor | None = None  # (B, 1, S, S), like face: 1 where the pipeline will show the swap
     donor: Tensor | None = None  # (B, 3, S, S), like Xs: swaps by warping
     belief: Tensor | None = None  # (B,) float32 [0, 1], how far each of them shows what is wanted
     openings: Tensor | None = None  # (B, 1, S, S) float32 [0, 1], 1 between the target's lids and lips
@@ -117,9 +118,11 @@ class GeneratorTerms(nn.Module):
 
 
 def shown_to_critics(Y: Tensor, batch: SwapBatch) -> Tensor:
-    """The swap as judges of identity see it: with the target's gaze and teeth, where the openings of eyes and mouth are
-    known, since these are not the source's to decide. They close mouths and blur eyes otherwise."""
-    return Y if batch.openings is None else torch.lerp(Y, batch.Xt, batch.openings)
+    """The swap as judges of identity see it: pasted into the target as the pipeline does, where the landmarks for that
+    are known, so that likeness goes where it will be seen; and with the target's gaze and teeth, where the openings of
+    eyes and mouth are known, since these are not the source's to decide. They close mouths and blur eyes otherwise."""
+    pasted = Y if batch.shown is None else torch.lerp(batch.Xt, Y, batch.shown)
+    return pasted if batch.openings is None else torch.lerp(pasted, batch.Xt, batch.openings)
 
 
 class DiscriminatorTerms(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from utils.training import augment, geometry
 from utils.training.config import TrainConfig
 from utils.training.faces import Faces, decoded
+from utils.training.masks import pasting_masks
 from utils.training.networks import landmark_view, resized
 from utils.training.optimise import mixed_precision
 from utils.training.prepare import alignment, embed_set
@@ -37,6 +38,11 @@ class SwapCheck:
         recogniser = judges.critic.network
         self._known = embed_set(faces, recogniser, device, dtype) if aligned else F.normalize(self._embed(recogniser))
         kps = None if faces.kps is None else geometry.transform(geometry.invert(views), faces.kps.to(device))
+        self._shown: Tensor | None = None
+        if judges.landmarks is not None and self._measured:
+            with torch.no_grad():
+                points = judges.landmarks(landmark_view(self._X)).cpu().numpy()
+            self._shown = torch.from_numpy(pasting_masks(points, config)).to(device)
         self._M_align = alignment(kps) if aligned and kps is not None else None
 
     @torch.no_grad()
@@ -66,14 +72,17 @@ class SwapCheck:
 
     @torch.no_grad()
     def measure(self, G: nn.Module, encoder: nn.Module) -> dict[str, float]:
-        """Likeness to source and target by the critic, retrieval among the faces, self-swap, landmarks."""
+        """Likeness to source and target by the critic, retrieval among the faces, self-swap, landmarks.
+
+        The critic sees the swaps pasted into the targets, where there are landmarks to do so."""
         if not self._measured:
             return {}
         count = len(self._X)
         z_id = self._embed(encoder)
         Y = self._swap(G, z_id.roll(1, 0), count)
         itself = self._swap(G, z_id, count)
-        seen = F.normalize(torch.cat([self._critic(Y, slice(i, i + _BATCH)) for i in range(0, count, _BATCH)]))
+        pasted = Y if self._shown is None else torch.lerp(self._X, Y, self._shown)
+        seen = F.normalize(torch.cat([self._critic(pasted, slice(i, i + _BATCH)) for i in range(0, count, _BATCH)]))
         alike = seen @ self._known.T
         order = torch.arange(count, device=alike.device)
         to_target, to_source = alike.diagonal(), alike[order, (order - 1) % count]
