@@ -91,6 +91,17 @@ def test_gradient_is_that_of_finite_differences(name: str) -> None:
     assert float((gradient * direction).sum()) == pytest.approx(slope, rel=2e-3, abs=1e-5)
 
 
+def test_gradient_penalty_is_the_slope_of_a_linear_judge() -> None:
+    X = picture("Xt").requires_grad_()
+    weight = draw("w", (1, 3, 1, 1)).requires_grad_()
+    maps = [F.conv2d(X, weight), F.conv2d(F.avg_pool2d(X, 2), weight)]
+    penalty = losses.gradient_penalty(maps, X)
+    pixels = X.shape[2] * X.shape[3]  # each adds 1 / pixels of the weight, on both scales
+    assert float(penalty.detach()) == pytest.approx(float((2 * weight).detach().square().sum()) / pixels, rel=1e-4)
+    penalty.backward()
+    assert weight.grad is not None and torch.allclose(weight.grad, 8 * weight.detach() / pixels, rtol=1e-4)
+
+
 def test_reconstruction_counts_only_pairs_of_one_person() -> None:
     Y = picture("Y").requires_grad_()
     losses.reconstruction_loss(Y, picture("Xt"), torch.tensor([1.0, 0, 0, 0])).backward()

@@ -170,6 +170,17 @@ def test_generator_step_leaves_no_gradient_in_the_discriminator(root: Path) -> N
     assert all(p.grad is None for p in task._D.parameters())
 
 
+def test_the_gradient_penalty_flattens_the_discriminator(root: Path) -> None:
+    steepness = {}
+    for weight in (0.0, 10.0):
+        torch.manual_seed(0)
+        _, task = build(root, weight_r1=weight, lr_D=2e-3)
+        course(task, 34)
+        batch = task._prepare(next(task.batches(range(1))))
+        steepness[weight] = float(task._D_terms._penalty(batch.Xs).detach())
+    assert steepness[10.0] < 0.7 * steepness[0.0], steepness
+
+
 def test_discr_force_holds_the_discriminator_back(root: Path) -> None:
     _, task = build(root, discr_force=True)
     old = copy.deepcopy(task.networks()["D"])

@@ -149,6 +149,10 @@ class TrainConfig:
 
     # losses
     weight_adv: float = option(1.0, "weight of the adversarial loss", type=float, metavar="X", group="losses")
+    weight_r1: float = option(
+        0.0, "weight of the gradient penalty on the discriminator, which keeps its gradients useful", type=float,
+        metavar="X",
+    )
     weight_attr: float = option(10.0, "weight of the attribute loss", type=float, metavar="X")
     weight_id: float = option(20.0, "weight of the identity loss", type=float, metavar="X")
     weight_encoder: float = option(

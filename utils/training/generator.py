@@ -33,6 +33,7 @@ from utils.training.prepare import Preparer
 from utils.training.task import Task
 from utils.training.terms import DiscriminatorTerms, GeneratorTerms, Judges, SwapBatch
 
+_PENALTY_STEPS = 16  # steps between gradient penalties, which cost as much as a step (Karras et al., CVPR 2020, app. B)
 _RUNNING_L_ADV = 20.0  # where --discr_force starts
 
 
@@ -61,10 +62,13 @@ class GeneratorTask(Task[Pairs]):
         self._D_updater = Updater(self._D, config, config.lr_D, dtype, ema=False)
         self._E_updater = self._learner(device, dtype) if config.lr_identity else None
         E = None if self._E_updater is None else self._E_updater.network
+        self._reals = "Xt" if config.source_novel else "Xs"  # as published, but invented people are not real
         G_terms = GeneratorTerms(G, self._D, self._judges, list(config.weights()), dtype, config.critic_blur, E)
         D_terms = DiscriminatorTerms(self._D, dtype)
         if config.compile and can_compile(device):
-            for part in (G_terms, D_terms) if device.type == "cuda" else (self._judges.critic.network,):
+            # A penalty on gradients is beyond the compiler.
+            whole = (G_terms,) if config.weight_r1 else (G_terms, D_terms)
+            for part in whole if device.type == "cuda" else (self._judges.critic.network,):
                 part.compile()  # on a CPU the critic's thin layers alone gain, and compiled pooling of RGB may crash
         self._G_terms, self._D_terms = parallel(G_terms, device), parallel(D_terms, device)
         self._running_L_adv, self._last_D = _RUNNING_L_ADV, (torch.zeros((), device=device),) * 2
@@ -123,7 +127,7 @@ class GeneratorTask(Task[Pairs]):
                 Y, terms = self._G_terms(batch)
                 loss = self._weighted(terms, number)
                 self._G_updater.backward(loss / len(parts))
-            shown.append((Y.detach(), batch.Xs))
+            shown.append((Y.detach(), getattr(batch, self._reals)))
             for name, value in {**terms, "G": loss, "spread": _spread(Y, batch)}.items():
                 sums[name] = sums.get(name, 0) + value.detach() / len(parts)
         self._D.requires_grad_(True)
@@ -155,9 +159,11 @@ class GeneratorTask(Task[Pairs]):
         # D's learning rate follows its own steps, of which --discr_force skips some.
         factor = learning_rate_factor(self._config, self._D_updater.steps, self._total_steps(), self.epoch_steps)
         total = torch.zeros((), device=shown[0][0].device)
-        for turn, (Y, Xs) in enumerate(shown):
+        due = self._D_updater.steps % _PENALTY_STEPS == 0
+        weight_r1 = self._config.weight_r1 * _PENALTY_STEPS if due else 0.0
+        for turn, (Y, real) in enumerate(shown):
             with self._unsynchronised(self._D_terms, turn):
-                loss = self._D_terms(Y, Xs)
+                loss = self._D_terms(Y, real, weight_r1)
                 self._D_updater.backward(loss / len(shown))
             total = total + loss.detach() / len(shown)
         return total, self._D_updater.update(factor)

@@ -33,6 +33,17 @@ def discriminator_loss(fake: list[list[Tensor]], real: list[list[Tensor]]) -> Te
     return 0.5 * (wrong + right)
 
 
+def gradient_penalty(logits: list[Tensor], X: Tensor) -> Tensor:
+    """R1: mean squared length of the gradient that the discriminator's judgement has at real faces.
+
+    logits: its maps of patches for X, one per scale, each (B, 1, h, w). X: (B, 3, S, S) float [-1, 1], requires a
+    gradient. Source: Mescheder et al., ICML 2018, eq. 9.
+    """
+    judgement = torch.stack([scale.float().flatten(1).mean(1) for scale in logits]).sum()
+    (gradient,) = torch.autograd.grad(judgement, X, create_graph=True)
+    return gradient.float().square().flatten(1).sum(1).mean()
+
+
 def identity_loss(z_wanted: Tensor, z_found: Tensor) -> Tensor:
     """L_id: one minus the cosine between the source's embedding and the swap's, each (B, D)."""
     return (1 - F.cosine_similarity(z_wanted, z_found)).mean()

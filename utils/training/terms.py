@@ -126,20 +126,29 @@ def shown_to_critics(Y: Tensor, batch: SwapBatch) -> Tensor:
 
 
 class DiscriminatorTerms(nn.Module):
-    """L_D."""
+    """L_D, and the gradient penalty that keeps D from being steep."""
 
     def __init__(self, D: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.D = D
         self._dtype = dtype
 
-    def forward(self, Y: Tensor, Xs: Tensor) -> Tensor:
-        """Y: (B, 3, S, S) float32 [-1, 1] RGB, detached; Xs: real faces, like Y. Returns a scalar."""
+    def forward(self, Y: Tensor, real: Tensor, weight_r1: float = 0.0) -> Tensor:
+        """Y: (B, 3, S, S) float32 [-1, 1] RGB, detached; real: real faces, like Y. Returns a scalar."""
         with mixed_precision(Y.device, self._dtype):
-            maps = full_precision(self.D(torch.cat((Y, Xs))))
+            maps = full_precision(self.D(torch.cat((Y, real))))
         count = len(Y)
-        return losses.discriminator_loss([[m[:count] for m in scale] for scale in maps],
+        loss = losses.discriminator_loss([[m[:count] for m in scale] for scale in maps],
                                          [[m[count:] for m in scale] for scale in maps])  # fmt: skip
+        return loss + 0.5 * weight_r1 * self._penalty(real) if weight_r1 else loss
+
+    def _penalty(self, real: Tensor) -> Tensor:
+        X = real.detach().requires_grad_()
+        # Second derivatives leave float16's range.
+        wide = torch.float32 if self._dtype == torch.float16 else self._dtype
+        with mixed_precision(X.device, wide):
+            maps = self.D(X)
+        return losses.gradient_penalty([scale[-1] for scale in maps], X)
 
 
 def full_precision(maps: list[list[Tensor]]) -> list[list[Tensor]]:
