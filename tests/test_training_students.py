@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tests.training_set import KPS, options, write_set
 from utils import registry
+from utils.errors import OptionError, WeightsError
 from utils.training import invent, students
 from utils.training.config import parse
 from utils.training.draws import Draws
@@ -73,6 +74,20 @@ def test_students_learn_and_their_files_load(root: Path, kind: str) -> None:
     else:
         loaded = registry.load_landmarks(root / "mine.safetensors")
         assert loaded.network(torch.zeros(1, 3, 112, 112)).shape == (1, 106, 2)
+
+
+def test_a_student_starts_from_its_files(root: Path) -> None:
+    task = build(root, "identity")
+    run(task, range(3))
+    task.export(root, "a test")
+    again = build(root, "identity", pretrained=True, G_path=root / "mine.safetensors")
+    learned = dict(task.networks()["G"])
+    assert all(torch.allclose(t.float(), learned[name].float(), rtol=2e-3, atol=1e-4)
+               for name, t in again.networks()["G"].items())  # fmt: skip
+    with pytest.raises(OptionError, match="no such file"):
+        build(root, "identity", pretrained=True, G_path=root / "missing.safetensors")
+    with pytest.raises(WeightsError, match="--task landmarks"):
+        build(root, "landmarks", pretrained=True, G_path=root / "mine.safetensors")
 
 
 def test_students_go_on_exactly_even_between_lessons_of_one_faces_batch(root: Path) -> None:

@@ -92,7 +92,9 @@ class TrainConfig:
     degrade: bool = option(False, "show the identity encoder blurred and noisy faces too", type=boolean)
 
     # generator and discriminator
-    G_path: str = option("./saved_models/G.pth", "generator to start from", metavar="P", group="networks")
+    G_path: str = option(
+        "./saved_models/G.pth", "generator, or small network, to start from", metavar="P", group="networks"
+    )
     D_path: str = option("./saved_models/D.pth", "discriminator to start from", metavar="P")
     pretrained: bool = option(
         True,
@@ -376,7 +378,7 @@ def parse(argv: Sequence[str]) -> TrainConfig:
         chosen = read_preset(Path(chosen["config"])) | chosen
     config = TrainConfig(**chosen)
     config.check()
-    if config.task == "generator" and config.pretrained:
+    if config.pretrained and (config.task == "generator" or config.G_path != TrainConfig.G_path):
         _check_sources(config, chosen)
     return config
 
@@ -384,7 +386,7 @@ def parse(argv: Sequence[str]) -> TrainConfig:
 def _check_sources(config: TrainConfig, chosen: dict[str, Any]) -> None:
     """A start that was asked for has to be there; `--D_path ''` asks for a fresh discriminator."""
     asked = any(name in chosen for name in (*SOURCES, "pretrained"))
-    for name in SOURCES:
+    for name in SOURCES if config.task == "generator" else SOURCES[:1]:
         path = getattr(config, name)
         if asked and path and not Path(path).is_file():
             raise OptionError(

@@ -69,7 +69,7 @@ def build_generator(config: TrainConfig, c_id: int) -> AEI_Net:
         G = AEI_Net(**generator_arguments(config, c_id))  # type: ignore[arg-type]
     except ValueError as error:
         raise OptionError(f"no such generator: {error}") from error
-    _start_from(
+    start_from(
         G,
         config.G_path if config.pretrained else "",
         f"the generator of these options "
@@ -83,11 +83,11 @@ def build_discriminator(config: TrainConfig) -> MultiscaleDiscriminator:
     D = MultiscaleDiscriminator(
         3, config.discr_channels, config.discr_layers, nn.InstanceNorm2d, num_D=config.discr_scales
     )
-    _start_from(D, config.D_path if config.pretrained else "", "the discriminator of these options")
+    start_from(D, config.D_path if config.pretrained else "", "the discriminator of these options")
     return D
 
 
-def _start_from(network: nn.Module, path: str, expected: str) -> None:
+def start_from(network: nn.Module, path: str, expected: str) -> None:
     """Load weights strictly, where the file is there; the options' check has refused files that were asked for and
     missing."""
     if path and Path(path).is_file():

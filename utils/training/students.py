@@ -27,7 +27,7 @@ from utils.training.config import TrainConfig
 from utils.training.distributed import can_compile, parallel, with_global_batch_norm
 from utils.training.draws import Draws
 from utils.training.faces import Faces, decoded
-from utils.training.networks import load_sface
+from utils.training.networks import load_sface, start_from
 from utils.training.optimise import Updater, learning_rate_factor, mixed_precision, training_dtype
 from utils.training.pairs import Share
 from utils.training.prepare import alignment, embed_set
@@ -50,6 +50,8 @@ class StudentTask(Task[np.ndarray]):
         self._side, self._config, self._share, self._device = side, config, share, device
         self._faces, self._held = faces, decoded(held) if len(held) and held.images is None else held
         self._dtype = training_dtype(device, config.optim_level)
+        if config.pretrained and config.G_path != TrainConfig.G_path:  # the default place is a generator's
+            start_from(network, config.G_path, f"the network of --task {config.task} and these options")
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         placed = with_global_batch_norm(network, device).to(device, memory_format=layout)  # type: ignore[call-overload]
         self._layout = layout

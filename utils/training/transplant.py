@@ -24,7 +24,7 @@ _OPENINGS = (
 )
 _SMOOTH = 1e-3  # how far the spline may miss landmarks to bend less
 _COARSE = 4  # the spline is evaluated at every fourth pixel
-_LIGHT = 0.07  # what changes more slowly than this share of the side is light and skin tone, which the target gives
+_LIGHT = 0.12  # what changes more slowly than this share of the side is light and skin tone, which the target gives
 _EDGE = -5 / 128  # the laid-over face ends inside of the target's
 _UNLIKE = 0.113  # landmarks' mean distance, in shares of the side, at which faces are too unlike to be laid over
 
