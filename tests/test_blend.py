@@ -55,6 +55,24 @@ def test_rounds_instead_of_truncating() -> None:
     assert canvas[150, 200].tolist() == [101, 101, 101]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grain_of_the_frame_stays_and_its_edges_go(dtype: type) -> None:
+    one = np.iinfo(dtype).max // 255
+    grain = np.random.default_rng(1).integers(-6, 7, (300, 400, 1)).repeat(3, 2)
+    before = np.full((300, 400, 3), 90)
+    before[150:, :, :] = 190  # an edge, as a brow makes it
+    canvas, plain = (np.rint((before + grain) * one).astype(dtype) for _ in range(2))
+    swap, mask = np.full((256, 256, 3), 120, np.uint8), np.full((SIZE, SIZE), 1, np.float32)
+    paste_back(plain, swap, M_SWAP, mask, M_MASK)
+    paste_back(canvas, swap, M_SWAP, mask, M_MASK, grain=1.0)
+    inner = slice(90, 210), slice(140, 250)
+    assert (plain[inner] == 120 * one).all()
+    laid, wanted = canvas[inner].astype(float) / one - 120, grain[inner]
+    smooth = np.r_[0:50, 70:120]
+    assert np.corrcoef(laid[smooth].ravel(), wanted[smooth].ravel())[0, 1] > 0.8
+    assert np.abs(laid).max() < 12, "the edge is not laid over the swap"
+
+
 @pytest.mark.parametrize("shift", [(-150, -100), (250, 200)])
 def test_face_at_the_edge(shift: tuple[int, int]) -> None:
     M = np.array([[1.0, 0, -shift[0]], [0, 1.0, -shift[1]]])

@@ -7,16 +7,20 @@ import numpy as np
 
 from utils.inference.warp import bounds, invert, rescaled, warp
 
+_SOFT = 2.0  # swaps are this much softer than their pixels
+_EDGE = 32  # levels from which a difference is an edge, such as a brow's, which belongs to the target's person
 _MUCH_SMALLER = 1.0 / 9.0  # pixels of the swap per pixel of the frame
 
 
 def paste_back(
-    canvas: np.ndarray, swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray, M_frame2mask: np.ndarray
-) -> None:
+    canvas: np.ndarray, swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray, M_frame2mask: np.ndarray,
+    grain: float = 0.0,
+) -> None:  # fmt: skip
     """Blend a swapped face into `canvas`, in place: canvas = mask swap + (1 - mask) canvas, rounded.
 
     canvas: (H, W, 3) uint8 or uint16 BGR; pixels where the mask is 0 keep their values.
     swap: (S, S, 3) uint8 BGR, M_frame2swap its (2, 3) matrix. mask: (T, T) float32 [0, 1], M_frame2mask its matrix.
+    grain: share of the canvas's fine detail, too fine for the swap, that is laid over the swap.
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
@@ -30,15 +34,32 @@ def paste_back(
     alpha = warp(mask, _into_region(M_frame2mask, left, top), size, cv2.BORDER_CONSTANT)
     # Cubic, since a small swap on a large face would show its pixels; where it is much larger, doubling it by cubics
     # first is as smooth and faster.
-    method = cv2.INTER_CUBIC
+    method, scale = cv2.INTER_CUBIC, 1.0 / float(np.sqrt(abs(np.linalg.det(M_frame2swap[:, :2]))))
     if abs(float(np.linalg.det(M_frame2swap[:, :2]))) < _MUCH_SMALLER:
         swap = cv2.resize(swap, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
         M_frame2swap, method = rescaled(M_frame2swap, 2.0), cv2.INTER_LINEAR
     face = warp(swap, _into_region(M_frame2swap, left, top), size, method=method)
+    if grain:
+        face = cv2.add(face, _fine_detail(region, scale, grain), dtype=cv2.CV_8U)
     if canvas.dtype == np.uint16:
         region[:] = np.rint(_mix(face.astype(np.float32) * (65535 / 255), region.astype(np.float32), alpha))
     else:  # one pass over the pixels, rounded
         region[:] = cv2.blendLinear(face, region, alpha, 1.0 - alpha)
+
+
+def _fine_detail(region: np.ndarray, scale: float, grain: float) -> np.ndarray:
+    """Grain and pores, (H, W, 3) int16: what a region loses at the swap's resolution, without its edges.
+
+    scale: pixels of the region per pixel of the swap.
+    """
+    picture = region if region.dtype == np.uint8 else (region >> 8).astype(np.uint8)
+    height, width = picture.shape[:2]
+    coarse = max(scale, 1.0) * _SOFT
+    small = cv2.resize(picture, (max(round(width / coarse), 1), max(round(height / coarse), 1)),
+                       interpolation=cv2.INTER_AREA)  # fmt: skip
+    lost = cv2.addWeighted(picture, 1.0, cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), -1.0, 128)
+    levels = np.arange(-128, 128) * grain * (1 - np.abs(np.arange(-128, 128)) / _EDGE).clip(min=0)
+    return cv2.LUT(lost, levels.round().astype(np.int16))
 
 
 def _mix(face: np.ndarray, before: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -181,7 +181,8 @@ class SwapPipeline:
             for swap, soft, M_frame2mask, shown in islice(left, len(entry.faces)):
                 entry.report.add(shown)
                 with self.report.stage("blend"):
-                    blend.paste_back(image, swap.image, swap.M_frame2crop, soft * np.float32(shown.share), M_frame2mask)
+                    alpha = soft * np.float32(shown.share)
+                    blend.paste_back(image, swap.image, swap.M_frame2crop, alpha, M_frame2mask, self.stages.grain)
             self.report.count(entry.report)
             yield SwappedFrame(image, entry.frame.index, entry.frame.time, entry.report)
 

@@ -39,6 +39,7 @@ class Stages:
     landmarks: Landmarks
     enhancer: Enhancer | None
     reach: Reach  # of the masks
+    grain: float  # share of the target's fine detail that is laid over swaps
     max_yaw: float  # degrees that a face may be turned; 0: swap whatever is found
     threshold: float  # cosine similarity that belongs to the identity encoder
     device: str
@@ -100,6 +101,7 @@ def load_stages(config: InferenceConfig) -> Stages:
         landmarks=_landmarks(published, device, used),
         enhancer=_enhancer(device, used) if config.use_sr else None,
         reach=Reach(int(generator.card.get("mask_wider", 0)), float(generator.card.get("mask_higher", 0))),
+        grain=float(generator.card.get("grain", 0)),
         max_yaw=float(generator.card.get("max_yaw", 0)), threshold=_threshold(config, identity),
         device=str(device), used=used, notes=notes + provider_notes(device), seconds=time.perf_counter() - start,
     )

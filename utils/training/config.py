@@ -249,6 +249,10 @@ class TrainConfig:
         type=float,
         metavar="X",
     )
+    grain: float = option(
+        0.0, "share of the target's grain and pores, too fine for the swap, that the pipeline lays over it", type=float,
+        metavar="X",
+    )
     mask_wider: int = option(
         0, "how much wider than the published masks the pipeline's are to be with this generator, pixels of 224",
         type=int, metavar="N",
