@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.training_set import options, write_networks, write_set
 from utils.errors import INTERRUPTED, InputError
@@ -79,7 +80,9 @@ def test_resumed_run_is_bit_identical(root: Path, undisturbed: dict, stop: int) 
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
 
 
-def test_an_encoder_that_learns_resumes_bit_identically(root: Path) -> None:
+def test_an_encoder_that_learns_resumes_bit_identically(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import train as script
+
     learns = BUSY | {"identity_blend": 0, "lr_identity": 1e-4}
     train(options(root, "learning", **learns))
     train(options(root, "relearning", **learns | {"max_steps": 3}))
@@ -90,6 +93,15 @@ def test_an_encoder_that_learns_resumes_bit_identically(root: Path) -> None:
     begun = root / "saved_models_later/checkpoints/state_000000003.pt"
     train(options(root, "later", **learns, resume=begun))
     assert "E" in final(root, "later")["task"] and "E" not in read_state(begun)["task"], "it may begin at any time"
+    learned = root / "saved_models_later/checkpoints/state_000000006.pt"
+    assert script.main(options(root, "later", **learns | {"lr_identity": 0, "max_steps": 7}, resume=learned)) == 3
+    assert "--lr_identity" in capsys.readouterr().err
+    copied = root / "nets/another.safetensors"
+    tensors = load_file(root / "nets/tiny_identity.safetensors")
+    save_file(tensors | {"fc.bias": tensors["fc.bias"] + 1}, copied)
+    copied.with_suffix(".json").write_text((root / "nets/tiny_identity.json").read_text())
+    assert script.main(options(root, "later", **learns | {"identity": copied, "max_steps": 7}, resume=learned)) == 3
+    assert "not the encoder that this run began with" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT], ids=["sigterm", "ctrl-c"])

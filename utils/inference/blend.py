@@ -54,7 +54,7 @@ def _fine_detail(region: np.ndarray, scale: float, grain: float) -> np.ndarray:
     """
     picture = region if region.dtype == np.uint8 else (region >> 8).astype(np.uint8)
     height, width = picture.shape[:2]
-    coarse = max(scale, 1.0) * _SOFT
+    coarse = max(scale * _SOFT, 1.0)
     small = cv2.resize(picture, (max(round(width / coarse), 1), max(round(height / coarse), 1)),
                        interpolation=cv2.INTER_AREA)  # fmt: skip
     lost = cv2.addWeighted(picture, 1.0, cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), -1.0, 128)

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from utils import registry
 from utils.io.atomic import atomic_path
 from utils.training.config import TrainConfig
 
@@ -36,6 +35,14 @@ def write_half(path: Path, state: State) -> str:
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(half))  # save_file() would let nobody else read the file
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def digest(state: State) -> str:
+    """A short name for exactly these numbers."""
+    sha256 = hashlib.sha256()
+    for tensor in _portable(state).values():
+        sha256.update(tensor.numpy().tobytes())
+    return sha256.hexdigest()[:16]
 
 
 def write_card(path: Path, card: dict[str, Any]) -> None:
@@ -66,9 +73,10 @@ def write_generator(
     card |= {name: value for name, value in ways.items() if value}
     write_network(folder, "G_latest", config, networks["G"], card)
     write_weights(folder / "D_latest.pth", networks["D"])
-    if path.suffix and path.stem not in registry.SPECS and not config.lr_identity:
+    if path.suffix and not config.lr_identity:
         for file in (path, path.with_suffix(".json")):
-            shutil.copyfile(file, folder / file.name)
+            if not (folder / file.name).is_file() or not file.samefile(folder / file.name):
+                shutil.copyfile(file, folder / file.name)
 
 
 def write_identity(folder: Path, config: TrainConfig, state: State, facts: dict[str, Any], origin: str) -> None:
@@ -78,5 +86,7 @@ def write_identity(folder: Path, config: TrainConfig, state: State, facts: dict[
     """
     name = Path(config.identity).stem
     known = {"network": "iresnet", "arguments": {"depth": 100}} | facts
-    digest = write_half(folder / f"{name}.safetensors", state)
-    write_card(folder / f"{name}.json", known | {"name": name, "origin": origin, "sha256": digest})
+    if config.licence:
+        known["licence"] = config.licence
+    sha256 = write_half(folder / f"{name}.safetensors", state)
+    write_card(folder / f"{name}.json", known | {"name": name, "origin": origin, "sha256": sha256})

@@ -163,8 +163,8 @@ class GeneratorTask(Task[Pairs]):
         weight_r1 = self._config.weight_r1 * _PENALTY_STEPS if due else 0.0
         for turn, (Y, real) in enumerate(shown):
             with self._unsynchronised(self._D_terms, turn):
-                loss = self._D_terms(Y, real, weight_r1)
-                self._D_updater.backward(loss / len(shown))
+                loss, penalty = self._D_terms(Y, real, weight_r1)
+                self._D_updater.backward((loss + penalty) / len(shown))
             total = total + loss.detach() / len(shown)
         return total, self._D_updater.update(factor)
 
@@ -196,7 +196,9 @@ class GeneratorTask(Task[Pairs]):
 
     def state_dict(self) -> dict[str, Any]:
         """See Task."""
-        E = {} if self._E_updater is None else {"E": self._E_updater.state_dict()}
+        E = {}
+        if self._E_updater is not None:
+            E = {"E": self._E_updater.state_dict(), "judge": export.digest(self._encoder.state_dict())}
         return {"G": self._G_updater.state_dict(), "D": self._D_updater.state_dict(), **E,
                 "running_L_adv": self._running_L_adv, "last_D": [float(x) for x in self._last_D]}  # fmt: skip
 
@@ -204,14 +206,23 @@ class GeneratorTask(Task[Pairs]):
         """See Task."""
         self._G_updater.load_state_dict(state["G"])
         self._D_updater.load_state_dict(state["D"])
-        if self._E_updater is not None and "E" in state:  # --lr_identity may begin at any time
-            self._E_updater.load_state_dict(state["E"])
+        self._load_encoder(state)
         self._running_L_adv = state["running_L_adv"]
         device = self._last_D[0].device
         self._last_D = (
             torch.tensor(state["last_D"][0], device=device),
             torch.tensor(state["last_D"][1], device=device),
         )
+
+    def _load_encoder(self, state: dict[str, Any]) -> None:
+        """--lr_identity may begin at any time, but not end, and its judge stays the same."""
+        if "E" not in state:
+            return
+        if self._E_updater is None:
+            raise ValueError("its identity encoder learned: give --lr_identity")
+        if state["judge"] != export.digest(self._encoder.state_dict()):
+            raise ValueError("--identity is not the encoder that this run began with")
+        self._E_updater.load_state_dict(state["E"])
 
     def describe(self) -> list[str]:
         """See Task."""

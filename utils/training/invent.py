@@ -85,7 +85,7 @@ def most_alike(points: Tensor, faces: list[Known], seen: list[Tensor]) -> Known:
 def morphed(one: Known, other: Known, draws: Draws) -> Known:
     """People between two others, in features and in skin, and bent a little: sharper than `mixed`, since both are
     brought to common landmarks first. Where the landmarks of either are unknown, or they look into different
-    directions, the first one stays as it is."""
+    directions, the first one keeps its features."""
     side = one.images.shape[-1]
     alike = likeness(one.points, other.points, side)
     fit = one.sure & other.sure & (alike > _ALIKE)

@@ -232,7 +232,7 @@ class Training:
                 sink.picture(self.progress.step, image)
 
     def _numbered_files(self) -> None:
-        """current_models_<run>/{G,D}_<epoch>_<iteration>.pth, as published; older ones go."""
+        """current_models_<run>/{G,D,E}_<epoch>_<iteration>.pth, as published; older ones go."""
         if rank():
             return
         folder, step = self.config.current_models, self.progress.step

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arcface_model.iresnet import IResNet
+from utils.errors import OptionError
 from utils.training import augment, geometry
 from utils.training.augment import Changes
 from utils.training.config import TrainConfig
@@ -66,6 +67,11 @@ class Preparer:
         known = embed_set(faces, judges.critic.network, device, dtype) if table else None
         self._table = None if config.source_novel else known  # invented people are in no table
         self._centre = known.mean(0) if known is not None and config.weight_distill else None
+        if self._centre is not None and len(self._centre) != encoder.num_features:
+            raise OptionError(
+                f"--weight_distill teaches embeddings of {len(self._centre)} numbers, but those of --identity "
+                f"{config.identity} have {encoder.num_features}"
+            )
         self._labels = self._label() if config.weight_transplant > 0 else None
 
     def _label(self) -> tuple[Tensor, Tensor]:
@@ -79,7 +85,7 @@ class Preparer:
         assert pairs.source_images is not None and pairs.target_images is not None
         source, target = self._known(pairs.source_images, pairs.source), self._known(pairs.target_images, pairs.target)
         if self._config.source_novel > 0:
-            source, target = self._invented(source, target, pairs)
+            source = self._invented(source, pairs)
         M_source, M_target = self._views(pairs, "source view"), self._views(pairs, "target view")
         if self._config.alike_targets > 0:
             target = self._alike(source, target, M_source, M_target, pairs)
@@ -105,15 +111,13 @@ class Preparer:
         parts = (x.to(self._device, non_blocking=True) for x in (images, kps, points, sure))
         return Known(augment.to_float(next(parts)), *parts)
 
-    def _invented(self, source: Known, target: Known, pairs: Pairs) -> tuple[Known, Known]:
-        """Put invented people into the place of some sources and, where it is the same photo, of the target."""
+    def _invented(self, source: Known, pairs: Pairs) -> Known:
+        """Put invented people into the place of some sources that are not the target's person."""
         draws = self._draws(pairs, "novel")
-        one_photo = torch.from_numpy(pairs.source == pairs.target).to(self._device)
-        free = one_photo | ~torch.from_numpy(pairs.same).to(self._device)
-        chosen = draws.chance(self._config.source_novel) & free
+        chosen = draws.chance(self._config.source_novel) & ~torch.from_numpy(pairs.same).to(self._device)
         others = [self._stored(draws.integers(len(self._faces))) for _ in range(_CANDIDATES)]
         novel = morphed(source, most_alike(source.points, others, [face.points for face in others]), draws)
-        return novel.where(chosen, source), novel.where(chosen & one_photo, target)
+        return novel.where(chosen, source)
 
     def _stored(self, positions: np.ndarray) -> Known:
         """Faces of a set in memory."""

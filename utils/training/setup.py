@@ -29,8 +29,8 @@ def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
     if rank():
         log.setLevel(logging.ERROR)  # one voice is enough
     train, held = load_set(config)
-    if (config.task != "generator" or config.weight_transplant) and train.images is None:
-        what = f"--task {config.task}" if config.task != "generator" else "--weight_transplant"
+    if (config.task != "generator" or config.weight_transplant or config.weight_distill) and train.images is None:
+        what = f"--task {config.task}" if config.task != "generator" else "--weight_transplant or --weight_distill"
         raise OptionError(
             f"{what} keeps its faces in memory: {train.bytes / 2**30:.1f} GB; raise --cache_gb"
         )

@@ -33,7 +33,6 @@ from utils.training.pairs import Share
 from utils.training.prepare import alignment, embed_set
 from utils.training.task import Task
 from utils.training.teachers import LABELLED, label
-from utils.training.validation import others
 
 LANDMARK_SIDE = 112
 _LANDMARK_NET: dict[str, Any] = {"channels": (24, 48, 64, 96), "neck": 20}
@@ -216,7 +215,7 @@ class IdentityTask(StudentTask):
         cosine = float(alike.diagonal().mean())
         hits = alike.argmax(1) == torch.arange(len(alike), device=alike.device)
         return {"val_cosine": cosine, "val_retrieval": float(hits.float().mean()),
-                "val_strangers_p99": float(others(among).quantile(0.99)), "val_score": 1 - cosine}  # fmt: skip
+                "val_strangers_p99": float(_others(among).quantile(0.99)), "val_score": 1 - cosine}  # fmt: skip
 
     def export(self, folder: Path, origin: str) -> None:
         """The encoder; its threshold lets one of a hundred pairs of strangers through."""
@@ -289,3 +288,8 @@ def _need_keypoints(config: TrainConfig, faces: Faces) -> None:
             f"{config.dataset_path} has no index.csv with keypoints, which --task {config.task} needs; cut the "
             "faces with preprocess_vgg.py, with a --margin for augmentation"
         )
+
+
+def _others(matrix: Tensor) -> Tensor:
+    """All entries of a square matrix but its diagonal."""
+    return matrix[~torch.eye(len(matrix), dtype=torch.bool, device=matrix.device)]

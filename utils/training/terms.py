@@ -133,14 +133,15 @@ class DiscriminatorTerms(nn.Module):
         self.D = D
         self._dtype = dtype
 
-    def forward(self, Y: Tensor, real: Tensor, weight_r1: float = 0.0) -> Tensor:
-        """Y: (B, 3, S, S) float32 [-1, 1] RGB, detached; real: real faces, like Y. Returns a scalar."""
+    def forward(self, Y: Tensor, real: Tensor, weight_r1: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Y: (B, 3, S, S) float32 [-1, 1] RGB, detached; real: real faces, like Y. Returns L_D and the weighed penalty,
+        two scalars."""
         with mixed_precision(Y.device, self._dtype):
             maps = full_precision(self.D(torch.cat((Y, real))))
         count = len(Y)
         loss = losses.discriminator_loss([[m[:count] for m in scale] for scale in maps],
                                          [[m[count:] for m in scale] for scale in maps])  # fmt: skip
-        return loss + 0.5 * weight_r1 * self._penalty(real) if weight_r1 else loss
+        return loss, 0.5 * weight_r1 * self._penalty(real) if weight_r1 else torch.zeros_like(loss)
 
     def _penalty(self, real: Tensor) -> Tensor:
         X = real.detach().requires_grad_()

@@ -34,9 +34,12 @@ class SwapCheck:
         views = augment.plain_views(faces.framing, config.size, len(faces), device)
         images = augment.to_float(faces.images.to(device))
         self._X = augment.cut(images, views, config.size, faces.framing, still=True)
+        self._identities = np.array(faces.identities)
         aligned = judges.critic.aligned and self._measured
-        recogniser = judges.critic.network
-        self._known = embed_set(faces, recogniser, device, dtype) if aligned else F.normalize(self._embed(recogniser))
+        if self._measured:
+            recogniser = judges.critic.network
+            known = embed_set(faces, recogniser, device, dtype) if aligned else self._embed(recogniser)
+            self._known = F.normalize(known)
         kps = None if faces.kps is None else geometry.transform(geometry.invert(views), faces.kps.to(device))
         self._shown: Tensor | None = None
         if judges.landmarks is not None and self._measured:
@@ -51,11 +54,13 @@ class SwapCheck:
         return torch.cat([encoder(part).float() for part in parts])
 
     def threshold(self, encoder: nn.Module) -> dict[str, float]:
-        """For the card of an encoder that learned: the likeness that one of a hundred pairs of strangers exceeds."""
-        if not self._measured:
+        """For the card of an encoder that learned: the likeness that one of a hundred pairs of strangers exceeds. Empty
+        where there are no faces to measure."""
+        strangers = torch.from_numpy(self._identities[:, None] != self._identities)
+        if not self._measured or not strangers.any():
             return {}
-        z_id = F.normalize(self._embed(encoder))
-        return {"similarity_th": round(float(others(z_id @ z_id.T).quantile(0.99)), 3)}
+        z_id = F.normalize(self._embed(encoder)).cpu()
+        return {"similarity_th": round(float((z_id @ z_id.T)[strangers].quantile(0.99)), 3)}
 
     @torch.no_grad()
     def _swap(self, G: nn.Module, z_id: Tensor, count: int) -> Tensor:
@@ -115,11 +120,6 @@ class SwapCheck:
         picture = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
         levels = (picture.flip(0).permute(1, 2, 0) + 1) * 127.5
         return levels.round().clamp(0, 255).byte().cpu().numpy()
-
-
-def others(matrix: Tensor) -> Tensor:
-    """All entries of a square matrix but its diagonal."""
-    return matrix[~torch.eye(len(matrix), dtype=torch.bool, device=matrix.device)]
 
 
 def _spaced(faces: Faces, most: int) -> Faces:
