@@ -9,7 +9,7 @@ from utils.inference.warp import bounds, invert, rescaled, warp
 
 _SOFT = 2.0  # swaps are this much softer than their pixels
 _EDGE = 32  # levels from which a difference is an edge, such as a brow's, which belongs to the target's person
-_MUCH_SMALLER = 1.0 / 9.0  # pixels of the swap per pixel of the frame
+_MUCH_LARGER = 3.0  # frame against swap, along a side
 
 
 def paste_back(
@@ -35,7 +35,7 @@ def paste_back(
     # Cubic, since a small swap on a large face would show its pixels; where it is much larger, doubling it by cubics
     # first is as smooth and faster.
     method, scale = cv2.INTER_CUBIC, 1.0 / float(np.sqrt(abs(np.linalg.det(M_frame2swap[:, :2]))))
-    if abs(float(np.linalg.det(M_frame2swap[:, :2]))) < _MUCH_SMALLER:
+    if scale > _MUCH_LARGER:
         swap = cv2.resize(swap, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
         M_frame2swap, method = rescaled(M_frame2swap, 2.0), cv2.INTER_LINEAR
     face = warp(swap, _into_region(M_frame2swap, left, top), size, method=method)

@@ -63,7 +63,8 @@ class Preparer:
         self._geometry = Changes(config.rotation, config.zoom, config.shift, config.mirror)
         self._colour = Changes(jitter=config.jitter, hue=config.hue)
         self._layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        table = judges.critic.aligned and faces.images is not None
+        wanted = config.weight_distill > 0 or not config.source_novel
+        table = judges.critic.aligned and faces.images is not None and wanted
         known = embed_set(faces, judges.critic.network, device, dtype) if table else None
         self._table = None if config.source_novel else known  # invented people are in no table
         self._centre = known.mean(0) if known is not None and config.weight_distill else None
