@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +72,7 @@ class IResNet(nn.Module):
         if size % 16:
             raise ValueError(f"size {size}: expected a multiple of 16")
         self.fp16, self.size, self.num_features = fp16, size, num_features
-        planes = [int(c * width) for c in (64, 128, 256, 512)]
+        planes = self.widths = [int(c * width) for c in (64, 128, 256, 512)]
         self.conv1 = nn.Conv2d(3, planes[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes[0], eps=_EPS)
         self.prelu = PReLU(planes[0])
@@ -90,13 +91,26 @@ class IResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, 3, size, size) float [-1, 1] RGB, aligned crop. Returns z_id: (B, num_features) float32, raw."""
-        half = torch.autocast(x.device.type, torch.float16) if self.fp16 else nullcontext()
-        with half:
+        return self.embed(self.stages(x)[-1])
+
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """What the four stages make of x, each (B, widths[i], size / 2^(i + 1), size / 2^(i + 1))."""
+        maps = []
+        with self._half(x):
             x = self.prelu(self.bn1(self.conv1(x)))
             for i in range(1, 5):
                 x = getattr(self, f"layer{i}")(x)
+                maps.append(x)
+        return maps
+
+    def embed(self, x: Tensor) -> Tensor:
+        """z_id (B, num_features) float32 from what the last stage made."""
+        with self._half(x):
             x = torch.flatten(self.bn2(x), 1)
         return self.features(self.fc(self.dropout(x).float()))
+
+    def _half(self, x: Tensor) -> AbstractContextManager[Any]:
+        return torch.autocast(x.device.type, torch.float16) if self.fp16 else nullcontext()
 
 
 def iresnet(depth: int, pretrained: bool = False, progress: bool = True, **kwargs) -> IResNet:

@@ -103,6 +103,18 @@ def test_select(call: Callable, photos: dict[str, str], tmp_path: Path, select: 
     assert code == 0 and result["faces"]["found"] == 2 and result["faces"]["swapped"] == count
 
 
+def test_no_strength_means_no_source(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
+    results = {}
+    for source in "ab":
+        for strength in ("0", "1", "1.5"):
+            out = tmp_path / f"{source}{strength}.png"
+            assert call(*swap(photos[source], photos["pair"], out, "--identity_strength", strength))[0] == 0
+            results[source, strength] = read_photo(out).image
+    assert np.array_equal(results["a", "0"], results["b", "0"])
+    assert not np.array_equal(results["a", "1"], results["b", "1"])
+    assert not np.array_equal(results["b", "1"], results["b", "1.5"])
+
+
 def test_two_sources_two_people(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
     code, result, _ = call(
         "--source_paths", photos["b"], photos["a"], "--target_faces_paths", photos["a"], photos["b"],

@@ -20,7 +20,7 @@ from utils.training.faces import Faces
 from utils.training.setup import build_task
 
 CPU = torch.device("cpu")
-HARD = {"teacher_reuse": 2, "student_centred": True, "student_novel": True}
+HARD = {"teacher_reuse": 2, "student_centred": True, "student_novel": True, "weight_hints": 1}
 
 
 class Teacher(nn.Module):
@@ -28,8 +28,12 @@ class Teacher(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, 3, 112, 112) float [-1, 1] RGB. Returns (B, 16) float32, L2-normalised."""
+        return self.with_maps(x)[0]
+
+    def with_maps(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The same, and maps like SFace's: the colours themselves."""
         e = nn.functional.adaptive_avg_pool2d(x, (2, 3)).flatten(1)[:, :16]
-        return nn.functional.normalize(e)
+        return nn.functional.normalize(e), [nn.functional.adaptive_avg_pool2d(x, side) for side in (14, 7)]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from utils.errors import OptionError
 from utils.options import Parser, boolean, build_parser, check_choices, clock, option
 
 G_PATH = "weights/G_unet_2blocks.pth"
+_STRONGEST = 2.0  # of --identity_strength; swaps fall apart beyond
 NETWORK_CROP = 224  # side of the crop that the published landmarks and masks are measured on
 
 
@@ -36,6 +37,11 @@ class InferenceConfig:
     similarity_th: float | None = option(None, "smallest cosine similarity at which a face counts as a reference's "
                                          "person (default: the identity encoder's own, 0.15 for the published one)",
                                          type=float, metavar="X")
+
+    identity_strength: float | None = option(None, "how far to go from the target's identity to the "
+                                             "source's: 1 takes the source's embedding as it is, less a mixture, and "
+                                             "more exaggerates what sets the two apart (default: what suits the "
+                                             "generator, 1 for the published ones)", type=float, metavar="X")
 
     # models and device
     model: str = option("auto", "auto: the published weights if generator and ArcFace are there, else the embedded "
@@ -92,6 +98,8 @@ class InferenceConfig:
             raise OptionError(f"--crop_size must be from 64 to 1024, not {self.crop_size}")
         if self.similarity_th is not None and not -1 <= self.similarity_th <= 1:
             raise OptionError(f"--similarity_th is a cosine, from -1 to 1, not {self.similarity_th}")
+        if self.identity_strength is not None and not 0 <= self.identity_strength <= _STRONGEST:
+            raise OptionError(f"--identity_strength must be from 0 to {_STRONGEST:g}, not {self.identity_strength}")
         if self.model == "embedded" and self.G_path != G_PATH:
             raise OptionError("--model embedded takes the generator of this repository; leave --G_path out")
         if self.target_faces_paths:

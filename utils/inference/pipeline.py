@@ -66,6 +66,7 @@ class SwapPipeline:
         self._z_id: np.ndarray | None = None  # (persons, D) float32, raw
         self._references: np.ndarray | None = None  # (persons, D) float32, unit
         self._mask_params: dict[int, mask.MaskParams] = {}  # by track
+        self._own_id: dict[int, np.ndarray] = {}  # (D,) float32, raw, of the target's person, by track
         self._landmarks = SteadyLandmarks()
 
     def begin(self) -> RunReport:
@@ -125,6 +126,7 @@ class SwapPipeline:
         if self._z_id is None:
             raise OptionError("no source: call set_sources first")
         self._mask_params.clear()
+        self._own_id.clear()
         self._landmarks.forget()
         # Each of these works on one batch while those after it work on the ones before.
         with (
@@ -187,13 +189,13 @@ class SwapPipeline:
             yield SwappedFrame(image, entry.frame.index, entry.frame.time, entry.report)
 
     def _new_faces(self, faces: Sequence[tuple[Frame, TrackedFace]]) -> list[_NewFace]:
-        assert self._z_id is not None
         stages, stage = self.stages, self.report.stage
         size = stages.swapper.size
         with stage("align"):
             crops = [align.cut(frame.image, face.kps, size, face.template) for frame, face in faces]
+        z_id = self._wanted_identities(faces)
         with stage("swap"):
-            swaps = stages.swapper.swap([crop.image for crop in crops], self._z_id[[face.person for _, face in faces]])
+            swaps = stages.swapper.swap([crop.image for crop in crops], z_id)
         if stages.enhancer is not None:
             with stage("enhance"):
                 swaps = stages.enhancer.enhance(swaps)
@@ -208,6 +210,23 @@ class SwapPipeline:
             shown = trust(face.kps, points, M_frame2mask, stages.max_yaw) if stages.max_yaw else Trust()
             results.append((Crop(image, M_frame2swap), soft, M_frame2mask, shown))
         return results
+
+    def _wanted_identities(self, faces: Sequence[tuple[Frame, TrackedFace]]) -> np.ndarray:
+        """Embeddings (N, D) float32, raw: as far from the target's own to the source's as `identity_strength` says.
+
+        More than 1 makes up for what shines through of the target's identity. A person's own embedding is that of the
+        first frame of its appearance, so that nothing flickers.
+        """
+        assert self._z_id is not None
+        z_id, strength = self._z_id[[face.person for _, face in faces]], np.float32(self.stages.identity_strength)
+        if strength == 1:
+            return z_id
+        for frame, face in faces:
+            if face.track not in self._own_id:
+                with self.report.stage("identify"):
+                    self._own_id[face.track] = self.stages.identifier.embed(frame.image, [face])[0]
+        own = np.stack([self._own_id[face.track] for _, face in faces])
+        return own + strength * (z_id - own)
 
     def _masks(self, faces: Sequence[tuple[Frame, TrackedFace]], after: np.ndarray) -> list[np.ndarray]:
         """Soft masks; a person keeps the parameters of the first frame of its appearance.

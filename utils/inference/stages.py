@@ -40,6 +40,7 @@ class Stages:
     enhancer: Enhancer | None
     reach: Reach  # of the masks
     grain: float  # share of the target's fine detail that is laid over swaps
+    identity_strength: float  # share of the way from the target's embedding to the source's
     max_yaw: float  # degrees that a face may be turned; 0: swap whatever is found
     threshold: float  # cosine similarity that belongs to the identity encoder
     device: str
@@ -102,6 +103,7 @@ def load_stages(config: InferenceConfig) -> Stages:
         enhancer=_enhancer(device, used) if config.use_sr else None,
         reach=Reach(int(generator.card.get("mask_wider", 0)), float(generator.card.get("mask_higher", 0))),
         grain=float(generator.card.get("grain", 0)),
+        identity_strength=_strength(config, generator),
         max_yaw=float(generator.card.get("max_yaw", 0)), threshold=_threshold(config, identity),
         device=str(device), used=used, notes=notes + provider_notes(device), seconds=time.perf_counter() - start,
     )
@@ -131,6 +133,12 @@ def _threshold(config: InferenceConfig, identity: registry.Loaded) -> float:
         raise WeightsError(f"{identity.path.with_suffix('.json')} does not say similarity_th; add it, or give "
                            "--similarity_th")
     return float(threshold)
+
+
+def _strength(config: InferenceConfig, generator: registry.Loaded) -> float:
+    """How far the identity goes: as the user wants, or as suits the generator."""
+    own = float(generator.card.get("identity_strength", 1))
+    return own if config.identity_strength is None else config.identity_strength
 
 
 def refuse_restricted(uses: Mapping[str, str]) -> None:

@@ -145,6 +145,10 @@ class TrainConfig:
         False, "teach it invented people: mixtures of several faces, bent and recoloured", type=boolean
     )
     student_centred: bool = option(False, "teach it embeddings less their mean over the set", type=boolean)
+    weight_hints: float = option(
+        0.0, "weight of what its late maps are to learn from the teacher's, beside the embedding", type=float,
+        metavar="X",
+    )
     teacher_reuse: int = option(
         1, "steps that learn from the same faces in other views, since its teacher is slow", type=int, metavar="N"
     )
@@ -253,6 +257,9 @@ class TrainConfig:
         0.0, "share of the target's grain and pores, too fine for the swap, that the pipeline lays over it", type=float,
         metavar="X",
     )
+    identity_strength: float = option(
+        1.0, "see inference.py: what suits the exported generator, from 0 to 2", type=float, metavar="X",
+    )
     mask_wider: int = option(
         0, "how much wider than the published masks the pipeline's are to be with this generator, pixels of 224",
         type=int, metavar="N",
@@ -278,15 +285,8 @@ class TrainConfig:
         self._check_combinations()
 
     def _check_numbers(self) -> None:
-        for name in (
-            "batch_size",
-            "accumulate",
-            "teacher_reuse",
-            "log_step",
-            "show_step",
-            "scheduler_step",
-            "max_epoch",
-        ):
+        whole = ("batch_size", "accumulate", "teacher_reuse", "log_step", "show_step", "scheduler_step", "max_epoch")
+        for name in whole:
             if getattr(self, name) < 1:
                 raise OptionError(f"--{name} must be 1 or more, not {getattr(self, name)}")
         for name in ("same_person", "source_novel", "alike_targets", "mirror", "identity_blend", "ema", "beta1"):

@@ -69,8 +69,8 @@ def write_generator(
     path = Path(config.identity)
     card = {"network": "AEI_Net", "arguments": arguments, "crop_size": config.size, "identity": path.stem,
             "licence": config.licence, "origin": origin}  # fmt: skip
-    ways = {name: getattr(config, name) for name in ("max_yaw", "grain", "mask_wider", "mask_higher")}
-    card |= {name: value for name, value in ways.items() if value}
+    ways = ("max_yaw", "grain", "identity_strength", "mask_wider", "mask_higher")
+    card |= {name: getattr(config, name) for name in ways if getattr(config, name) != getattr(TrainConfig, name)}
     write_network(folder, "G_latest", config, networks["G"], card)
     write_weights(folder / "D_latest.pth", networks["D"])
     if path.suffix and not config.lr_identity:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from utils.training.augment import KPS_MIRRORED
 from utils.training.draws import Draws
 from utils.training.transplant import likeness, spline
 
@@ -45,6 +46,14 @@ def mixed(one: Faces, other: Faces, share: float, draws: Draws) -> Faces:
     mask = torch.where(draws.chance(0.5)[:, None], even, patches) * draws.chance(share)[:, None]
     smooth = F.interpolate(mask.view(-1, 1, _PATCHES, _PATCHES), a.shape[-2:], mode="bicubic", align_corners=False)
     return torch.lerp(a, b, smooth.clamp(0, 1)), torch.lerp(kps_a, kps_b, mask.mean(1)[:, None, None])
+
+
+def mirrored(faces: Faces, share: float, draws: Draws) -> Faces:
+    """A `share` of the faces in the mirror."""
+    images, kps = faces
+    turned = draws.chance(share)
+    other = kps[:, KPS_MIRRORED] * kps.new_tensor([-1.0, 1.0]) + kps.new_tensor([images.shape[-1] - 1.0, 0.0])
+    return torch.where(turned.view(-1, 1, 1, 1), images.flip(3), images), torch.where(turned.view(-1, 1, 1), other, kps)
 
 
 def bent(faces: Faces, draws: Draws) -> Faces:

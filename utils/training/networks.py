@@ -52,9 +52,11 @@ def load_eyes(config: TrainConfig, device: torch.device) -> EyeHeatmaps | None:
     return EyeHeatmaps(registry.resolve_file(config.eye_path)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def load_sface(config: TrainConfig, device: torch.device) -> nn.Module:
+def load_sface(config: TrainConfig, device: torch.device) -> SFace:
     """The SFace teacher; raises WeightsError."""
-    return frozen(SFace(registry.resolve_file(config.sface)), device)
+    teacher = SFace(registry.resolve_file(config.sface))
+    frozen(teacher, device)
+    return teacher
 
 
 def generator_arguments(config: TrainConfig, c_id: int) -> dict[str, str | int | float]:

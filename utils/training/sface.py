@@ -31,12 +31,23 @@ class SFace(nn.Module):
         """path: the ONNX file. Raises WeightsError when it is missing or not this network."""
         super().__init__()
         self.layers = _rebuild(Path(path)).eval().requires_grad_(False)
+        halved = [i for i, layer in enumerate(self.layers) if isinstance(layer, nn.Conv2d) and layer.stride[0] == 2]
+        active = [i for i, layer in enumerate(self.layers) if isinstance(layer, PReLU)]
+        self._late = (halved[-1] - 1, active[-1])
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, 3, 112, 112) float [-1, 1] RGB, ArcFace alignment. Returns (B, 128) float32, L2-normalised."""
-        # SFace takes 0..255 and maps it to about [-1, 1] itself: (x - 127.5) / 128.
-        e = self.layers(x * (127.5 / 128))
-        return nn.functional.normalize(e.float())
+        return self.with_maps(x)[0]
+
+    def with_maps(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The embeddings, and the last maps of 14 and of 7 pixels: (B, 512, 14, 14) and (B, 1024, 7, 7)."""
+        x = x * (127.5 / 128)  # SFace takes 0..255 and maps it to about [-1, 1] itself: (x - 127.5) / 128
+        maps = []
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            if i in self._late:
+                maps.append(x)
+        return nn.functional.normalize(x.float()), maps
 
 
 def _rebuild(path: Path) -> nn.Sequential:

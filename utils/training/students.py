@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arcface_model.iresnet import iresnet
+from arcface_model.iresnet import IResNet, iresnet
 from coordinate_reg.network import LandmarkNet
 from utils.errors import InputError
 from utils.training import augment, distill, export, geometry, invent
@@ -27,6 +28,7 @@ from utils.training.config import TrainConfig
 from utils.training.distributed import can_compile, parallel, with_global_batch_norm
 from utils.training.draws import Draws
 from utils.training.faces import Faces, decoded
+from utils.training.hints import Hint, HintedEncoder, MapScale, as_seen, hint_loss, map_scales
 from utils.training.networks import load_sface, start_from
 from utils.training.optimise import Updater, learning_rate_factor, mixed_precision, training_dtype
 from utils.training.pairs import Share
@@ -36,6 +38,7 @@ from utils.training.teachers import LABELLED, label
 
 LANDMARK_SIDE = 112
 _LANDMARK_NET: dict[str, Any] = {"channels": (24, 48, 64, 96), "neck": 20}
+_MEASURED = 256  # faces that the scale of the teacher's maps is taken from
 _BLENDED = 0.6  # share of the identity student's faces that are blends of two
 _EYES = ((33, 40), (87, 94))  # lower and upper lid of each eye, whose middles are an eye distance apart
 
@@ -49,8 +52,6 @@ class StudentTask(Task[np.ndarray]):
         self._side, self._config, self._share, self._device = side, config, share, device
         self._faces, self._held = faces, decoded(held) if len(held) and held.images is None else held
         self._dtype = training_dtype(device, config.optim_level)
-        if config.pretrained and config.G_path != TrainConfig.G_path:  # the default place is a generator's
-            start_from(network, config.G_path, f"the network of --task {config.task} and these options")
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         placed = with_global_batch_norm(network, device).to(device, memory_format=layout)  # type: ignore[call-overload]
         self._layout = layout
@@ -62,15 +63,15 @@ class StudentTask(Task[np.ndarray]):
         self.epoch_steps = max(len(faces) // share.step_samples, 1)
 
     @abstractmethod
-    def lesson(self, indices: np.ndarray, number: int) -> tuple[Tensor, Tensor]:
+    def lesson(self, indices: np.ndarray, number: int) -> tuple[Tensor, Any]:
         """Crops (B, 3, S, S) float32 [-1, 1] RGB and what the teacher says of them.
 
         indices: (B,) places of the samples in the run; number: of the step.
         """
 
     @abstractmethod
-    def loss(self, answer: Tensor, wanted: Tensor) -> Tensor:
-        """How far the student is off, a scalar."""
+    def loss(self, answer: Any, wanted: Any) -> Tensor:
+        """How far what the network made of the crops is off, a scalar."""
 
     def batches(self, steps: range) -> Iterator[np.ndarray]:
         """The samples' places in the run; lessons are made on the device."""
@@ -88,7 +89,7 @@ class StudentTask(Task[np.ndarray]):
             crops, wanted = self.lesson(indices, number)
             with mixed_precision(self._device, self._dtype):
                 answer = self._network(crops.contiguous(memory_format=self._layout))
-            loss = self.loss(answer.float(), wanted)
+            loss = self.loss(answer, wanted)
             self._updater.backward(loss / len(parts))
             total = total + loss.detach() / len(parts)
         return {"loss": total, "grad": self._updater.update(factor)}
@@ -149,6 +150,23 @@ class StudentTask(Task[np.ndarray]):
         return answers
 
 
+def _started(network: nn.Module, config: TrainConfig) -> nn.Module:
+    """The network with the weights of --G_path, where that was given: its default place is a generator's."""
+    if config.pretrained and config.G_path != TrainConfig.G_path:
+        start_from(network, config.G_path, f"the network of --task {config.task} and these options")
+    return network
+
+
+class Taught(NamedTuple):
+    """Faces that the teacher has seen."""
+
+    first: int  # place in the run of the first one
+    images: Tensor  # (B, 3, H, H) float32 [-1, 1] RGB
+    e: Tensor  # (B, D) float32, normalised
+    M_align: Tensor  # (B, 2, 3), pixels of what the teacher saw to those of the images
+    maps: list[Tensor]  # its maps (B, C, h, w) float32, of mean 0 and variance 1
+
+
 class IdentityTask(StudentTask):
     """iresnet learns SFace's embeddings."""
 
@@ -157,38 +175,56 @@ class IdentityTask(StudentTask):
         _need_keypoints(config, faces)
         self._arguments: dict[str, Any] = {"depth": config.student_depth, "num_features": config.student_features,
                                            "width": config.student_width, "size": config.student_size}  # fmt: skip
-        super().__init__(iresnet(**self._arguments), config.student_size, config, faces, held, share, device)
         self._teacher = load_sface(config, device)
-        if config.compile:
-            self._teacher.compile()
+        self._scales = self._map_scales(faces, device) if config.weight_hints else []
+        encoder = _started(iresnet(**self._arguments), config)
+        assert isinstance(encoder, IResNet)
+        network = HintedEncoder(encoder, [scale.mean.shape[1] for scale in self._scales])
+        super().__init__(network, config.student_size, config, faces, held, share, device)
+        # Mirrored before the teacher looks, or its maps would be of another picture.
+        self._how = replace(self._how, mirror=0.0)
         self._centre: Tensor | float = 0.0
         if config.student_centred:
             self._centre = embed_set(faces, self._teacher, device, self._dtype).mean(0)
         self._known = self._centred(embed_set(self._held, self._teacher, device, self._dtype)) if len(held) else None
-        self._taught: tuple[int, Tensor, Tensor] | None = None
+        self._ask = torch.compile(self._teacher.with_maps) if config.compile else self._teacher.with_maps
+        self._taught: Taught | None = None
+
+    def _map_scales(self, faces: Faces, device: torch.device) -> list[MapScale]:
+        """Of the teacher's maps over some of the set."""
+        assert faces.images is not None and faces.kps is not None
+        some = slice(0, _MEASURED)
+        images = augment.to_float(faces.images[some].to(device))
+        return map_scales(self._teacher, geometry.warp(images, alignment(faces.kps[some].to(device)), 112))
 
     def _centred(self, e: Tensor) -> Tensor:
         """Embeddings without what all faces of the set have in common, normalised."""
         return F.normalize(e - self._centre)
 
     @torch.no_grad()
-    def lesson(self, indices: np.ndarray, number: int) -> tuple[Tensor, Tensor]:
-        """Blended faces; the teacher's normalised embeddings (B, D) of the same, aligned."""
-        images, wanted = self._teaching(indices, number)
+    def lesson(self, indices: np.ndarray, number: int) -> tuple[Tensor, tuple[Tensor, list[Hint]]]:
+        """Blended faces; the teacher's normalised embeddings (B, D) and maps of the same, aligned."""
+        taught = self._teaching(indices, number)
         draws = self._draws("lesson", indices)
-        crops = geometry.warp(images, self._views(draws), self._side)
-        return augment.degrade(crops, self._how, draws), wanted
+        M_view = self._views(draws)
+        crops = augment.degrade(geometry.warp(taught.images, M_view, self._side), self._how, draws)
+        hints = [as_seen(m, taught.M_align, M_view, self._side, self._side >> (3 + i))
+                 for i, m in enumerate(taught.maps)]  # fmt: skip
+        return crops, (taught.e, hints)
 
-    def _teaching(self, indices: np.ndarray, number: int) -> tuple[Tensor, Tensor]:
-        """Faces and embeddings; the teacher is slow, so `--teacher_reuse` steps see other views of the same."""
+    def _teaching(self, indices: np.ndarray, number: int) -> Taught:
+        """What the teacher has seen; it is slow, so `--teacher_reuse` steps see other views of the same."""
         first = indices - number % self._config.teacher_reuse * self._share.step_samples
-        if self._taught is None or self._taught[0] != first[0]:
-            images, kps = self._faces_to_teach(self._draws("faces", first))
-            aligned = geometry.warp(images, alignment(kps), 112).contiguous(memory_format=self._layout)
+        if self._taught is None or self._taught.first != first[0]:
+            draws = self._draws("faces", first)
+            images, kps = invent.mirrored(self._faces_to_teach(draws), self._config.mirror, draws)
+            M_align = alignment(kps)
+            aligned = geometry.warp(images, M_align, 112).contiguous(memory_format=self._layout)
             with mixed_precision(self._device, self._dtype):
-                e = self._teacher(aligned).float()
-            self._taught = int(first[0]), images, self._centred(e)
-        return self._taught[1:]
+                e, maps = self._ask(aligned)
+            maps = [scale.applied(maps[i]) for i, scale in enumerate(self._scales)]
+            self._taught = Taught(int(first[0]), images, self._centred(e.float()), M_align, maps)
+        return self._taught
 
     def _faces_to_teach(self, draws: Draws) -> invent.Faces:
         """Stored crops, many mixed with a second one; with --student_novel, people who are further from the stored
@@ -202,9 +238,17 @@ class IdentityTask(StudentTask):
         first, second = (self._rows(draws.integers(len(self._faces))) for _ in range(2))
         return invent.mixed(first, second, share, draws)
 
-    def loss(self, answer: Tensor, wanted: Tensor) -> Tensor:
+    def loss(self, answer: tuple[Tensor, list[Tensor]], wanted: tuple[Tensor, list[Hint]]) -> Tensor:
         """See StudentTask."""
-        return distill.identity_loss(answer, wanted)
+        (z_id, maps), (e, hints) = answer, wanted
+        loss = distill.identity_loss(z_id.float(), e)
+        return loss + self._config.weight_hints * hint_loss(maps, hints) if hints else loss
+
+    def networks(self) -> dict[str, dict[str, Tensor]]:
+        """See Task."""
+        hinted = self._updater.best
+        assert isinstance(hinted, HintedEncoder)
+        return {"G": hinted.encoder.state_dict()}
 
     def validate(self) -> dict[str, float]:
         """Agreement with the teacher, retrieval by it, and how alike strangers look to the student."""
@@ -233,7 +277,8 @@ class LandmarkTask(StudentTask):
         _need_keypoints(config, faces)
         labels, score = label(faces, config.face_landmarker)
         seen = np.flatnonzero(score > LABELLED).tolist()
-        super().__init__(LandmarkNet(**_LANDMARK_NET), LANDMARK_SIDE, config, faces.subset(seen), held, share, device)
+        network = _started(LandmarkNet(**_LANDMARK_NET), config)
+        super().__init__(network, LANDMARK_SIDE, config, faces.subset(seen), held, share, device)
         self._labels = labels[seen].to(device)
         self._known = label(self._held, config.face_landmarker)[0].to(device) if len(held) else None
 
@@ -253,7 +298,7 @@ class LandmarkTask(StudentTask):
 
     def loss(self, answer: Tensor, wanted: Tensor) -> Tensor:
         """See StudentTask."""
-        return distill.landmark_loss(answer, wanted)
+        return distill.landmark_loss(answer.float(), wanted)
 
     def validate(self) -> dict[str, float]:
         """Mean error against the teacher, as a share of the eye distance."""
