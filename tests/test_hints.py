@@ -17,7 +17,7 @@ from utils.training import augment, geometry, hints, invent
 from utils.training.augment import Changes, Framing
 from utils.training.draws import Draws
 from utils.training.prepare import alignment
-from utils.training.sface import ARCFACE_112, SFace
+from utils.training.sface import ARCFACE_112, Observed, SFace
 
 
 def chain(path: Path, last: str = "Gemm") -> None:
@@ -50,10 +50,12 @@ def test_sface_gives_the_numbers_of_its_file_and_its_late_maps(tmp_path: Path) -
     chain(tmp_path / "chain.onnx")
     network = SFace(tmp_path / "chain.onnx")
     x = torch.rand(1, 3, 112, 112) * 2 - 1
-    e, maps = network.with_maps(x)
+    e, maps, shares = network.observed(x)
     session = open_session(tmp_path / "chain.onnx", torch.device("cpu"))
     expected = torch.from_numpy(session.run(None, {"x0": (x * (127.5 / 128)).numpy()})[0])
     assert torch.allclose(e, torch.nn.functional.normalize(expected), atol=1e-5)
+    bias = network.layers[-1].bias / expected.norm(dim=1)
+    assert shares.shape == (1, 5, 7, 7) and torch.allclose(shares.sum((2, 3)) + bias, e, atol=1e-5)
     assert [tuple(m.shape) for m in maps] == [(1, 4, 14, 14), (1, 6, 7, 7)]
     assert torch.equal(network(x), e)
 
@@ -103,10 +105,42 @@ def test_a_hinted_encoder_is_the_encoder() -> None:
     encoder = iresnet(18, width=0.125, size=32, num_features=16)
     hinted = hints.HintedEncoder(encoder, [20, 24])
     x = torch.rand(2, 3, 32, 32) * 2 - 1
-    z_id, maps = hinted(x)
+    z_id, maps, shares = hinted(x)
     assert z_id.shape == (2, 16) and [tuple(m.shape) for m in maps] == [(2, 20, 4, 4), (2, 24, 2, 2)]
     hinted.eval()
     assert torch.equal(hinted(x), encoder.eval()(x))
+    hinted.training = True  # its answer alone; batch norms use what they have learned
+    z_id, _, shares = hinted(x)
+    offset = (encoder.fc.bias - encoder.features.running_mean) / (encoder.features.running_var + 1e-5).sqrt()
+    assert torch.allclose(z_id, encoder(x), atol=1e-5)
+    assert torch.allclose(shares.sum((2, 3)) + offset + encoder.features.bias, z_id, atol=1e-5)
+
+
+def test_shares_add_up_however_the_student_looks() -> None:
+    """Shares in the middle of the face are all seen; each goes to the place that looks at it."""
+    draws = Draws(0, "shares", np.arange(5))
+    kps = (torch.from_numpy(ARCFACE_112) + 24).expand(5, 5, 2)
+    M_view = augment.views(Framing(160, 128), 64, Changes(rotation=10, zoom=0.1, shift=0.04), draws)
+    shares = torch.zeros(5, 2, 7, 7)
+    shares[:, :, 2:5, 2:5] = torch.rand(5, 2, 3, 3, generator=torch.Generator().manual_seed(0))
+    seen = hints.shares_seen(shares, alignment(kps), M_view, 64, 4)
+    assert seen.shape == (5, 2, 4, 4)
+    assert torch.allclose(seen.sum((2, 3)), shares.sum((2, 3)), rtol=0.03)
+    left = torch.zeros(5, 1, 7, 7)
+    left[:, :, :, :2] = 1
+    seen = hints.shares_seen(left, alignment(kps), M_view, 64, 4)
+    assert float(seen[..., 2:].sum()) < 0.05 * float(seen.sum())
+
+
+def test_what_all_faces_share_is_no_hint() -> None:
+    e = torch.nn.functional.normalize(torch.randn(40, 8, generator=torch.Generator().manual_seed(0)) + 2)
+    seen = Observed(e, [torch.randn(40, 3, 4, 4)], (e / 16)[..., None, None].expand(-1, -1, 4, 4))
+    usual = hints.Usual.of(seen, centred=True)
+    taught = usual.shares_of(seen, e.mean(0)).sum((2, 3))
+    wanted = torch.nn.functional.normalize(e - e.mean(0)) * 8**0.5
+    assert torch.allclose(taught, wanted, atol=1e-4)
+    plain = hints.Usual.of(seen, centred=False).shares_of(seen, 0.0).sum((2, 3))
+    assert torch.allclose(plain, e * 8**0.5, atol=1e-4)
 
 
 def test_mirrors_move_keypoints_with_their_pixels() -> None:

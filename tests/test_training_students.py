@@ -18,6 +18,7 @@ from utils.training.config import parse
 from utils.training.draws import Draws
 from utils.training.faces import Faces
 from utils.training.setup import build_task
+from utils.training.sface import Observed
 
 CPU = torch.device("cpu")
 HARD = {"teacher_reuse": 2, "student_centred": True, "student_novel": True, "weight_hints": 1}
@@ -28,12 +29,13 @@ class Teacher(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, 3, 112, 112) float [-1, 1] RGB. Returns (B, 16) float32, L2-normalised."""
-        return self.with_maps(x)[0]
+        return self.observed(x).e
 
-    def with_maps(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The same, and maps like SFace's: the colours themselves."""
-        e = nn.functional.adaptive_avg_pool2d(x, (2, 3)).flatten(1)[:, :16]
-        return nn.functional.normalize(e), [nn.functional.adaptive_avg_pool2d(x, side) for side in (14, 7)]
+    def observed(self, x: Tensor) -> Observed:
+        """The same; its maps are the colours themselves, and all places have equal shares."""
+        e = nn.functional.normalize(nn.functional.adaptive_avg_pool2d(x, (2, 3)).flatten(1)[:, :16])
+        maps = [nn.functional.adaptive_avg_pool2d(x, side) for side in (14, 7)]
+        return Observed(e, maps, (e / 49)[..., None, None].expand(-1, -1, 7, 7))
 
 
 @pytest.fixture

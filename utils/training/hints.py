@@ -1,6 +1,7 @@
 """Hints: the student's late maps learn what the teacher's show at the same place of the face (FitNets, Romero et al.,
 ICLR 2015). An embedding is 128 numbers of a face; the maps tell hundreds at each of many places, so that a student of
-few people learns how faces differ instead of these people by heart.
+few people learns how faces differ instead of these people by heart. The teacher's last layer is linear, so its
+embedding is a sum over places of the face, and the student learns the summands too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 
 from arcface_model.iresnet import IResNet
 from utils.training import geometry
-from utils.training.sface import SFace
+from utils.training.sface import Observed
+
+_FINE = 4  # points along a side at which a place's share is measured
 
 
 class Hint(NamedTuple):
@@ -21,6 +24,21 @@ class Hint(NamedTuple):
 
     values: Tensor  # (B, C, g, g) float32, of mean 0 and variance 1 over the set
     known: Tensor  # (B, 1, g, g) float32, 0 where the teacher did not look
+
+
+class Hints(NamedTuple):
+    """All that a student is to learn beside the embedding."""
+
+    maps: list[Hint]
+    shares: Tensor  # (B, D, g, g) float32
+
+
+class Answer(NamedTuple):
+    """What a student makes of faces while it learns."""
+
+    z_id: Tensor  # (B, D)
+    maps: list[Tensor]  # its last ones as the teacher's, (B, C, g, g)
+    shares: Tensor  # (B, D, g, g) float32, what each place adds to z_id
 
 
 class HintedEncoder(nn.Module):
@@ -34,13 +52,24 @@ class HintedEncoder(nn.Module):
         pairs = zip(widths, channels, strict=True)
         self.project = nn.ModuleList(nn.Conv2d(cin, cout, 1) for cin, cout in pairs)
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """x: (B, 3, S, S) float [-1, 1] RGB. Returns z_id (B, D); while training the maps (B, C, g, g) too."""
-        maps = self.encoder.stages(x)
-        z_id = self.encoder.embed(maps[-1])
+    def forward(self, x: Tensor) -> Tensor | Answer:
+        """x: (B, 3, S, S) float [-1, 1] RGB. Returns z_id (B, D) alone, or while training all of it."""
         if not self.training:
-            return z_id
-        return z_id, [conv(m) for conv, m in zip(self.project, maps[len(maps) - len(self.project) :], strict=True)]
+            return self.encoder(x)
+        maps = self.encoder.stages(x)
+        shares = self._shares(maps[-1])
+        z_id = self.encoder.features(shares.sum((2, 3)) + self.encoder.fc.bias)
+        late = maps[len(maps) - len(self.project) :]
+        variance = self.encoder.features.running_var
+        assert variance is not None
+        scale = (variance + self.encoder.features.eps).rsqrt()
+        return Answer(z_id, [conv(m) for conv, m in zip(self.project, late, strict=True)],
+                      shares * scale.view(1, -1, 1, 1))  # fmt: skip
+
+    def _shares(self, last: Tensor) -> Tensor:
+        """What each place of the last stage's map adds to the sum that the linear layer makes of all, (B, D, g, g)."""
+        x = self.encoder.bn2(last).float()
+        return torch.einsum("bchw,dchw->bdhw", x, self.encoder.fc.weight.view(-1, *x.shape[1:]))
 
 
 class MapScale(NamedTuple):
@@ -60,10 +89,22 @@ class MapScale(NamedTuple):
         return (maps.float() - self.mean) / self.deviation
 
 
-@torch.no_grad()
-def map_scales(teacher: SFace, aligned: Tensor) -> list[MapScale]:
-    """The scales of the teacher's maps over some aligned faces (N, 3, 112, 112)."""
-    return [MapScale.of(maps) for maps in teacher.with_maps(aligned)[1]]
+class Usual(NamedTuple):
+    """What a teacher shows of all faces alike, from which hints are measured."""
+
+    maps: list[MapScale]
+    shares: Tensor  # (1, D, h, w) float32
+
+    @classmethod
+    def of(cls, seen: Observed, centred: bool) -> Usual:
+        """That of some faces. centred: whether embeddings are taught less their mean, as the shares then are too."""
+        shares = seen.shares.mean(0, keepdim=True)
+        return cls([MapScale.of(maps) for maps in seen.maps], shares if centred else torch.zeros_like(shares))
+
+    def shares_of(self, seen: Observed, centre: Tensor | float) -> Tensor:
+        """Shares (B, D, h, w) that add up to embeddings less `centre` (D,) at unit variance, as the student's have."""
+        apart = (seen.e - centre).norm(dim=1)[:, None, None, None]
+        return (seen.shares - self.shares) * (seen.e.shape[1] ** 0.5 / apart)
 
 
 def as_seen(maps: Tensor, M_align: Tensor, M_view: Tensor, view: int, side: int) -> Hint:
@@ -74,14 +115,37 @@ def as_seen(maps: Tensor, M_align: Tensor, M_view: Tensor, view: int, side: int)
     student's map.
     """
     count, device, height = len(maps), maps.device, maps.shape[-1]
-    there = geometry.compose(geometry.invert(M_align), M_view)
-    M = geometry.compose(geometry.resize_matrix(height, 112, count, device),
-                         geometry.compose(there, geometry.resize_matrix(view, side, count, device)))  # fmt: skip
+    M = _places(height, M_align, M_view, view, side)
     axis = torch.arange(side, dtype=M.dtype, device=device)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     at = geometry.transform(M, torch.stack((x, y), 2).view(1, -1, 2).expand(count, -1, -1))
     inside = ((at > -0.5) & (at < height - 0.5)).all(2)
     return Hint(geometry.warp(maps, M, side), inside.view(-1, 1, side, side).float())
+
+
+def shares_seen(shares: Tensor, M_align: Tensor, M_view: Tensor, view: int, side: int) -> Tensor:
+    """What the places that the student looks at add to the teacher's embedding: (B, D, h, w) to (B, D, side, side).
+
+    The rest as in `as_seen`. Whatever the view is, the sum over the places stays about the same.
+    """
+    fine = _FINE * side
+    there = as_seen(shares, M_align, M_view, view, fine)
+    M = _places(shares.shape[-1], M_align, M_view, view, fine)
+    area = torch.linalg.det(M[:, :, :2]).abs()[:, None, None, None]  # of a place in places of the teacher
+    return F.avg_pool2d(there.values * there.known, _FINE, divisor_override=1) * area
+
+
+def _places(height: int, M_align: Tensor, M_view: Tensor, view: int, side: int) -> Tensor:
+    """Maps (B, 2, 3) from places in a student's map to those in a teacher's of this height."""
+    count, device = len(M_view), M_view.device
+    there = geometry.compose(geometry.invert(M_align), M_view)
+    return geometry.compose(geometry.resize_matrix(height, 112, count, device),
+                            geometry.compose(there, geometry.resize_matrix(view, side, count, device)))  # fmt: skip
+
+
+def share_loss(answer: Tensor, wanted: Tensor) -> Tensor:
+    """Mean of 1 - cosine between all shares (B, D, g, g) of a face; a scalar. Their length is that of the embeddings."""
+    return (1 - F.cosine_similarity(answer.flatten(1), wanted.flatten(1))).mean()
 
 
 def hint_loss(answers: list[Tensor], hints: list[Hint]) -> Tensor:

@@ -9,6 +9,7 @@ PReLUs, so it is rebuilt here layer by layer from the ONNX graph.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +25,14 @@ ARCFACE_112 = np.array(
 )
 
 
+class Observed(NamedTuple):
+    """What SFace makes of faces."""
+
+    e: Tensor  # (B, 128) float32, L2-normalised
+    maps: list[Tensor]  # its last ones of 14 and of 7 pixels, (B, 512, 14, 14) and (B, 1024, 7, 7)
+    shares: Tensor  # (B, 128, 7, 7) float32, what each place of the face adds to e
+
+
 class SFace(nn.Module):
     """Frozen SFace recogniser."""
 
@@ -37,17 +46,23 @@ class SFace(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, 3, 112, 112) float [-1, 1] RGB, ArcFace alignment. Returns (B, 128) float32, L2-normalised."""
-        return self.with_maps(x)[0]
+        return self.observed(x).e
 
-    def with_maps(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The embeddings, and the last maps of 14 and of 7 pixels: (B, 512, 14, 14) and (B, 1024, 7, 7)."""
+    def observed(self, x: Tensor) -> Observed:
+        """The embeddings, and what leads to them."""
         x = x * (127.5 / 128)  # SFace takes 0..255 and maps it to about [-1, 1] itself: (x - 127.5) / 128
         maps = []
         for i, layer in enumerate(self.layers):
             x = layer(x)
             if i in self._late:
                 maps.append(x)
-        return nn.functional.normalize(x.float()), maps
+            if i == self._late[-1]:
+                last = self.layers[i + 1 : -2](x).float()  # a batch norm; a flattening and the linear layer follow
+        linear = self.layers[-1]
+        weight = linear.weight.view(-1, *last.shape[1:])  # type: ignore[operator]
+        length = x.float().norm(dim=1)[:, None, None, None]
+        shares = torch.einsum("bchw,dchw->bdhw", last, weight) / length
+        return Observed(nn.functional.normalize(x.float()), maps, shares)
 
 
 def _rebuild(path: Path) -> nn.Sequential:

@@ -28,11 +28,21 @@ from utils.training.config import TrainConfig
 from utils.training.distributed import can_compile, parallel, with_global_batch_norm
 from utils.training.draws import Draws
 from utils.training.faces import Faces, decoded
-from utils.training.hints import Hint, HintedEncoder, MapScale, as_seen, hint_loss, map_scales
+from utils.training.hints import (
+    Answer,
+    HintedEncoder,
+    Hints,
+    Usual,
+    as_seen,
+    hint_loss,
+    share_loss,
+    shares_seen,
+)
 from utils.training.networks import load_sface, start_from
 from utils.training.optimise import Updater, learning_rate_factor, mixed_precision, training_dtype
 from utils.training.pairs import Share
 from utils.training.prepare import alignment, embed_set
+from utils.training.sface import Observed
 from utils.training.task import Task
 from utils.training.teachers import LABELLED, label
 
@@ -162,9 +172,8 @@ class Taught(NamedTuple):
 
     first: int  # place in the run of the first one
     images: Tensor  # (B, 3, H, H) float32 [-1, 1] RGB
-    e: Tensor  # (B, D) float32, normalised
     M_align: Tensor  # (B, 2, 3), pixels of what the teacher saw to those of the images
-    maps: list[Tensor]  # its maps (B, C, h, w) float32, of mean 0 and variance 1
+    seen: Observed
 
 
 class IdentityTask(StudentTask):
@@ -176,10 +185,11 @@ class IdentityTask(StudentTask):
         self._arguments: dict[str, Any] = {"depth": config.student_depth, "num_features": config.student_features,
                                            "width": config.student_width, "size": config.student_size}  # fmt: skip
         self._teacher = load_sface(config, device)
-        self._scales = self._map_scales(faces, device) if config.weight_hints else []
+        self._usual = self._look_at_some(faces, config.student_centred, device) if config.weight_hints else None
         encoder = _started(iresnet(**self._arguments), config)
         assert isinstance(encoder, IResNet)
-        network = HintedEncoder(encoder, [scale.mean.shape[1] for scale in self._scales])
+        channels = [] if self._usual is None else [scale.mean.shape[1] for scale in self._usual.maps]
+        network = HintedEncoder(encoder, channels)
         super().__init__(network, config.student_size, config, faces, held, share, device)
         # Mirrored before the teacher looks, or its maps would be of another picture.
         self._how = replace(self._how, mirror=0.0)
@@ -187,30 +197,39 @@ class IdentityTask(StudentTask):
         if config.student_centred:
             self._centre = embed_set(faces, self._teacher, device, self._dtype).mean(0)
         self._known = self._centred(embed_set(self._held, self._teacher, device, self._dtype)) if len(held) else None
-        self._ask = torch.compile(self._teacher.with_maps) if config.compile else self._teacher.with_maps
+        self._ask = torch.compile(self._teacher.observed) if config.compile else self._teacher.observed
         self._taught: Taught | None = None
 
-    def _map_scales(self, faces: Faces, device: torch.device) -> list[MapScale]:
-        """Of the teacher's maps over some of the set."""
+    @torch.no_grad()
+    def _look_at_some(self, faces: Faces, centred: bool, device: torch.device) -> Usual:
         assert faces.images is not None and faces.kps is not None
         some = slice(0, _MEASURED)
         images = augment.to_float(faces.images[some].to(device))
-        return map_scales(self._teacher, geometry.warp(images, alignment(faces.kps[some].to(device)), 112))
+        seen = self._teacher.observed(geometry.warp(images, alignment(faces.kps[some].to(device)), 112))
+        return Usual.of(seen, centred)
 
     def _centred(self, e: Tensor) -> Tensor:
         """Embeddings without what all faces of the set have in common, normalised."""
         return F.normalize(e - self._centre)
 
     @torch.no_grad()
-    def lesson(self, indices: np.ndarray, number: int) -> tuple[Tensor, tuple[Tensor, list[Hint]]]:
-        """Blended faces; the teacher's normalised embeddings (B, D) and maps of the same, aligned."""
+    def lesson(self, indices: np.ndarray, number: int) -> tuple[Tensor, tuple[Tensor, Hints | None]]:
+        """Blended faces; the teacher's normalised embeddings (B, D) of the same, aligned, and what led to them."""
         taught = self._teaching(indices, number)
         draws = self._draws("lesson", indices)
         M_view = self._views(draws)
         crops = augment.degrade(geometry.warp(taught.images, M_view, self._side), self._how, draws)
-        hints = [as_seen(m, taught.M_align, M_view, self._side, self._side >> (3 + i))
-                 for i, m in enumerate(taught.maps)]  # fmt: skip
-        return crops, (taught.e, hints)
+        return crops, (self._centred(taught.seen.e), self._hints(taught, M_view))
+
+    def _hints(self, taught: Taught, M_view: Tensor) -> Hints | None:
+        """What the student's last two maps, of an eighth and a sixteenth of its side, are to show."""
+        if self._usual is None:
+            return None
+        scaled = [scale.applied(maps) for scale, maps in zip(self._usual.maps, taught.seen.maps, strict=True)]
+        sides = (self._side >> 3, self._side >> 4)
+        maps = [as_seen(m, taught.M_align, M_view, self._side, g) for m, g in zip(scaled, sides, strict=True)]
+        shares = self._usual.shares_of(taught.seen, self._centre)
+        return Hints(maps, shares_seen(shares, taught.M_align, M_view, self._side, sides[-1]))
 
     def _teaching(self, indices: np.ndarray, number: int) -> Taught:
         """What the teacher has seen; it is slow, so `--teacher_reuse` steps see other views of the same."""
@@ -221,9 +240,8 @@ class IdentityTask(StudentTask):
             M_align = alignment(kps)
             aligned = geometry.warp(images, M_align, 112).contiguous(memory_format=self._layout)
             with mixed_precision(self._device, self._dtype):
-                e, maps = self._ask(aligned)
-            maps = [scale.applied(maps[i]) for i, scale in enumerate(self._scales)]
-            self._taught = Taught(int(first[0]), images, self._centred(e.float()), M_align, maps)
+                seen = self._ask(aligned)
+            self._taught = Taught(int(first[0]), images, M_align, seen)
         return self._taught
 
     def _faces_to_teach(self, draws: Draws) -> invent.Faces:
@@ -238,11 +256,14 @@ class IdentityTask(StudentTask):
         first, second = (self._rows(draws.integers(len(self._faces))) for _ in range(2))
         return invent.mixed(first, second, share, draws)
 
-    def loss(self, answer: tuple[Tensor, list[Tensor]], wanted: tuple[Tensor, list[Hint]]) -> Tensor:
+    def loss(self, answer: Answer, wanted: tuple[Tensor, Hints | None]) -> Tensor:
         """See StudentTask."""
-        (z_id, maps), (e, hints) = answer, wanted
-        loss = distill.identity_loss(z_id.float(), e)
-        return loss + self._config.weight_hints * hint_loss(maps, hints) if hints else loss
+        e, hints = wanted
+        loss = distill.identity_loss(answer.z_id.float(), e)
+        if hints is None:
+            return loss
+        apart = hint_loss(answer.maps, hints.maps) + share_loss(answer.shares, hints.shares)
+        return loss + self._config.weight_hints * apart
 
     def networks(self) -> dict[str, dict[str, Tensor]]:
         """See Task."""
