@@ -144,7 +144,7 @@ def _places(height: int, M_align: Tensor, M_view: Tensor, view: int, side: int) 
 
 
 def share_loss(answer: Tensor, wanted: Tensor) -> Tensor:
-    """Mean of 1 - cosine between all shares (B, D, g, g) of a face; a scalar. Their length is that of the embeddings."""
+    """Mean of 1 - cosine between all shares (B, D, g, g) of a face, a scalar; the embedding gives their length."""
     return (1 - F.cosine_similarity(answer.flatten(1), wanted.flatten(1))).mean()
 
 
