@@ -65,7 +65,8 @@ def test_there_and_back(name: str, tmp_path: Path, capsys: pytest.CaptureFixture
     state = save(SMALL[name], source)
     result = run(capsys, source, middle)
     assert result["architecture"] == name
-    assert result["largest_difference"] == 0.0
+    # Sums may be taken in another order where tensors lie differently in memory; they themselves are compared below.
+    assert result["largest_difference"] < 1e-4
     run(capsys, middle, back)
     returned = torch.load(back, weights_only=True)
     assert sorted(returned) == sorted(state)
