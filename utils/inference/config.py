@@ -10,7 +10,7 @@ from utils.errors import OptionError
 from utils.options import Parser, boolean, build_parser, check_choices, clock, option
 
 G_PATH = "weights/G_unet_2blocks.pth"
-_STRONGEST = 2.0  # of --identity_strength; swaps fall apart beyond
+_STRONGEST = 2.0  # of --identity_strength; more was never tried
 NETWORK_CROP = 224  # side of the crop that the published landmarks and masks are measured on
 
 

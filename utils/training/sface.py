@@ -25,6 +25,9 @@ ARCFACE_112 = np.array(
 )
 
 
+_SCALE = 127.5 / 128  # SFace takes 0..255 and maps it to about [-1, 1] itself: (x - 127.5) / 128
+
+
 class Observed(NamedTuple):
     """What SFace makes of faces."""
 
@@ -46,11 +49,11 @@ class SFace(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, 3, 112, 112) float [-1, 1] RGB, ArcFace alignment. Returns (B, 128) float32, L2-normalised."""
-        return self.observed(x).e
+        return nn.functional.normalize(self.layers(x * _SCALE).float())
 
     def observed(self, x: Tensor) -> Observed:
         """The embeddings, and what leads to them."""
-        x = x * (127.5 / 128)  # SFace takes 0..255 and maps it to about [-1, 1] itself: (x - 127.5) / 128
+        x = x * _SCALE
         maps = []
         for i, layer in enumerate(self.layers):
             x = layer(x)
