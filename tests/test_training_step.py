@@ -265,3 +265,16 @@ def test_judges_of_identity_see_the_swap_where_it_will_be_shown() -> None:
     seen = shown_to_critics(Y, SwapBatch(Xt, Xt, empty, empty, empty, empty, shown=shown))
     assert torch.equal(seen[..., 2:6, 2:6], Y[..., 2:6, 2:6])
     assert torch.equal(seen[..., :2, :], Xt[..., :2, :]) and torch.equal(seen[..., 6:, :], Xt[..., 6:, :])
+
+
+def test_judges_of_identity_see_no_stains() -> None:
+    Y, Xt = torch.rand(2, 2, 3, 32, 32).unbind()
+    Y.requires_grad_()
+    empty, stain = torch.zeros(2), torch.zeros(2, 3, 32, 32)
+    batch = SwapBatch(Xt, Xt, empty, empty, empty, empty)
+    for pixels, felt in ((slice(None), False), (slice(8, 10), True)):
+        stain[:, 0, :, pixels], stain[:, 2, :, pixels] = 1, -1
+        seen = shown_to_critics(Y * 0.1 + 0.3, batch, tone=1.0)
+        (gradient,) = torch.autograd.grad((seen * stain).sum(), Y)
+        assert bool(gradient.abs().max() > 1e-4) is felt  # what many pixels share is the target's
+        stain.zero_()

@@ -42,6 +42,9 @@ class InferenceConfig:
                                              "source's: 1 takes the source's embedding as it is, less a mixture, and "
                                              "more exaggerates what sets the two apart (default: what suits the "
                                              "generator, 1 for the published ones)", type=float, metavar="X")
+    tone: float | None = option(None, "share of the target's light and skin tone that swaps take on, from 0 to 1 "
+                                "(default: what suits the generator, 0 for the published ones)", type=float,
+                                metavar="X")
 
     # models and device
     model: str = option("auto", "auto: the published weights if generator and ArcFace are there, else the embedded "
@@ -100,6 +103,8 @@ class InferenceConfig:
             raise OptionError(f"--similarity_th is a cosine, from -1 to 1, not {self.similarity_th}")
         if self.identity_strength is not None and not 0 <= self.identity_strength <= _STRONGEST:
             raise OptionError(f"--identity_strength must be from 0 to {_STRONGEST:g}, not {self.identity_strength}")
+        if self.tone is not None and not 0 <= self.tone <= 1:
+            raise OptionError(f"--tone is a share, from 0 to 1, not {self.tone}")
         if self.model == "embedded" and self.G_path != G_PATH:
             raise OptionError("--model embedded takes the generator of this repository; leave --G_path out")
         if self.target_faces_paths:

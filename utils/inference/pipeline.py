@@ -26,7 +26,7 @@ from utils.errors import (
     NoFaceInTargetError,
     OptionError,
 )
-from utils.inference import align, blend, mask
+from utils.inference import align, blend, mask, tone
 from utils.inference.config import InferenceConfig
 from utils.inference.doubt import Trust, trust
 from utils.inference.identify import normalise
@@ -199,6 +199,9 @@ class SwapPipeline:
         if stages.enhancer is not None:
             with stage("enhance"):
                 swaps = stages.enhancer.enhance(swaps)
+        if stages.tone:
+            with stage("tone"):
+                swaps = [tone.toned(swap, crop.image, stages.tone) for swap, crop in zip(swaps, crops, strict=True)]
         with stage("landmarks"):
             mask_size = self.config.crop_size
             after = stages.landmarks.find([cv2.resize(image, (mask_size, mask_size)) for image in swaps])

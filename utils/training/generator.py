@@ -63,7 +63,8 @@ class GeneratorTask(Task[Pairs]):
         self._E_updater = self._learner(device, dtype) if config.lr_identity else None
         E = None if self._E_updater is None else self._E_updater.network
         self._reals = "Xt" if config.source_novel else "Xs"  # as published, but invented people are not real
-        G_terms = GeneratorTerms(G, self._D, self._judges, list(config.weights()), dtype, config.critic_blur, E)
+        G_terms = GeneratorTerms(G, self._D, self._judges, list(config.weights()), dtype, config.critic_blur, E,
+                                config.tone)
         D_terms = DiscriminatorTerms(self._D, dtype)
         if config.compile and can_compile(device):
             # A penalty on gradients is beyond the compiler.

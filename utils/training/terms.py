@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from coordinate_reg.network import LandmarkNet
 from utils.training import distill, losses
 from utils.training.eyes import EyeHeatmaps
-from utils.training.filters import gaussian_blur
+from utils.training.filters import gaussian_blur, toned
 from utils.training.networks import Critic, landmark_view
 from utils.training.optimise import mixed_precision
 
@@ -57,15 +57,17 @@ class GeneratorTerms(nn.Module):
 
     def __init__(
         self, G: nn.Module, D: nn.Module, judges: Judges, names: list[str], dtype: torch.dtype,
-        critic_blur: float = 0.0, E: nn.Module | None = None,
+        critic_blur: float = 0.0, E: nn.Module | None = None, tone: float = 0.0,
     ) -> None:  # fmt: skip
         """names: the terms wanted, of adv, attr, id, encoder, rec, eyes, tone, outside, landmarks, transplant, distill.
         critic_blur: of the swaps that the critic sees, standard deviation in pixels. E: an identity encoder that
-        learns; without one, the batch's z_id conditions the generator."""
+        learns; without one, the batch's z_id conditions the generator. tone: share of the target's light and skin tone
+        that the pipeline gives to swaps."""
         super().__init__()
         self.G, self.E = G, E
         self._D = (D,)  # in a tuple, so that it is not a part of this module
-        self._judges, self._names, self._dtype, self._critic_blur = judges, names, dtype, critic_blur
+        self._judges, self._names, self._dtype = judges, names, dtype
+        self._critic_blur, self._share = critic_blur, tone
 
     def forward(self, batch: SwapBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns Y (B, 3, S, S) float32 [-1, 1] RGB, with its graph, and the terms by name."""
@@ -86,12 +88,12 @@ class GeneratorTerms(nn.Module):
         return losses.adversarial_loss(full_precision(self._D[0](Y)))
 
     def _id(self, Y: Tensor, batch: SwapBatch) -> Tensor:
-        seen = shown_to_critics(Y, batch)
+        seen = shown_to_critics(Y, batch, self._share)
         seen = gaussian_blur(seen, self._critic_blur) if self._critic_blur else seen
         return losses.identity_loss(batch.wanted, self._judges.critic(seen, batch.M_align))
 
     def _encoder(self, Y: Tensor, batch: SwapBatch) -> Tensor:
-        return losses.identity_loss(batch.z_id, self._judges.encoder(shown_to_critics(Y, batch), None))
+        return losses.identity_loss(batch.z_id, self._judges.encoder(shown_to_critics(Y, batch, self._share), None))
 
     def _rec(self, Y: Tensor, batch: SwapBatch) -> Tensor:
         return losses.reconstruction_loss(Y, batch.Xt, batch.same, batch.same_pairs)
@@ -117,10 +119,12 @@ class GeneratorTerms(nn.Module):
         return losses.landmark_consistency_loss(batch.points, self._judges.landmarks(landmark_view(Y)))
 
 
-def shown_to_critics(Y: Tensor, batch: SwapBatch) -> Tensor:
-    """The swap as judges of identity see it: pasted into the target as the pipeline does, where the landmarks for that
-    are known, so that likeness goes where it will be seen; and with the target's gaze and teeth, where the openings of
-    eyes and mouth are known, since these are not the source's to decide. They close mouths and blur eyes otherwise."""
+def shown_to_critics(Y: Tensor, batch: SwapBatch, tone: float = 0.0) -> Tensor:
+    """The swap as judges of identity see it: with a share `tone` of the target's light and skin tone, and pasted into
+    the target where the landmarks for that are known, as the pipeline does, so that likeness goes where it will be
+    seen; and with the target's gaze and teeth, where the openings of eyes and mouth are known, since these are not the
+    source's to decide. They close mouths and blur eyes otherwise."""
+    Y = toned(Y, batch.Xt, tone) if tone else Y
     pasted = Y if batch.shown is None else torch.lerp(batch.Xt, Y, batch.shown)
     return pasted if batch.openings is None else torch.lerp(pasted, batch.Xt, batch.openings)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from utils.training import augment, geometry
 from utils.training.config import TrainConfig
 from utils.training.faces import Faces, decoded
+from utils.training.filters import toned
 from utils.training.masks import pasting_masks
 from utils.training.networks import landmark_view, resized
 from utils.training.optimise import mixed_precision
@@ -79,14 +80,15 @@ class SwapCheck:
     def measure(self, G: nn.Module, encoder: nn.Module) -> dict[str, float]:
         """Likeness to source and target by the critic, retrieval among the faces, self-swap, landmarks.
 
-        The critic sees the swaps pasted into the targets, where there are landmarks to do so."""
+        The critic sees the swaps toned and pasted into the targets as by the pipeline, where there are landmarks."""
         if not self._measured:
             return {}
         count = len(self._X)
         z_id = self._embed(encoder)
         Y = self._swap(G, z_id.roll(1, 0), count)
         itself = self._swap(G, z_id, count)
-        pasted = Y if self._shown is None else torch.lerp(self._X, Y, self._shown)
+        pasted = toned(Y, self._X, self._config.tone) if self._config.tone else Y
+        pasted = pasted if self._shown is None else torch.lerp(self._X, pasted, self._shown)
         seen = F.normalize(torch.cat([self._critic(pasted, slice(i, i + _BATCH)) for i in range(0, count, _BATCH)]))
         alike = seen @ self._known.T
         order = torch.arange(count, device=alike.device)
