@@ -14,16 +14,16 @@ def toned(swap: np.ndarray, target: np.ndarray, share: float) -> np.ndarray:
 
     swap: (S, S, 3) uint8 BGR. target: (T, T, 3) uint8 BGR, the same framing. Returns the same as swap.
     """
-    apart = _cells(target) - _cells(swap)
+    apart = (_cells(target) - _cells(swap)) * np.float32(share)
     light = apart @ _LUMA
     colour = apart - light[:, :, None]  # a grey shift changes the brightness alone
     coarse = cv2.resize(light, (LIGHT_CELLS, LIGHT_CELLS), interpolation=cv2.INTER_AREA)
     size = swap.shape[1::-1]
-    shift = cv2.resize(colour, size, interpolation=cv2.INTER_LINEAR)
-    shift += cv2.resize(coarse, size, interpolation=cv2.INTER_LINEAR)[:, :, None]
-    return cv2.add(swap, (shift * np.float32(share)).round().astype(np.int16), dtype=cv2.CV_8U)
+    grey = cv2.resize(coarse, size, interpolation=cv2.INTER_LINEAR)
+    shift = cv2.add(cv2.resize(colour, size, interpolation=cv2.INTER_LINEAR), cv2.merge([grey] * 3))
+    return cv2.add(swap, shift, dtype=cv2.CV_8U)
 
 
 def _cells(image: np.ndarray) -> np.ndarray:
     """Mean colours of the cells, float32."""
-    return cv2.resize(image.astype(np.float32), (COLOUR_CELLS, COLOUR_CELLS), interpolation=cv2.INTER_AREA)
+    return cv2.resize(cv2.add(image, 0, dtype=cv2.CV_32F), (COLOUR_CELLS, COLOUR_CELLS), interpolation=cv2.INTER_AREA)
