@@ -18,7 +18,7 @@ from utils.errors import ResourceError, WeightsError
 from utils.inference import align
 from utils.inference.detect import CenterFace, overlap, suppress
 from utils.inference.enhance import Enhancer
-from utils.inference.identify import Identifier, normalise
+from utils.inference.identify import Identifier, both_ways, normalise
 from utils.inference.pixels import to_images, to_tensor, to_uint8
 from utils.inference.swap import Swapper
 from utils.inference.types import Face
@@ -172,6 +172,15 @@ def test_published_encoder_sees_the_crop_with_aligned_corners() -> None:
     assert np.abs(seen[0] - wanted).max() < 0.02
     assert np.abs(Identifier(Corners(), CPU, direct=True).embed(image, [face])[0] - wanted).max() > 0.05
     assert np.allclose(np.linalg.norm(normalise(np.array([[3.0, 4.0], [0.0, 2.0]])), axis=1), 1)
+
+
+def test_own_encoders_see_the_crop_both_ways() -> None:
+    x = torch.rand(2, 3, 112, 112)
+    left, right = both_ways(Corners(), x), both_ways(Corners(), x.flip(3))
+    assert torch.allclose(left, right, atol=1e-6)
+    assert torch.allclose(left[:, 0], left[:, 1], atol=1e-6)  # left and right corners, in the mirror each other
+    there, back = Corners()(x), Corners()(x.flip(3))
+    assert torch.allclose(left.norm(dim=1), (there.norm(dim=1) + back.norm(dim=1)) / 2, atol=1e-5)
 
 
 def test_embedded_landmarks_in_pixels_of_the_crop(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

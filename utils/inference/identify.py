@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from arcface_model.iresnet import IResNet
 from utils.inference import align
@@ -25,7 +25,8 @@ class Identifier:
     """
 
     def __init__(self, network: nn.Module, device: torch.device, direct: bool) -> None:
-        """direct: cut the crop at the network's own size (embedded encoder); else at 224 and halve it (published)."""
+        """direct: cut the crop at the network's own size and look at it `both_ways` (encoders trained here); else at
+        224 and halve it (published)."""
         self._side = cast(IResNet, network).size
         self._network = network.to(device)
         self._device = device
@@ -44,9 +45,19 @@ class Identifier:
     @torch.inference_mode()
     def _run(self, crops: list[np.ndarray]) -> np.ndarray:
         x = to_tensor(crops).to(self._device)
-        if not self._direct:
-            x = F.interpolate(x, size=(self._side, self._side), mode="bilinear", align_corners=True)
+        if self._direct:
+            return both_ways(self._network, x).cpu().numpy()
+        x = F.interpolate(x, size=(self._side, self._side), mode="bilinear", align_corners=True)
         return self._network(x).float().cpu().numpy()
+
+
+def both_ways(network: nn.Module, x: Tensor) -> Tensor:
+    """Mean of the embeddings of faces and of the same in the mirror, at their mean length: small encoders err less so.
+
+    x: (B, 3, S, S) float [-1, 1] RGB. Returns (B, D) float32, raw.
+    """
+    seen = network(torch.cat((x, x.flip(3)))).float().view(2, len(x), -1)
+    return F.normalize(seen.mean(0)) * seen.norm(dim=2).mean(0)[:, None]
 
 
 def normalise(embeddings: np.ndarray) -> np.ndarray:

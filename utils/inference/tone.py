@@ -26,4 +26,4 @@ def toned(swap: np.ndarray, target: np.ndarray, share: float) -> np.ndarray:
 
 def _cells(image: np.ndarray) -> np.ndarray:
     """Mean colours of the cells, float32."""
-    return cv2.resize(cv2.add(image, 0, dtype=cv2.CV_32F), (COLOUR_CELLS, COLOUR_CELLS), interpolation=cv2.INTER_AREA)
+    return cv2.resize(image.astype(np.float32), (COLOUR_CELLS, COLOUR_CELLS), interpolation=cv2.INTER_AREA)

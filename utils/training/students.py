@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from arcface_model.iresnet import IResNet, iresnet
 from coordinate_reg.network import LandmarkNet
 from utils.errors import InputError
+from utils.inference.identify import both_ways
 from utils.training import augment, distill, export, geometry, invent
 from utils.training.augment import Changes
 from utils.training.config import TrainConfig
@@ -155,9 +156,13 @@ class StudentTask(Task[np.ndarray]):
         network = self._updater.best
         training = network.training
         network.eval()
-        answers = torch.cat([network(part).float() for part in crops.split(64)])
+        answers = torch.cat([self._answer(network, part) for part in crops.split(64)])
         network.train(training)
         return answers
+
+    def _answer(self, network: nn.Module, crops: Tensor) -> Tensor:
+        """What the network says of crops when it is used."""
+        return network(crops).float()
 
 
 def _started(network: nn.Module, config: TrainConfig) -> nn.Module:
@@ -264,6 +269,9 @@ class IdentityTask(StudentTask):
             return loss
         apart = hint_loss(answer.maps, hints.maps) + share_loss(answer.shares, hints.shares)
         return loss + self._config.weight_hints * apart
+
+    def _answer(self, network: nn.Module, crops: Tensor) -> Tensor:
+        return both_ways(network, crops)
 
     def networks(self) -> dict[str, dict[str, Tensor]]:
         """See Task."""

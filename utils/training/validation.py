@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from utils.inference.identify import both_ways
 from utils.training import augment, geometry
 from utils.training.config import TrainConfig
 from utils.training.faces import Faces, decoded
@@ -51,8 +52,10 @@ class SwapCheck:
 
     @torch.no_grad()
     def _embed(self, encoder: nn.Module) -> Tensor:
+        """Raw embeddings of all faces as the pipeline takes them."""
         parts = resized(self._X, int(encoder.size)).split(_BATCH)  # type: ignore[arg-type]
-        return torch.cat([encoder(part).float() for part in parts])
+        published = self._config.identity == TrainConfig.identity
+        return torch.cat([encoder(part).float() if published else both_ways(encoder, part) for part in parts])
 
     def threshold(self, encoder: nn.Module) -> dict[str, float]:
         """For the card of an encoder that learned: the likeness that one of a hundred pairs of strangers exceeds. Empty
