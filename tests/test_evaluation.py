@@ -38,8 +38,8 @@ def face(turn: np.ndarray | None = None, mouth: float = 0.0, lids: float = 0.1, 
     """106 landmarks of a generic head in a 200 x 200 picture; the points that no measure uses lie on a ring."""
     ring = np.linspace(0, 2 * np.pi, 106)
     points = 100 + 80 * np.stack([np.cos(ring), np.sin(ring)], axis=1)
-    head = geometry._HEAD_POINTS @ (np.eye(3) if turn is None else turn).T
-    points[geometry._HEAD_INDICES] = 100 + 60 * head[:, :2]
+    head = geometry.HEAD_POINTS @ (np.eye(3) if turn is None else turn).T
+    points[geometry.HEAD_INDICES] = 100 + 60 * head[:, :2]
     for upper, lower in ((66, 54), (62, 60), (70, 57)):
         middle = points[[52, 61]].mean(axis=0)
         width = np.linalg.norm(points[61] - points[52])

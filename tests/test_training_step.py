@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from models.fan import FAN
 from tests.training_set import options, write_networks, write_set
 from utils import registry
-from utils.training import generator, prepare
+from utils.training import generator, stock
 from utils.training.config import TrainConfig, parse, read_preset
 from utils.training.faces import Faces
 from utils.training.generator import GeneratorTask
@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 PRESETS = Path(__file__).resolve().parents[1] / "utils/training/presets"
 TERMS = {"adv": {"weight_adv": 1}, "attr": {"weight_attr": 1}, "id": {"weight_id": 1},
          "rec": {"weight_rec": 1, "same_person": 1}, "tone": {"weight_tone": 1}, "encoder": {"weight_encoder": 1},
-         "outside": {"weight_outside": 1}, "landmarks": {"weight_landmarks": 1},
+         "outside": {"weight_outside": 1}, "landmarks": {"weight_landmarks": 1}, "pose": {"weight_pose": 1},
          "transplant": {"weight_transplant": 1, "same_person": 0, "batch_size": 4},
          "eyes": {"weight_eyes": 800, "eye_detector_loss": True}}  # fmt: skip
 OFF = {"weight_adv": 0, "weight_attr": 0, "weight_id": 0, "weight_rec": 0}
@@ -53,7 +53,7 @@ def labels(monkeypatch: pytest.MonkeyPatch) -> None:
         points = np.stack((x, y), 2).reshape(-1, 2)[:106].astype(np.float32)
         return torch.from_numpy(points).expand(len(faces), 106, 2), np.ones(len(faces), np.float32)
 
-    monkeypatch.setattr(prepare, "label", label)
+    monkeypatch.setattr(stock, "label", label)
 
 
 def build(root: Path, **more: Any) -> tuple[TrainConfig, GeneratorTask]:
@@ -145,14 +145,14 @@ def test_invented_sources_take_the_place_of_some(root: Path) -> None:
 
 
 def test_targets_that_look_into_the_sources_direction(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = prepare.label
+    plain = stock.label
 
     def turned(faces: Faces, path: str) -> tuple[Tensor, np.ndarray]:
         points, sure = plain(faces, path)
         turn = torch.arange(len(faces)).view(-1, 1, 1) % 2 * torch.tensor([0.5, 0.0]) + torch.tensor([0.5, 1.0])
         return (points - 40) * turn + 40, sure  # every second one is half as wide
 
-    monkeypatch.setattr(prepare, "label", turned)
+    monkeypatch.setattr(stock, "label", turned)
     shared = {"batch_size": 12, "same_person": 0.3, "same_identity": False, "weight_transplant": 1, "jitter": 0}
     (_, plain_task), (_, alike) = build(root, **shared), build(root, **shared, alike_targets=1)
     pairs = next(plain_task.batches(range(1)))
@@ -177,6 +177,25 @@ def test_the_gradient_penalty_flattens_the_discriminator(root: Path) -> None:
         batch = task._prepare(next(task.batches(range(1))))
         steepness[weight] = float(task._D_terms._penalty(batch.Xs).detach())
     assert steepness[10.0] < 0.7 * steepness[0.0], steepness
+
+
+def test_a_margin_counts_against_swaps_that_stay_near_their_targets(root: Path) -> None:
+    values = []
+    for margin in (0.0, 1.5):
+        torch.manual_seed(0)
+        _, task = build(root, id_margin=margin, same_person=0)
+        batch = task._prepare(next(task.batches(range(1))))
+        values.append(float(task._G_terms(batch)[1]["id"].detach()))
+    assert values[1] > values[0] + 0.1
+
+
+def test_the_discriminator_sees_swaps_as_they_are_pasted(root: Path) -> None:
+    _, task = build(root, weight_outside=1)
+    _, shown = task._generator_step([next(task.batches(range(1)))], 0, 1.0)
+    batch = task._prepare(next(task.batches(range(1))))
+    assert batch.shown is not None
+    away = (batch.shown == 0).expand_as(batch.Xt)
+    assert away.any() and torch.equal(shown[0][0][away], batch.Xt[away])
 
 
 def test_discr_force_holds_the_discriminator_back(root: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tests.training_set import KPS, options, write_set
 from utils import registry
 from utils.errors import OptionError, WeightsError
-from utils.training import invent, students
+from utils.training import invent, stock, students
 from utils.training.config import parse
 from utils.training.draws import Draws
 from utils.training.faces import Faces
@@ -21,7 +21,8 @@ from utils.training.setup import build_task
 from utils.training.sface import Observed
 
 CPU = torch.device("cpu")
-HARD = {"teacher_reuse": 2, "student_centred": True, "student_novel": True, "weight_hints": 1}
+HARD = {"teacher_reuse": 2, "student_centred": True, "student_novel": True, "weight_hints": 1,
+        "source_novel": 0.5}  # fmt: skip
 
 
 class Teacher(nn.Module):
@@ -50,6 +51,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(students, "load_sface", lambda config, device: Teacher())
     monkeypatch.setattr(students, "label", label)
+    monkeypatch.setattr(stock, "label", label)
     return tmp_path
 
 

@@ -26,8 +26,8 @@ _HEAD: dict[int, tuple[float, float, float]] = {
     61: (0.290, 0.784, 0.0),
     71: (0.0, 0.717, -0.228),
 }
-_HEAD_INDICES = list(_HEAD)
-_HEAD_POINTS = np.array([_HEAD[i] for i in _HEAD_INDICES])
+HEAD_INDICES = list(_HEAD)
+HEAD_POINTS = np.array([_HEAD[i] for i in HEAD_INDICES])
 _FOCAL = 20.0  # focal length in face sizes: nearly orthographic, since nothing is known about the camera
 
 _EYES = {"left": (35, 39, ((41, 36), (40, 33), (42, 37)), 38), "right": (89, 93, ((95, 90), (94, 87), (96, 91)), 88)}
@@ -40,15 +40,15 @@ def head_rotation(landmarks: np.ndarray) -> np.ndarray:
 
     Raises ValueError when the points fit no head, for example because they all coincide.
     """
-    points = landmarks[_HEAD_INDICES].astype(np.float64)
+    points = landmarks[HEAD_INDICES].astype(np.float64)
     centre, size = points.mean(axis=0), float(np.linalg.norm(np.ptp(points, axis=0)))
     camera = np.array([[_FOCAL * size, 0, centre[0]], [0, _FOCAL * size, centre[1]], [0, 0, 1.0]])
     found = size > 0
     if found:
-        found, rotation, shift = cv2.solvePnP(_HEAD_POINTS, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
+        found, rotation, shift = cv2.solvePnP(HEAD_POINTS, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
     if not found:
         raise ValueError("these landmarks fit no head")
-    rotation, _ = cv2.solvePnPRefineLM(_HEAD_POINTS, points, camera, None, rotation, shift)
+    rotation, _ = cv2.solvePnPRefineLM(HEAD_POINTS, points, camera, None, rotation, shift)
     return cv2.Rodrigues(rotation)[0]
 
 

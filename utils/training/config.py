@@ -23,11 +23,9 @@ class TrainConfig:
 
     # run
     run_name: str = option(
-        "",
-        "name of the run; its files go to saved_models_<run_name>/ and current_models_<run_name>/ (required)",
-        metavar="NAME",
-        group="run",
-    )
+        "", "name of the run; its files go to saved_models_<run_name>/ and current_models_<run_name>/ (required)",
+        metavar="NAME", group="run",
+    )  # fmt: skip
     config: str | None = option(None, "preset: a YAML file of options; options given beside it win", metavar="FILE")
     task: str = option(
         "generator", "what to train: the generator, or one of the two small networks by their teachers", choices=TASKS
@@ -39,9 +37,7 @@ class TrainConfig:
         metavar="auto|none|FILE",
     )
     dry_run: bool = option(
-        False,
-        "build everything, take one step, print what would be done, write nothing",
-        type=boolean,
+        False, "build everything, take one step, print what would be done, write nothing", type=boolean,
         alias="--dry-run",
     )
     seed: int = option(0, "seed of weights, pairs and augmentation", type=int, metavar="N")
@@ -70,8 +66,8 @@ class TrainConfig:
         None, "text file with the names of photos that are measured and never trained on", metavar="P"
     )
     source_novel: float = option(
-        0.0, "share of the sources that are invented people, between two of the set; needs --weight_transplant",
-        type=float, metavar="X",
+        0.0, "share of the sources, or of the faces of --task identity, that are invented people, between two of the "
+        "set; in the first case needs --weight_transplant", type=float, metavar="X",
     )
     alike_targets: float = option(
         0.0, "share of the pairs whose target looks into the source's direction; needs --weight_transplant",
@@ -117,20 +113,17 @@ class TrainConfig:
     )
     critic_blur: float = option(
         0.0,
-        "blur of the swaps that the critic sees, in pixels: keeps its gradient out of the finest detail",
-        type=float,
+        "blur of the swaps that the critic sees, in pixels: keeps its gradient out of the finest detail", type=float,
         metavar="X",
     )
     sface: str = option("weights/face_recognition_sface_2021dec.onnx", "SFace teacher", metavar="P")
     landmarks: str = option(
         "weights/ghost_compact_landmarks.safetensors",
-        "landmark network of --weight_landmarks and --weight_outside",
-        metavar="P",
+        "landmark network of --weight_landmarks, --weight_pose and --weight_outside", metavar="P",
     )
     face_landmarker: str = option(
         "weights/face_landmarker.task",
-        "MediaPipe teacher of --task landmarks and --weight_transplant",
-        metavar="P",
+        "MediaPipe teacher of --task landmarks, --weight_transplant and --source_novel", metavar="P",
     )
     eye_path: str = option(
         "AdaptiveWingLoss/AWL_detector/WFLW_4HG.pth", "eye landmark detector of --eye_detector_loss", metavar="P"
@@ -161,6 +154,10 @@ class TrainConfig:
     )
     weight_attr: float = option(10.0, "weight of the attribute loss", type=float, metavar="X")
     weight_id: float = option(20.0, "weight of the identity loss", type=float, metavar="X")
+    id_margin: float = option(
+        0.0, "L_id also asks that swaps are nearer to the source than to the target, by this difference of cosines",
+        type=float, metavar="X",
+    )
     weight_encoder: float = option(
         0.0, "weight of L_id as the conditioning encoder sees it, beside --critic sface", type=float, metavar="X"
     )
@@ -176,6 +173,9 @@ class TrainConfig:
         0.0, "weight of the loss that keeps what is around the face", type=float, metavar="X"
     )
     weight_landmarks: float = option(0.0, "weight of the loss that keeps the landmarks", type=float, metavar="X")
+    weight_pose: float = option(
+        0.0, "weight of the angle by which the head turned, going by its landmarks", type=float, metavar="X"
+    )
     weight_transplant: float = option(
         0.0, "weight of the distance to a swap by warping (MediaPipe finds the landmarks)", type=float, metavar="X"
     )
@@ -311,7 +311,8 @@ class TrainConfig:
             )
         if self.weight_eyes > 0 and not self.eye_detector_loss:
             raise OptionError(f"--weight_eyes {self.weight_eyes:g} does nothing without --eye_detector_loss True")
-        if (self.source_novel > 0 or self.alike_targets > 0) and self.weight_transplant == 0:
+        unmarked = self.weight_transplant == 0 and self.task == "generator"
+        if (self.source_novel > 0 or self.alike_targets > 0) and unmarked:
             raise OptionError("--source_novel and --alike_targets need the landmarks that --weight_transplant finds")
         if self.lr_identity > 0 and self.identity_blend > 0:
             raise OptionError("--identity_blend needs an encoder that stays as it is: give it 0, or --lr_identity")
@@ -334,7 +335,8 @@ class TrainConfig:
 
     def weights(self) -> dict[str, float]:
         """The generator's loss terms that are switched on, with their weights."""
-        names = ("adv", "attr", "id", "encoder", "rec", "eyes", "tone", "outside", "landmarks", "transplant", "distill")
+        names = ("adv", "attr", "id", "encoder", "rec", "eyes", "tone", "outside", "landmarks",
+                 "pose", "transplant", "distill")  # fmt: skip
         return {name: getattr(self, f"weight_{name}") for name in names if getattr(self, f"weight_{name}") > 0}
 
     def to_json(self) -> str:

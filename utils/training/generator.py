@@ -31,7 +31,7 @@ from utils.training.optimise import Updater, learning_rate_factor, training_dtyp
 from utils.training.pairs import PairPlan, Pairs, Share, batches
 from utils.training.prepare import Preparer
 from utils.training.task import Task
-from utils.training.terms import DiscriminatorTerms, GeneratorTerms, Judges, SwapBatch
+from utils.training.terms import DiscriminatorTerms, GeneratorTerms, Judges, SwapBatch, as_pasted
 
 _PENALTY_STEPS = 16  # steps between gradient penalties, which cost as much as a step (Karras et al., CVPR 2020, app. B)
 _RUNNING_L_ADV = 20.0  # where --discr_force starts
@@ -64,7 +64,7 @@ class GeneratorTask(Task[Pairs]):
         E = None if self._E_updater is None else self._E_updater.network
         self._reals = "Xt" if config.source_novel else "Xs"  # as published, but invented people are not real
         G_terms = GeneratorTerms(G, self._D, self._judges, list(config.weights()), dtype, config.critic_blur, E,
-                                config.tone)
+                                config.tone, config.id_margin)
         D_terms = DiscriminatorTerms(self._D, dtype)
         if config.compile and can_compile(device):
             # A penalty on gradients is beyond the compiler.
@@ -128,7 +128,7 @@ class GeneratorTask(Task[Pairs]):
                 Y, terms = self._G_terms(batch)
                 loss = self._weighted(terms, number)
                 self._G_updater.backward(loss / len(parts))
-            shown.append((Y.detach(), getattr(batch, self._reals)))
+            shown.append((as_pasted(Y.detach(), batch, self._config.tone), getattr(batch, self._reals)))
             for name, value in {**terms, "G": loss, "spread": _spread(Y, batch)}.items():
                 sums[name] = sums.get(name, 0) + value.detach() / len(parts)
         self._D.requires_grad_(True)

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from utils.training.pose import turns
+
 
 def hinge(logits: Tensor, positive: bool) -> Tensor:
     """Mean hinge of one map of patches, (B, 1, h, w): zero where it is beyond 1 on the right side."""
@@ -47,6 +49,17 @@ def gradient_penalty(logits: list[Tensor], X: Tensor) -> Tensor:
 def identity_loss(z_wanted: Tensor, z_found: Tensor) -> Tensor:
     """L_id: one minus the cosine between the source's embedding and the swap's, each (B, D)."""
     return (1 - F.cosine_similarity(z_wanted, z_found)).mean()
+
+
+def margin_loss(z_wanted: Tensor, z_avoided: Tensor, z_found: Tensor, margin: float, same_person: Tensor) -> Tensor:
+    """How far swaps fail to be nearer to the source than to the target, by a margin of cosines (triplet loss: Schroff
+    et al., CVPR 2015, eq. 2); mean over the batch.
+
+    z_wanted, z_avoided, z_found: (B, D), embeddings of source, target and swap. same_person: (B,) float or bool, 1
+    where nothing is asked, since source and target are one person.
+    """
+    gap = F.cosine_similarity(z_found, z_avoided) - F.cosine_similarity(z_found, z_wanted)
+    return (F.relu(gap + margin) * (1 - same_person.to(gap.dtype))).mean()
 
 
 def attribute_loss(z_attr_target: list[Tensor], z_attr_swap: list[Tensor]) -> Tensor:
@@ -124,6 +137,11 @@ def transplant_loss(Y: Tensor, donor: Tensor, face: Tensor, belief: Tensor, open
 def landmark_consistency_loss(points_target: Tensor, points_swap: Tensor) -> Tensor:
     """Mean distance of landmarks (B, P, 2): keeps pose and expression."""
     return (points_swap - points_target).norm(dim=2).mean()
+
+
+def pose_loss(points_target: Tensor, points_swap: Tensor) -> Tensor:
+    """Mean angle in radians by which the head turned, going by landmarks (B, 106, 2) in shares of the crop's side."""
+    return turns(points_target, points_swap).norm(dim=1).mean()
 
 
 def discriminator_is_due(running_L_adv: float, L_adv: float) -> tuple[float, bool]:

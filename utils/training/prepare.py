@@ -17,17 +17,16 @@ from utils.training.config import TrainConfig
 from utils.training.distributed import gather_rows, rank
 from utils.training.draws import Draws
 from utils.training.faces import Faces
-from utils.training.invent import Known, morphed, most_alike
+from utils.training.invent import Known, most_alike
 from utils.training.masks import face_masks, pasting_masks
 from utils.training.networks import landmark_view, resized
 from utils.training.optimise import mixed_precision
 from utils.training.pairs import Pairs, Share
 from utils.training.sface import ARCFACE_112
-from utils.training.teachers import LABELLED, label
+from utils.training.stock import CANDIDATES, Stock
 from utils.training.terms import Judges, SwapBatch
 from utils.training.transplant import transplant
 
-_CANDIDATES = 3  # faces of which the one is taken that looks into another one's direction
 _IDENTITY_VIEW = 224  # ArcFace's face was resized from this in the published training
 
 
@@ -73,18 +72,15 @@ class Preparer:
                 f"--weight_distill teaches embeddings of {len(self._centre)} numbers, but those of --identity "
                 f"{config.identity} have {encoder.num_features}"
             )
-        self._labels = self._label() if config.weight_transplant > 0 else None
-
-    def _label(self) -> tuple[Tensor, Tensor]:
-        """Landmarks of the whole set (N, 106, 2), pixels of the stored crops, and which of them to trust (N,)."""
-        points, sure = label(self._faces, self._config.face_landmarker)
-        return points, torch.from_numpy(sure > LABELLED)
+        landmarker = config.face_landmarker if config.weight_transplant > 0 else None
+        self._stock = Stock(faces, landmarker, device)
 
     @torch.no_grad()
     def __call__(self, pairs: Pairs) -> SwapBatch:
         """Cut, recolour and embed one batch."""
         assert pairs.source_images is not None and pairs.target_images is not None
-        source, target = self._known(pairs.source_images, pairs.source), self._known(pairs.target_images, pairs.target)
+        source = self._stock.known(pairs.source_images, pairs.source)
+        target = self._stock.known(pairs.target_images, pairs.target)
         if self._config.source_novel > 0:
             source = self._invented(source, pairs)
         M_source, M_target = self._views(pairs, "source view"), self._views(pairs, "target view")
@@ -99,31 +95,15 @@ class Preparer:
         z_id, wanted, alone = self._blended(z_id, wanted, pairs)
         batch = SwapBatch(Xs, Xt, z_id, wanted, *self._same(pairs), seen=seen, taught=self._taught(wanted))
         batch = self._judged(batch, target, M_target)
-        return batch if self._labels is None else self._with_donors(batch, source, target, M_source, M_target, alone)
-
-    def _known(self, images: Tensor, positions: np.ndarray) -> Known:
-        """Stored crops (B, 3, H, H) uint8 with what the set knows of them; zeros for what it does not."""
-        at = torch.from_numpy(positions)
-        count = len(at)
-        kps = torch.zeros(count, 5, 2) if self._faces.kps is None else self._faces.kps[at]
-        points, sure = torch.zeros(count, 106, 2), torch.zeros(count, dtype=torch.bool)
-        if self._labels is not None:
-            points, sure = (known[at] for known in self._labels)
-        parts = (x.to(self._device, non_blocking=True) for x in (images, kps, points, sure))
-        return Known(augment.to_float(next(parts)), *parts)
+        if self._config.weight_transplant == 0:
+            return batch
+        return self._with_donors(batch, source, target, M_source, M_target, alone)
 
     def _invented(self, source: Known, pairs: Pairs) -> Known:
         """Put invented people into the place of some sources that are not the target's person."""
         draws = self._draws(pairs, "novel")
         chosen = draws.chance(self._config.source_novel) & ~torch.from_numpy(pairs.same).to(self._device)
-        others = [self._stored(draws.integers(len(self._faces))) for _ in range(_CANDIDATES)]
-        novel = morphed(source, most_alike(source.points, others, [face.points for face in others]), draws)
-        return novel.where(chosen, source)
-
-    def _stored(self, positions: np.ndarray) -> Known:
-        """Faces of a set in memory."""
-        assert self._faces.images is not None
-        return self._known(self._faces.images[torch.from_numpy(positions)], positions)
+        return self._stock.between(source, draws).where(chosen, source)
 
     def _alike(self, source: Known, target: Known, M_source: Tensor, M_target: Tensor, pairs: Pairs) -> Known:
         """Put targets that look into the source's direction into the place of some, so that more of the swaps by
@@ -133,9 +113,9 @@ class Preparer:
         chosen = draws.chance(self._config.alike_targets) & different
         people = np.array(self._faces.identities)
         candidates = [target]
-        for positions in (draws.integers(len(self._faces)) for _ in range(_CANDIDATES)):
+        for face, positions in (self._stock.drawn(draws) for _ in range(CANDIDATES)):
             stranger = torch.from_numpy(people[positions] != people[pairs.source]).to(self._device)
-            candidates.append(self._stored(positions).where(stranger, target))
+            candidates.append(face.where(stranger, target))
         wanted = augment.seen_points(M_source, source.points, augment.LANDMARKS_MIRRORED)
         seen = [augment.seen_points(M_target, face.points, augment.LANDMARKS_MIRRORED) for face in candidates]
         return most_alike(wanted, candidates, seen).where(chosen, target)
@@ -206,6 +186,9 @@ class Preparer:
         if self._judges.critic.aligned:
             seen = augment.seen_points(M_target, target.kps, augment.KPS_MIRRORED)
             extra["M_align"] = alignment(seen)
+        if self._config.id_margin > 0:
+            with mixed_precision(self._device, self._dtype):
+                extra["avoided"] = self._judges.critic(batch.Xt, extra.get("M_align"))
         with mixed_precision(self._device, self._dtype):
             if self._judges.landmarks is not None:
                 extra["points"] = self._judges.landmarks(landmark_view(batch.Xt))

@@ -44,6 +44,7 @@ from utils.training.optimise import Updater, learning_rate_factor, mixed_precisi
 from utils.training.pairs import Share
 from utils.training.prepare import alignment, embed_set
 from utils.training.sface import Observed
+from utils.training.stock import Stock
 from utils.training.task import Task
 from utils.training.teachers import LABELLED, label
 
@@ -204,6 +205,7 @@ class IdentityTask(StudentTask):
         self._known = self._centred(embed_set(self._held, self._teacher, device, self._dtype)) if len(held) else None
         self._ask = torch.compile(self._teacher.observed) if config.compile else self._teacher.observed
         self._taught: Taught | None = None
+        self._stock = Stock(faces, config.face_landmarker if config.source_novel else None, device)
 
     @torch.no_grad()
     def _look_at_some(self, faces: Faces, centred: bool, device: torch.device) -> Usual:
@@ -250,6 +252,17 @@ class IdentityTask(StudentTask):
         return self._taught
 
     def _faces_to_teach(self, draws: Draws) -> invent.Faces:
+        """Mixed faces, and by --source_novel in the place of some of them people between two of the set, who are
+        sharper and more like photos."""
+        faces = self._mixtures(draws)
+        if self._config.source_novel == 0:
+            return faces
+        chosen = draws.chance(self._config.source_novel)
+        between = self._stock.between(self._stock.drawn(draws)[0], draws)
+        images = torch.where(chosen.view(-1, 1, 1, 1), between.images, faces[0])
+        return images, torch.where(chosen.view(-1, 1, 1), between.kps, faces[1])
+
+    def _mixtures(self, draws: Draws) -> invent.Faces:
         """Stored crops, many mixed with a second one; with --student_novel, people who are further from the stored
         ones."""
         if not self._config.student_novel:

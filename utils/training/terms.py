@@ -15,6 +15,9 @@ from utils.training.filters import gaussian_blur, toned
 from utils.training.networks import Critic, landmark_view
 from utils.training.optimise import mixed_precision
 
+_BY_LANDMARKS = {"landmarks": losses.landmark_consistency_loss, "pose": losses.pose_loss}
+_APART = ("attr", "distill", *_BY_LANDMARKS)  # terms that share what they need
+
 
 @dataclass(frozen=True)
 class SwapBatch:
@@ -26,6 +29,7 @@ class SwapBatch:
     wanted: Tensor  # (B, D) float32, what the critic should see in Y
     same: Tensor  # (B,) float32, 1 where both show one person
     same_pairs: Tensor  # () float32, such pairs that L_rec is divided by
+    avoided: Tensor | None = None  # (B, D) float32, what the critic sees in the target
     M_align: Tensor | None = None  # (B, 2, 3) pixels of the critic's 112 alignment to those of Xt
     points: Tensor | None = None  # (B, 106, 2) float32, the target's landmarks in shares of the crop
     face: Tensor | None = None  # (B, 1, S, S) float32 [0, 1], 1 inside the target's face
@@ -57,17 +61,18 @@ class GeneratorTerms(nn.Module):
 
     def __init__(
         self, G: nn.Module, D: nn.Module, judges: Judges, names: list[str], dtype: torch.dtype,
-        critic_blur: float = 0.0, E: nn.Module | None = None, tone: float = 0.0,
+        critic_blur: float = 0.0, E: nn.Module | None = None, tone: float = 0.0, id_margin: float = 0.0,
     ) -> None:  # fmt: skip
-        """names: the terms wanted, of adv, attr, id, encoder, rec, eyes, tone, outside, landmarks, transplant, distill.
+        """names: the terms wanted, of adv, attr, id, encoder, rec, eyes, tone, outside, landmarks, pose,
+        transplant, distill.
         critic_blur: of the swaps that the critic sees, standard deviation in pixels. E: an identity encoder that
         learns; without one, the batch's z_id conditions the generator. tone: share of the target's light and skin tone
-        that the pipeline gives to swaps."""
+        that the pipeline gives to swaps. id_margin: by which swaps should be nearer to source than to target."""
         super().__init__()
         self.G, self.E = G, E
         self._D = (D,)  # in a tuple, so that it is not a part of this module
         self._judges, self._names, self._dtype = judges, names, dtype
-        self._critic_blur, self._share = critic_blur, tone
+        self._critic_blur, self._share, self._margin = critic_blur, tone, id_margin
 
     def forward(self, batch: SwapBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns Y (B, 3, S, S) float32 [-1, 1] RGB, with its graph, and the terms by name."""
@@ -75,8 +80,8 @@ class GeneratorTerms(nn.Module):
             z_id = batch.z_id if self.E is None else self.E(batch.seen).float()
             Y, z_attr = self.G(batch.Xt, z_id)
             Y = Y.float()
-            apart = ("attr", "distill")
-            terms = {name: getattr(self, f"_{name}")(Y, batch) for name in self._names if name not in apart}
+            names = [name for name in self._names if name not in _APART]
+            terms = {name: getattr(self, f"_{name}")(Y, batch) for name in names} | self._keeping(Y, batch)
             if "distill" in self._names:
                 assert batch.taught is not None
                 terms["distill"] = distill.identity_loss(z_id, batch.taught)
@@ -85,12 +90,16 @@ class GeneratorTerms(nn.Module):
         return Y, terms
 
     def _adv(self, Y: Tensor, batch: SwapBatch) -> Tensor:
-        return losses.adversarial_loss(full_precision(self._D[0](Y)))
+        return losses.adversarial_loss(full_precision(self._D[0](as_pasted(Y, batch, self._share))))
 
     def _id(self, Y: Tensor, batch: SwapBatch) -> Tensor:
         seen = shown_to_critics(Y, batch, self._share)
         seen = gaussian_blur(seen, self._critic_blur) if self._critic_blur else seen
-        return losses.identity_loss(batch.wanted, self._judges.critic(seen, batch.M_align))
+        found = self._judges.critic(seen, batch.M_align)
+        loss = losses.identity_loss(batch.wanted, found)
+        if batch.avoided is None:
+            return loss
+        return loss + losses.margin_loss(batch.wanted, batch.avoided, found, self._margin, batch.same)
 
     def _encoder(self, Y: Tensor, batch: SwapBatch) -> Tensor:
         return losses.identity_loss(batch.z_id, self._judges.encoder(shown_to_critics(Y, batch, self._share), None))
@@ -114,18 +123,28 @@ class GeneratorTerms(nn.Module):
         assert batch.belief is not None and batch.openings is not None
         return losses.transplant_loss(Y, batch.donor, batch.face, batch.belief, batch.openings)
 
-    def _landmarks(self, Y: Tensor, batch: SwapBatch) -> Tensor:
+    def _keeping(self, Y: Tensor, batch: SwapBatch) -> dict[str, Tensor]:
+        """The terms that look at the landmarks of the swap."""
+        names = [name for name in _BY_LANDMARKS if name in self._names]
+        if not names:
+            return {}
         assert self._judges.landmarks is not None and batch.points is not None
-        return losses.landmark_consistency_loss(batch.points, self._judges.landmarks(landmark_view(Y)))
+        points = self._judges.landmarks(landmark_view(Y)).float()
+        return {name: _BY_LANDMARKS[name](batch.points.float(), points) for name in names}
+
+
+def as_pasted(Y: Tensor, batch: SwapBatch, tone: float) -> Tensor:
+    """The swap as the pipeline will show it: with a share `tone` of the target's light and skin tone, and within the
+    mask, where the landmarks for that are known."""
+    Y = toned(Y, batch.Xt, tone) if tone else Y
+    return Y if batch.shown is None else torch.lerp(batch.Xt, Y, batch.shown)
 
 
 def shown_to_critics(Y: Tensor, batch: SwapBatch, tone: float = 0.0) -> Tensor:
-    """The swap as judges of identity see it: with a share `tone` of the target's light and skin tone, and pasted into
-    the target where the landmarks for that are known, as the pipeline does, so that likeness goes where it will be
-    seen; and with the target's gaze and teeth, where the openings of eyes and mouth are known, since these are not the
-    source's to decide. They close mouths and blur eyes otherwise."""
-    Y = toned(Y, batch.Xt, tone) if tone else Y
-    pasted = Y if batch.shown is None else torch.lerp(batch.Xt, Y, batch.shown)
+    """The swap as judges of identity see it: as it will be pasted, so that likeness goes where it will be seen; and
+    with the target's gaze and teeth, where the openings of eyes and mouth are known, since these are not the source's
+    to decide. They close mouths and blur eyes otherwise."""
+    pasted = as_pasted(Y, batch, tone)
     return pasted if batch.openings is None else torch.lerp(pasted, batch.Xt, batch.openings)
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from utils.inference.identify import both_ways
-from utils.training import augment, geometry
+from utils.training import augment, geometry, losses
 from utils.training.config import TrainConfig
 from utils.training.faces import Faces, decoded
 from utils.training.filters import toned
@@ -81,7 +81,8 @@ class SwapCheck:
 
     @torch.no_grad()
     def measure(self, G: nn.Module, encoder: nn.Module) -> dict[str, float]:
-        """Likeness to source and target by the critic, retrieval among the faces, self-swap, landmarks.
+        """Likeness to source and target by the critic, retrieval among the faces, self-swap, landmarks, and the turn of
+        the head in degrees.
 
         The critic sees the swaps toned and pasted into the targets as by the pipeline, where there are landmarks."""
         if not self._measured:
@@ -104,8 +105,9 @@ class SwapCheck:
             "val_psnr": -10 * error.clamp(min=1e-10).log10().mean(),
         }  # fmt: skip
         if self._judges.landmarks is not None:
-            moved = self._judges.landmarks(landmark_view(Y)) - self._judges.landmarks(landmark_view(self._X))
-            result["val_landmarks"] = moved.norm(dim=2).mean()
+            before, after = (self._judges.landmarks(landmark_view(x)) for x in (self._X, Y))
+            result["val_landmarks"] = losses.landmark_consistency_loss(before, after)
+            result["val_pose"] = losses.pose_loss(before, after).rad2deg()
         numbers = {name: float(value) for name, value in result.items()}
         return numbers | {"val_score": self._score(numbers, float(error.mean()))}
 
