@@ -179,6 +179,20 @@ def test_the_gradient_penalty_flattens_the_discriminator(root: Path) -> None:
     assert steepness[10.0] < 0.7 * steepness[0.0], steepness
 
 
+def test_the_aligned_critic_looks_a_little_differently_each_time(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generator, "load_sface", lambda config, device: Teacher())
+    _, task = build(root, critic="sface", batch_size=12)
+    pairs = next(task.batches(range(1)))
+    M, again = (task._prepare(pairs).M_align for _ in range(2))
+    assert M is not None and again is not None and torch.equal(M, again)
+    area = torch.linalg.det(M[:, :, :2])
+    assert (area < 0).any() and (area > 0).any(), "half of the looks are mirrored"
+    size = area.abs().sqrt()
+    assert float(size.max() / size.min()) < 1.06 / 0.94 and len(set(size.tolist())) > 6
+
+
 def test_a_margin_counts_against_swaps_that_stay_near_their_targets(root: Path) -> None:
     values = []
     for margin in (0.0, 1.5):

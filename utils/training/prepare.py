@@ -16,7 +16,7 @@ from utils.training.augment import Changes
 from utils.training.config import TrainConfig
 from utils.training.distributed import gather_rows, rank
 from utils.training.draws import Draws
-from utils.training.faces import Faces
+from utils.training.faces import Faces, Framing
 from utils.training.invent import Known, most_alike
 from utils.training.masks import face_masks, pasting_masks
 from utils.training.networks import landmark_view, resized
@@ -27,6 +27,7 @@ from utils.training.stock import CANDIDATES, Stock
 from utils.training.terms import Judges, SwapBatch
 from utils.training.transplant import transplant
 
+_GLANCE = Changes(rotation=5, zoom=0.05, shift=0.03, mirror=0.5)
 _IDENTITY_VIEW = 224  # ArcFace's face was resized from this in the published training
 
 
@@ -94,7 +95,7 @@ class Preparer:
         wanted = self._wanted(source, z_id, pairs)
         z_id, wanted, alone = self._blended(z_id, wanted, pairs)
         batch = SwapBatch(Xs, Xt, z_id, wanted, *self._same(pairs), seen=seen, taught=self._taught(wanted))
-        batch = self._judged(batch, target, M_target)
+        batch = self._judged(batch, target, M_target, pairs)
         if self._config.weight_transplant == 0:
             return batch
         return self._with_donors(batch, source, target, M_source, M_target, alone)
@@ -180,12 +181,12 @@ class Preparer:
         """The critic's embeddings without what all faces have in common, as the small encoder learned them."""
         return None if self._centre is None else F.normalize(F.normalize(wanted) - self._centre)
 
-    def _judged(self, batch: SwapBatch, target: Known, M_target: Tensor) -> SwapBatch:
+    def _judged(self, batch: SwapBatch, target: Known, M_target: Tensor, pairs: Pairs) -> SwapBatch:
         """Add what the judges need of the target."""
         extra: dict[str, Tensor | tuple[Tensor, Tensor]] = {}
         if self._judges.critic.aligned:
             seen = augment.seen_points(M_target, target.kps, augment.KPS_MIRRORED)
-            extra["M_align"] = alignment(seen)
+            extra["M_align"] = geometry.compose(alignment(seen), self._glance(pairs))
         if self._config.id_margin > 0:
             with mixed_precision(self._device, self._dtype):
                 extra["avoided"] = self._judges.critic(batch.Xt, extra.get("M_align"))
@@ -199,6 +200,11 @@ class Preparer:
             extra["face"] = torch.from_numpy(face_masks(points, self._config.size)).to(self._device)
             extra["shown"] = torch.from_numpy(pasting_masks(points, self._config)).to(self._device)
         return SwapBatch(**{**vars(batch), **extra})
+
+    def _glance(self, pairs: Pairs) -> Tensor:
+        """How the aligned critic looks at each swap, (B, 2, 3) from its pixels to those of the 112 alignment: a
+        likeness that is there for one alignment alone is noise that the generator found."""
+        return augment.views(Framing(112, 112), 112, _GLANCE, self._draws(pairs, "glance"))
 
     def _with_donors(
         self, batch: SwapBatch, source: Known, target: Known, M_source: Tensor, M_target: Tensor, alone: Tensor
