@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-LIGHT_CELLS, COLOUR_CELLS = 4, 16  # along a side: brows, beards and noses are finer than light, stains are not
+LIGHT_CELLS, COLOUR_CELLS = 4, 32  # along a side: brows, beards and noses are finer than light, stains are not
 _LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # of BGR, ITU-R BT.601
 
 
