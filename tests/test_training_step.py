@@ -301,9 +301,9 @@ def test_judges_of_identity_see_the_swap_where_it_will_be_shown() -> None:
 
 
 def test_judges_of_identity_see_no_stains() -> None:
-    Y, Xt = torch.rand(2, 2, 3, 32, 32).unbind()
+    Y, Xt = torch.rand(2, 2, 3, 128, 128).unbind()
     Y.requires_grad_()
-    empty, stain = torch.zeros(2), torch.zeros(2, 3, 32, 32)
+    empty, stain = torch.zeros(2), torch.zeros(2, 3, 128, 128)
     batch = SwapBatch(Xt, Xt, empty, empty, empty, empty)
     for pixels, felt in ((slice(None), False), (slice(8, 10), True)):
         stain[:, 0, :, pixels], stain[:, 2, :, pixels] = 1, -1
