@@ -1,8 +1,8 @@
-"""What the benchmarks run on: weights of the shipped and of the published sizes, made from names, and moving stills."""
+"""What the benchmarks run on: the weights that ship, others of the published sizes from names, and moving stills."""
 
 from __future__ import annotations
 
-import functools
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,8 @@ from torch import nn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from arcface_model.iresnet import iresnet  # noqa: E402 - the repository is not installed as a package
-from coordinate_reg.network import LandmarkNet  # noqa: E402
+from coordinate_reg.network import LandmarkNet  # noqa: E402 - the repository is not installed as a package
 from examples.demo_video import write_clip  # noqa: E402
-from network.AEI_Net import AEI_Net  # noqa: E402
 from tests.fill import build  # noqa: E402
 from tests.published_set import NETWORKS  # noqa: E402
 from tests.random_weights import oval_landmarks, save  # noqa: E402
@@ -26,8 +24,6 @@ from tests.random_weights import oval_landmarks, save  # noqa: E402
 IMAGES = ROOT / "examples" / "images"
 SOURCE = IMAGES / "portrait.jpg"
 SETS = ("embedded", "published")
-GENERATOR: dict[str, Any] = {"backbone": "unet", "num_blocks": 1, "c_id": 128, "width": 0.5, "size": 128}
-IDENTITY: dict[str, Any] = {"depth": 18, "num_features": 128, "width": 0.5, "size": 64}
 LANDMARKS: dict[str, Any] = {"channels": [16, 32, 48, 40], "points": 106}
 _PORTRAIT = (0.5, 0.4)  # where the selfie's face is, in parts of its width and height
 
@@ -44,19 +40,17 @@ def _landmarks() -> nn.Module:
 def write_set(name: str, folder: Path) -> Path:
     """Write the weights of a set, `embedded` or `published`; returns the folder, for GHOST_WEIGHTS.
 
-    Detector of both is CenterFace; landmarks of both come from a network of the shipped size.
+    `embedded` is what ships, with all that its JSONs ask for. Detector of both is CenterFace; the landmarks of
+    `published` come from a network of the shipped size.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save(_landmarks(), folder, "ghost_compact_landmarks", "LandmarkNet", LANDMARKS, crop_size=112)
-    if name == "published":
-        for file in ("G_unet_2blocks.pth", "backbone.pth"):
-            torch.save(NETWORKS[file]().state_dict(), folder / file)
+    if name == "embedded":
+        for shipped in (ROOT / "weights").glob("ghost_compact_*"):
+            shutil.copy(shipped, folder)
         return folder
-    generator = build(functools.partial(AEI_Net, **GENERATOR))
-    save(generator, folder, "ghost_compact_generator", "AEI_Net", GENERATOR, crop_size=128,
-         identity="ghost_compact_identity")
-    identity = build(functools.partial(iresnet, **IDENTITY), 0.5)
-    save(identity, folder, "ghost_compact_identity", "iresnet", IDENTITY, crop_size=64, similarity_th=0.0)
+    save(_landmarks(), folder, "ghost_compact_landmarks", "LandmarkNet", LANDMARKS, crop_size=112)
+    for file in ("G_unet_2blocks.pth", "backbone.pth"):
+        torch.save(NETWORKS[file]().state_dict(), folder / file)
     return folder
 
 

@@ -112,7 +112,7 @@ def startup() -> Iterator[str]:
     yield ""
     rows = [("`python inference.py --help`", ranged(result["help"], 2)),
             ("`import torch` alone", ranged(result["import torch alone"], 2)),
-            (f"photo swap, process start to file (weights {result['weights']})", ranged(result["photo"], 2))]
+            ("photo swap, process start to file", ranged(result["photo"], 2))]
     yield from table(("", "seconds"), rows)
     yield from taken_on(result)
 
