@@ -9,6 +9,7 @@ from utils.inference.warp import bounds, invert, rescaled, warp
 
 _SOFT = 2.0  # swaps are this much softer than their pixels
 _EDGE = 32  # levels from which a difference is an edge, such as a brow's, which belongs to the target's person
+_NOTHING = 128  # stands for no difference
 _MUCH_LARGER = 3.0  # frame against swap, along a side
 
 
@@ -40,7 +41,7 @@ def paste_back(
         M_frame2swap, method = rescaled(M_frame2swap, 2.0), cv2.INTER_LINEAR
     face = warp(swap, _into_region(M_frame2swap, left, top), size, method=method)
     if grain:
-        face = cv2.add(face, _fine_detail(region, scale, grain), dtype=cv2.CV_8U)
+        face = cv2.addWeighted(face, 1.0, _fine_detail(region, scale, grain), 1.0, -_NOTHING)
     if canvas.dtype == np.uint16:
         region[:] = np.rint(_mix(face.astype(np.float32) * (65535 / 255), region.astype(np.float32), alpha))
     else:  # one pass over the pixels, rounded
@@ -48,7 +49,7 @@ def paste_back(
 
 
 def _fine_detail(region: np.ndarray, scale: float, grain: float) -> np.ndarray:
-    """Grain and pores, (H, W, 3) int16: what a region loses at the swap's resolution, without its edges.
+    """Grain and pores, (H, W, 3) uint8 about _NOTHING: what a region loses at the swap's resolution, without its edges.
 
     scale: pixels of the region per pixel of the swap.
     """
@@ -57,9 +58,11 @@ def _fine_detail(region: np.ndarray, scale: float, grain: float) -> np.ndarray:
     coarse = max(scale * _SOFT, 1.0)
     small = cv2.resize(picture, (max(round(width / coarse), 1), max(round(height / coarse), 1)),
                        interpolation=cv2.INTER_AREA)  # fmt: skip
-    lost = cv2.addWeighted(picture, 1.0, cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), -1.0, 128)
-    levels = np.arange(-128, 128) * grain * (1 - np.abs(np.arange(-128, 128)) / _EDGE).clip(min=0)
-    return cv2.LUT(lost, levels.round().astype(np.int16))
+    lost = cv2.addWeighted(picture, 1.0, cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR),
+                           -1.0, _NOTHING)  # fmt: skip
+    levels = np.arange(256) - _NOTHING
+    kept = levels * grain * (1 - np.abs(levels) / _EDGE).clip(min=0)
+    return cv2.LUT(lost, (kept.round() + _NOTHING).astype(np.uint8))
 
 
 def _mix(face: np.ndarray, before: np.ndarray, alpha: np.ndarray) -> np.ndarray:
