@@ -106,6 +106,16 @@ def test_students_go_on_exactly_even_between_lessons_of_one_faces_batch(root: Pa
     assert begun + run(second, range(3, 5)) == expected
 
 
+def test_people_between_two_take_the_place_of_some_mixtures(root: Path) -> None:
+    plain, some = (build(root, "identity", source_novel=share) for share in (0.0, 0.5))
+    assert isinstance(plain, students.IdentityTask) and isinstance(some, students.IdentityTask)
+    faces = [task._faces_to_teach(Draws(0, "faces", np.arange(24))) for task in (plain, some)]
+    for a, b in zip(*faces, strict=True):  # images, keypoints
+        changed = (a != b).flatten(1).any(1)
+        assert 4 < int(changed.sum()) < 20
+    assert torch.isfinite(faces[1][0]).all() and float(faces[1][0].abs().max()) <= 1
+
+
 def test_bending_moves_keypoints_with_their_pixels() -> None:
     images = -torch.ones(12, 3, 80, 80)
     images[:, :, 29:32, 39:42] = 1

@@ -27,7 +27,7 @@ from utils.training.stock import CANDIDATES, Stock
 from utils.training.terms import Judges, SwapBatch
 from utils.training.transplant import transplant
 
-_GLANCE = Changes(rotation=5, zoom=0.05, shift=0.03, mirror=0.5)
+_GLANCE = Changes(rotation=5, zoom=0.05, shift=0.03, mirror=0.5)  # of the aligned critic at a swap
 _IDENTITY_VIEW = 224  # ArcFace's face was resized from this in the published training
 
 
@@ -187,10 +187,9 @@ class Preparer:
         if self._judges.critic.aligned:
             seen = augment.seen_points(M_target, target.kps, augment.KPS_MIRRORED)
             extra["M_align"] = geometry.compose(alignment(seen), self._glance(pairs))
-        if self._config.id_margin > 0:
-            with mixed_precision(self._device, self._dtype):
-                extra["avoided"] = self._judges.critic(batch.Xt, extra.get("M_align"))
         with mixed_precision(self._device, self._dtype):
+            if self._config.id_margin > 0:
+                extra["avoided"] = self._judges.critic(batch.Xt, extra.get("M_align"))
             if self._judges.landmarks is not None:
                 extra["points"] = self._judges.landmarks(landmark_view(batch.Xt))
             if self._judges.eyes is not None:

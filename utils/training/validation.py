@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -118,7 +120,8 @@ class SwapCheck:
         """One number for the best network, weighed like its losses; lower is better."""
         config = self._config
         kept = config.weight_rec * 2 * error + config.weight_landmarks * numbers.get("val_landmarks", 0.0)
-        return config.weight_id * (1 - numbers["val_source"]) + kept
+        turned = config.weight_pose * math.radians(numbers.get("val_pose", 0.0))
+        return config.weight_id * (1 - numbers["val_source"]) + kept + turned
 
     def grid(self, G: nn.Module, encoder: nn.Module) -> np.ndarray:
         """Sources above targets above swaps, (3 * S, 8 * S, 3) uint8 BGR."""
