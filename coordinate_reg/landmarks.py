@@ -60,7 +60,7 @@ class EmbeddedLandmarks:
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         """network: coordinate_reg.network.LandmarkNet."""
-        self._network = network.to(device)
+        self._network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device = device
 
     def find(self, crops: Sequence[np.ndarray]) -> np.ndarray:

@@ -10,7 +10,7 @@ from utils.inference.warp import bounds, invert, rescaled, warp
 _SOFT = 2.0  # swaps are this much softer than their pixels
 _EDGE = 32  # levels from which a difference is an edge, such as a brow's, which belongs to the target's person
 _NOTHING = 128  # stands for no difference
-_MUCH_LARGER = 3.0  # frame against swap, along a side
+_LARGER = 1.5  # frame against swap, along a side
 
 
 def paste_back(
@@ -33,10 +33,10 @@ def paste_back(
     size = (right - left, bottom - top)
     region = canvas[top:bottom, left:right]
     alpha = warp(mask, _into_region(M_frame2mask, left, top), size, cv2.BORDER_CONSTANT)
-    # Cubic, since a small swap on a large face would show its pixels; where it is much larger, doubling it by cubics
-    # first is as smooth and faster.
+    # Cubic, since a small swap on a large face would show its pixels; where it is larger, doubling it by cubics first
+    # is as smooth and faster.
     method, scale = cv2.INTER_CUBIC, 1.0 / float(np.sqrt(abs(np.linalg.det(M_frame2swap[:, :2]))))
-    if scale > _MUCH_LARGER:
+    if scale > _LARGER:
         swap = cv2.resize(swap, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
         M_frame2swap, method = rescaled(M_frame2swap, 2.0), cv2.INTER_LINEAR
     face = warp(swap, _into_region(M_frame2swap, left, top), size, method=method)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -70,9 +71,27 @@ def draw(landmarks: np.ndarray, params: MaskParams, size: int) -> np.ndarray:
     points[_BROWS] += params.brow * 0.5 * (points[_BROWS] - points[_LIDS])
     mask = np.zeros((size, size), np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(points.astype(np.int32)), 255)
-    kernel = np.ones((max(abs(params.erode), 1),) * 2, np.uint8)
-    shaped = cv2.erode(mask, kernel) if params.erode > 0 else cv2.dilate(mask, kernel)
+    square = np.ones((max(abs(params.erode), 1),) * 2, np.uint8)
+    shaped = cv2.erode(mask, square) if params.erode > 0 else cv2.dilate(mask, square)
     border = 2 * params.sigma_y
     shaped[:border] = shaped[-border:] = 0
     shaped[:, :border] = shaped[:, -border:] = 0
-    return cv2.GaussianBlur(shaped, (0, 0), sigmaX=params.sigma_x, sigmaY=params.sigma_y).astype(np.float32) / 255
+    return _blurred(shaped, params.sigma_x, params.sigma_y).astype(np.float32) / 255
+
+
+def _blurred(mask: np.ndarray, sigma_x: int, sigma_y: int) -> np.ndarray:
+    """cv2.GaussianBlur of bytes, (H, W) uint8, to the last bit and many times as fast.
+
+    Its kernels are whole 256ths, so all sums are below 2^24, which float32 holds exactly.
+    """
+    sums = cv2.sepFilter2D(mask, cv2.CV_32F, _kernel(sigma_x), _kernel(sigma_y))
+    return cv2.convertScaleAbs(np.floor(sums / 65536 + np.float32(0.5)))
+
+
+@lru_cache(maxsize=16)
+def _kernel(sigma: int) -> np.ndarray:
+    """OpenCV's Gaussian kernel for bytes, in 256ths, float32: what it makes of a single bright pixel."""
+    side = round(6 * sigma + 1) | 1
+    pixel = np.zeros((1, 2 * side - 1), np.uint8)
+    pixel[0, side - 1] = 255
+    return cv2.GaussianBlur(pixel, (side, 1), sigma)[0, side // 2 : -(side // 2)].astype(np.float32)

@@ -104,11 +104,11 @@ class Swapper:
     @torch.inference_mode()
     def _run(self, crops: Sequence[np.ndarray], z_id: torch.Tensor) -> np.ndarray:
         Y = self._forward(crops, z_id)
-        if not torch.isfinite(Y).all() and self._exact is not None:
+        if not _sound(Y) and self._exact is not None:
             self.note(f"the generator overflowed in {self.dtype}; going on in float32")
             self._network, self._dtype = inference_form(self._exact, self._device, torch.float32), torch.float32
             self._exact, Y = None, self._forward(crops, z_id)
-        if not torch.isfinite(Y).all():
+        if not _sound(Y):
             raise WeightsError("the generator overflows even in float32; its weights are damaged, get them again")
         return to_images(Y)
 
@@ -121,3 +121,8 @@ class Swapper:
     @torch.inference_mode()  # which each thread has to enter by itself
     def _part(self, Xt: torch.Tensor, z_id: torch.Tensor) -> torch.Tensor:
         return self._network(Xt, z_id)[0]
+
+
+def _sound(Y: torch.Tensor) -> bool:
+    """Whether all of a tensor's numbers are finite: one pass, since any other makes the sum so."""
+    return bool(torch.isfinite(Y.sum(dtype=torch.float32)))

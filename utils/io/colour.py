@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 if TYPE_CHECKING:
@@ -79,16 +80,18 @@ def to_bgr(frame: VideoFrame, colour: Colour, converter: VideoReformatter) -> np
     mapped = {}
     if colour.high_dynamic_range:
         mapped = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
-    bgr = converter.reformat(
+    planes: Any = converter.reformat(
         frame,
-        format="bgr24",
+        format="gbrp",  # FFmpeg has fast code for separate planes only
         src_colorspace=_matrix(colour, frame.height),
         src_color_range=_FULL if colour.full_range else _LIMITED,
         dst_color_range=_FULL,
         interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
+        threads=cv2.getNumThreads(),
         **mapped,
-    )
-    return bgr.to_ndarray()
+    ).planes
+    green, blue, red = (np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, : p.width] for p in planes)
+    return cv2.merge([blue, green, red])
 
 
 def from_bgr(image: np.ndarray, colour: Colour, pixel_format: str, converter: VideoReformatter) -> VideoFrame:
@@ -100,7 +103,7 @@ def from_bgr(image: np.ndarray, colour: Colour, pixel_format: str, converter: Vi
     from av import VideoFrame
     from av.video.reformatter import Interpolation
 
-    source = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+    source = VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="bgr24")
     frame = converter.reformat(
         source,
         format=pixel_format,
@@ -108,6 +111,7 @@ def from_bgr(image: np.ndarray, colour: Colour, pixel_format: str, converter: Vi
         src_color_range=_FULL,
         dst_color_range=_FULL if colour.full_range else _LIMITED,
         interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
+        threads=cv2.getNumThreads(),
     )
     frame.colorspace, frame.color_range = colour.matrix, _FULL if colour.full_range else _LIMITED
     frame.color_primaries, frame.color_trc = colour.primaries, colour.transfer
