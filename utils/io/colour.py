@@ -103,7 +103,8 @@ def from_bgr(image: np.ndarray, colour: Colour, pixel_format: str, converter: Vi
     from av import VideoFrame
     from av.video.reformatter import Interpolation
 
-    source = VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="bgr24")
+    # A copy into FFmpeg's own memory, which is padded: its fast code reads a little past the end.
+    source = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
     frame = converter.reformat(
         source,
         format=pixel_format,
