@@ -17,7 +17,7 @@ from utils.training import augment, geometry, hints, invent
 from utils.training.augment import Changes, Framing
 from utils.training.draws import Draws
 from utils.training.prepare import alignment
-from utils.training.sface import ARCFACE_112, Observed, SFace
+from utils.training.sface import ARCFACE_112, HalvingDepthwise, Observed, SFace
 
 
 def chain(path: Path, last: str = "Gemm") -> None:
@@ -58,6 +58,14 @@ def test_sface_gives_the_numbers_of_its_file_and_its_late_maps(tmp_path: Path) -
     assert shares.shape == (1, 5, 7, 7) and torch.allclose(shares.sum((2, 3)) + bias, e, atol=1e-5)
     assert [tuple(m.shape) for m in maps] == [(1, 4, 14, 14), (1, 6, 7, 7)]
     assert torch.equal(network(x), e)
+
+
+def test_a_halving_convolution_is_one_of_stride_two() -> None:
+    layer = HalvingDepthwise(6, 6, 3, padding=1, groups=6)
+    for side in (8, 9):
+        x = torch.rand(2, 6, side, side)
+        expected = torch.nn.functional.conv2d(x, layer.weight, layer.bias, stride=2, padding=1, groups=6)
+        assert torch.allclose(layer(x), expected, atol=1e-6)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

@@ -68,6 +68,16 @@ def test_training_sees_the_same() -> None:
     assert np.abs(found - toned(swap, target, 0.7)).max() <= 0.51
 
 
+@pytest.mark.parametrize("sigma", [1.0, 6.5])
+def test_a_blur_is_a_bell_with_nothing_beyond_the_border(sigma: float) -> None:
+    image = picture(3, 32)[:24].astype(np.float32)
+    reach = int(np.ceil(3 * sigma))
+    bell = cv2.getGaussianKernel(2 * reach + 1, sigma, cv2.CV_32F)
+    expected = cv2.sepFilter2D(image, -1, bell, bell, borderType=cv2.BORDER_CONSTANT)
+    found = filters.gaussian_blur(torch.from_numpy(image).permute(2, 0, 1)[None], sigma)
+    assert np.abs(found[0].permute(1, 2, 0).numpy() - expected).max() < 1e-3
+
+
 def test_the_generators_own_and_the_users(random_weights: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
     assert load_stages(InferenceConfig(device="cpu")).tone == 0
