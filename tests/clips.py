@@ -81,6 +81,13 @@ def times(path: Path) -> list[float]:
         return [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]  # type: ignore[operator]
 
 
+def planes(path: Path) -> list[list[np.ndarray]]:
+    """The planes of all pictures as they were coded, each (H, W) uint8."""
+    with av.open(str(path)) as container:
+        return [[np.frombuffer(p, np.uint8).reshape(-1, p.line_size)[:, : p.width].copy() for p in frame.planes]  # type: ignore[call-overload]
+                for frame in container.decode(video=0)]  # fmt: skip
+
+
 def pictures(path: Path) -> list[np.ndarray]:
     """All pictures, BGR."""
     with av.open(str(path)) as container:

@@ -33,13 +33,17 @@ M_SWAP = rescaled(M_MASK, 256 / SIZE)
 def test_pixels_outside_the_mask_stay(dtype: type) -> None:
     before = picture(dtype)
     canvas = before.copy()
-    paste_back(canvas, np.full((256, 256, 3), 255, np.uint8), M_SWAP, oval(), M_MASK)
+    box = paste_back(canvas, np.full((256, 256, 3), 255, np.uint8), M_SWAP, oval(), M_MASK)
     covered = warp(oval(), np.linalg.inv(np.vstack([M_MASK, [0, 0, 1]]))[:2], (400, 300), border=0) > 0
     assert canvas.dtype == dtype
     assert 0.05 < covered.mean() < 0.5
     assert np.array_equal(canvas[~covered], before[~covered])
     assert (canvas[covered] >= before[covered]).all()
     assert canvas.max() == np.iinfo(dtype).max
+    assert box is not None
+    left, top, right, bottom = box
+    canvas[top:bottom, left:right] = before[top:bottom, left:right]
+    assert np.array_equal(canvas, before) and (right - left) * (bottom - top) < 2 * covered.sum()
 
 
 def test_own_crop_comes_back_almost_unchanged() -> None:
@@ -87,7 +91,7 @@ def test_nothing_to_paste(mask: np.ndarray) -> None:
     far = np.array([[1.0, 0, 5000], [0, 1.0, 0]]) if mask.any() else M_MASK
     canvas = picture(np.uint8)
     before = canvas.copy()
-    paste_back(canvas, np.zeros((SIZE, SIZE, 3), np.uint8), far, mask, far)
+    assert paste_back(canvas, np.zeros((SIZE, SIZE, 3), np.uint8), far, mask, far) is None
     assert np.array_equal(canvas, before)
 
 

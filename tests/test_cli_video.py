@@ -70,7 +70,8 @@ def test_a_video_is_swapped_and_its_times_and_sound_are_kept(
     call: Call, clip: Path, source: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "new" / "out.mp4"
-    code, result, _ = call("--source_paths", source, "--target_video", clip, "--out_video_name", out, "--preview", 5)
+    options = ("--out_video_name", out, "--preview", 5, "--crf", 0)
+    code, result, _ = call("--source_paths", source, "--target_video", clip, *options)
     assert code == 0 and result["output"] == str(out)
     assert result["frames"] == result["faces"]["swapped"] == FRAMES and result["frames_skipped"] == 0
     assert {"decode", "detect", "swap", "blend", "encode", "wall"} <= set(result["seconds"])
@@ -78,7 +79,8 @@ def test_a_video_is_swapped_and_its_times_and_sound_are_kept(
     assert times(out) == times(clip) and packets(out) == packets(clip)
     for before, after in zip(pictures(clip), pictures(out), strict=True):
         change = np.abs(before.astype(int) - after).mean(axis=-1)
-        assert change[100:140, 110:140].mean() > 10 > 2 > change[:30].mean()
+        assert change[100:140, 110:140].mean() > 10
+        assert change[:16].max() == 0
     assert sorted(path.name for path in out.parent.iterdir()) == ["out.mp4", "out.preview.jpg"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from utils.inference.types import Box
 from utils.inference.warp import bounds, invert, rescaled, warp
 
 _SOFT = 2.0  # swaps are this much softer than their pixels
@@ -16,20 +17,21 @@ _LARGER = 1.5  # frame against swap, along a side
 def paste_back(
     canvas: np.ndarray, swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray, M_frame2mask: np.ndarray,
     grain: float = 0.0,
-) -> None:  # fmt: skip
+) -> Box | None:  # fmt: skip
     """Blend a swapped face into `canvas`, in place: canvas = mask swap + (1 - mask) canvas, rounded.
 
     canvas: (H, W, 3) uint8 or uint16 BGR; pixels where the mask is 0 keep their values.
     swap: (S, S, 3) uint8 BGR, M_frame2swap its (2, 3) matrix. mask: (T, T) float32 [0, 1], M_frame2mask its matrix.
     grain: share of the canvas's fine detail, too fine for the swap, that is laid over the swap.
+    Returns the part of the canvas outside of which nothing has changed; None where nothing has at all.
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
-        return
+        return None
     box = (columns[0] - 1.0, rows[0] - 1.0, columns[-1] + 1.0, rows[-1] + 1.0)
     left, top, right, bottom = bounds(invert(M_frame2mask), box, canvas.shape, margin=1)
     if right <= left or bottom <= top:
-        return
+        return None
     size = (right - left, bottom - top)
     region = canvas[top:bottom, left:right]
     alpha = warp(mask, _into_region(M_frame2mask, left, top), size, cv2.BORDER_CONSTANT)
@@ -46,6 +48,7 @@ def paste_back(
         region[:] = np.rint(_mix(face.astype(np.float32) * (65535 / 255), region.astype(np.float32), alpha))
     else:  # one pass over the pixels, rounded
         region[:] = cv2.blendLinear(face, region, alpha, 1.0 - alpha)
+    return left, top, right, bottom
 
 
 def _fine_detail(region: np.ndarray, scale: float, grain: float) -> np.ndarray:

@@ -179,14 +179,16 @@ class SwapPipeline:
         """Put swapped faces back into their frames."""
         left = iter(faces)
         for entry in batch:
-            image = entry.frame.image.copy() if entry.faces else entry.frame.image
+            frame, changed = entry.frame, []
+            image = frame.image.copy() if entry.faces else frame.image
             for swap, soft, M_frame2mask, shown in islice(left, len(entry.faces)):
                 entry.report.add(shown)
                 with self.report.stage("blend"):
                     alpha = soft * np.float32(shown.share)
-                    blend.paste_back(image, swap.image, swap.M_frame2crop, alpha, M_frame2mask, self.stages.grain)
+                    box = blend.paste_back(image, swap.image, swap.M_frame2crop, alpha, M_frame2mask, self.stages.grain)
+                changed += [box] if box else []
             self.report.count(entry.report)
-            yield SwappedFrame(image, entry.frame.index, entry.frame.time, entry.report)
+            yield SwappedFrame(image, frame.index, frame.time, frame.decoded, tuple(changed), entry.report)
 
     def _new_faces(self, faces: Sequence[tuple[Frame, TrackedFace]]) -> list[_NewFace]:
         stages, stage = self.stages, self.report.stage

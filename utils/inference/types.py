@@ -6,10 +6,16 @@ Pixel coordinates are (x, y) with pixel centres at integers; matrices are 2x3 an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from utils.inference.doubt import Trust
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels; the last two are the first outside
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,8 @@ class Frame:
     image: np.ndarray  # (H, W, 3) uint8 or uint16 BGR, upright; never changed in place
     index: int = 0  # counts from 0 in the stream
     time: float = 0.0  # seconds from the start of the file
+    decoded: VideoFrame | None = None  # what the image was made of, where an encoder can keep that
+    changed: tuple[Box, ...] = ()  # where the image has become another than that
 
 
 @dataclass(frozen=True)
@@ -70,10 +78,7 @@ class FrameReport:
 
 
 @dataclass(frozen=True)
-class SwappedFrame:
-    """A frame of the result."""
+class SwappedFrame(Frame):
+    """A frame of the result; its image is the input's own array where nothing was swapped."""
 
-    image: np.ndarray  # (H, W, 3) BGR, dtype of the input frame; the input's own array where nothing was swapped
-    index: int
-    time: float  # seconds from the start of the file
-    report: FrameReport
+    report: FrameReport = field(default_factory=FrameReport)

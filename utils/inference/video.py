@@ -15,7 +15,7 @@ from utils.errors import OutputError, SkippedError
 from utils.inference.config import InferenceConfig
 from utils.inference.report import RunReport
 from utils.inference.stream import prefetch
-from utils.inference.types import Frame, SwappedFrame
+from utils.inference.types import SwappedFrame
 from utils.io.atomic import output_error
 from utils.io.encode import VideoWriter, video_writer
 from utils.io.encoders import EncodeOptions, choose_encoder
@@ -103,7 +103,7 @@ def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: P
     ):
         for result in swapped:
             with report.stage("encode"):
-                writer.write(Frame(result.image, result.index, result.time))
+                writer.write(result)
             if every and result.index % every == 0:
                 _preview(result, output)
             advance()

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
+from utils.inference.types import Box
+
 if TYPE_CHECKING:
     from av import VideoFrame
+    from av.video.plane import VideoPlane
     from av.video.reformatter import Colorspace, VideoReformatter
 
 RGB, _BT709, _UNSPECIFIED = 0, 1, 2  # values of the tags, ITU-T H.273
 _LIMITED, _FULL = 1, 2
 _PQ, _HLG = 16, 18  # transfer functions of high dynamic range
+_KEPT = ("yuv420p", "yuvj420p")  # what encoders get; the second name says by itself that the range is full
 _HD_HEIGHT = 720  # players take untagged video of at least this height for BT.709, smaller for BT.601
 
 
@@ -49,6 +54,13 @@ def colour_of(frame: VideoFrame) -> Colour:
 def bit_depth(frame: VideoFrame) -> int:
     """Bits per colour channel of a decoded frame."""
     return max((component.bits for component in frame.format.components), default=8)
+
+
+def can_keep(frame: VideoFrame, colour: Colour) -> bool:
+    """Whether an encoder can take what was decoded: 8 bits, halved colour channels, even sides and colours that the
+    result has as well."""
+    even = frame.width % 2 == 0 and frame.height % 2 == 0
+    return even and frame.format.name in _KEPT and colour == colour.for_output()
 
 
 def _matrix(colour: Colour, height: int) -> Colorspace:
@@ -90,7 +102,7 @@ def to_bgr(frame: VideoFrame, colour: Colour, converter: VideoReformatter) -> np
         threads=cv2.getNumThreads(),
         **mapped,
     ).planes
-    green, blue, red = (np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, : p.width] for p in planes)
+    green, blue, red = (_pixels(plane) for plane in planes)
     return cv2.merge([blue, green, red])
 
 
@@ -100,20 +112,56 @@ def from_bgr(image: np.ndarray, colour: Colour, pixel_format: str, converter: Vi
     image: (H, W, 3) uint8 BGR, sides even where `pixel_format` halves its colour channels.
     converter: one for all frames of a video.
     """
+    return _tagged(_converted(image, _matrix(colour, image.shape[0]), colour, pixel_format, converter), colour)
+
+
+def updated(
+    decoded: VideoFrame, image: np.ndarray, changed: Iterable[Box], colour: Colour, converter: VideoReformatter
+) -> VideoFrame:
+    """A copy of a decoded frame that `can_keep`, tagged, with the parts of a picture in which that has changed.
+
+    image: (H, W, 3) uint8 BGR, what the frame was converted to. converter: one for all frames of a video.
+    """
+    from av import VideoFrame
+
+    result = VideoFrame(decoded.width, decoded.height, _KEPT[0])
+    for to, plane in zip(result.planes, decoded.planes, strict=True):
+        _pixels(to)[:] = _pixels(plane)
+    matrix = _matrix(colour, decoded.height)
+    for left, top, right, bottom in changed:
+        left, top, right, bottom = left // 2 * 2, top // 2 * 2, -(-right // 2) * 2, -(-bottom // 2) * 2
+        part = _converted(image[top:bottom, left:right], matrix, colour, _KEPT[0], converter)
+        for to, plane, side in zip(result.planes, part.planes, (1, 2, 2), strict=True):
+            _pixels(to)[top // side : bottom // side, left // side : right // side] = _pixels(plane)
+    return _tagged(result, colour)
+
+
+def _converted(
+    image: np.ndarray, matrix: Colorspace, colour: Colour, pixel_format: str, converter: VideoReformatter
+) -> VideoFrame:
     from av import VideoFrame
     from av.video.reformatter import Interpolation
 
     # A copy into FFmpeg's own memory, which is padded: its fast code reads a little past the end.
     source = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
-    frame = converter.reformat(
+    return converter.reformat(
         source,
         format=pixel_format,
-        dst_colorspace=_matrix(colour, image.shape[0]),
+        dst_colorspace=matrix,
         src_color_range=_FULL,
         dst_color_range=_FULL if colour.full_range else _LIMITED,
         interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
         threads=cv2.getNumThreads(),
     )
+
+
+def _tagged(frame: VideoFrame, colour: Colour) -> VideoFrame:
     frame.colorspace, frame.color_range = colour.matrix, _FULL if colour.full_range else _LIMITED
     frame.color_primaries, frame.color_trc = colour.primaries, colour.transfer
     return frame
+
+
+def _pixels(plane: VideoPlane) -> np.ndarray:
+    """A view of the pixels of a plane of bytes, (H, W) uint8."""
+    memory: Any = plane
+    return np.frombuffer(memory, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]

@@ -12,12 +12,13 @@ import cv2
 
 from utils.inference.types import Frame
 from utils.io.atomic import atomic_path
-from utils.io.colour import from_bgr
+from utils.io.colour import from_bgr, updated
 from utils.io.encoders import EncodeOptions, choose_encoder, container_for
 from utils.io.sound import Sound
 from utils.io.video import Note, VideoInfo
 
 if TYPE_CHECKING:
+    from av import VideoFrame
     from av.container import OutputContainer
     from av.filter import Graph
     from av.packet import Packet
@@ -58,10 +59,7 @@ class _Pictures:
 
     def encode(self, frame: Frame) -> list[Packet[Any]]:
         """Encode one frame."""
-        image = frame.image
-        if any(self._odd):
-            image = cv2.copyMakeBorder(image, 0, self._odd[0], 0, self._odd[1], cv2.BORDER_REPLICATE)
-        picture = from_bgr(image, self._colour, "bgra" if self._palette else "yuv420p", self._converter)
+        picture = self._picture(frame)
         ticks = round((frame.time - self._info.span.start) / self._tick)
         picture.pts = self._last = max(ticks, self._last + 1)  # a clock that stands still or runs back is not writable
         picture.time_base = self._tick
@@ -70,6 +68,15 @@ class _Pictures:
             picture = self._palette.pull()  # type: ignore[assignment]
             picture.pts, picture.time_base = self._last, self._tick
         return self._stream.encode(picture)
+
+    def _picture(self, frame: Frame) -> VideoFrame:
+        """The frame as the encoder takes it; what was decoded, where nothing has changed, goes by no other colours."""
+        if frame.decoded is not None and not self._palette:
+            return updated(frame.decoded, frame.image, frame.changed, self._colour, self._converter)
+        image = frame.image
+        if any(self._odd):
+            image = cv2.copyMakeBorder(image, 0, self._odd[0], 0, self._odd[1], cv2.BORDER_REPLICATE)
+        return from_bgr(image, self._colour, "bgra" if self._palette else "yuv420p", self._converter)
 
     def finish(self) -> list[Packet[Any]]:
         """The last packets."""

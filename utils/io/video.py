@@ -15,7 +15,7 @@ import numpy as np
 
 from utils.errors import InputError, OptionError
 from utils.inference.types import Frame
-from utils.io.colour import RGB, Colour, bit_depth, colour_of, to_bgr
+from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, to_bgr
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -146,12 +146,15 @@ class _File:
 
         time, converter = 0.0, VideoReformatter()
         for index, (time, frame) in enumerate(_chain(first, rest)):
-            image = to_bgr(frame, info.colour, converter)
-            image = cv2.rotate(image, _TURNS[turn]) if turn else image
+            image, decoded = to_bgr(frame, info.colour, converter), None
+            if turn:
+                image = cv2.rotate(image, _TURNS[turn])
+            elif can_keep(frame, info.colour):
+                decoded = frame
             if image.shape[:2] != (info.height, info.width):  # broadcasts may change their size
                 self._note(f"frames change their size; all are written as {info.width}x{info.height}")
-                image = cv2.resize(image, (info.width, info.height), interpolation=cv2.INTER_AREA)
-            yield Frame(image, index, time)
+                image, decoded = cv2.resize(image, (info.width, info.height), interpolation=cv2.INTER_AREA), None
+            yield Frame(image, index, time, decoded)
         self._say_what_was_missing(time + float(1 / info.rate))
 
     def _timed(self, tick: float, step: float) -> Iterator[tuple[float, VideoFrame]]:
