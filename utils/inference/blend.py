@@ -12,6 +12,7 @@ _SOFT = 2.0  # swaps are this much softer than their pixels
 _EDGE = 32  # levels from which a difference is an edge, such as a brow's, which belongs to the target's person
 _NOTHING = 128  # stands for no difference
 _LARGER = 1.5  # frame against swap, along a side
+_BORDER = 2  # pixels of a doubled swap; the mask reaches less far beyond it
 
 
 def paste_back(
@@ -37,11 +38,11 @@ def paste_back(
     alpha = warp(mask, _into_region(M_frame2mask, left, top), size, cv2.BORDER_CONSTANT)
     # Cubic, since a small swap on a large face would show its pixels; where it is larger, doubling it by cubics first
     # is as smooth and faster.
-    method, scale = cv2.INTER_CUBIC, 1.0 / float(np.sqrt(abs(np.linalg.det(M_frame2swap[:, :2]))))
+    scale = 1.0 / float(np.sqrt(abs(np.linalg.det(M_frame2swap[:, :2]))))
     if scale > _LARGER:
-        swap = cv2.resize(swap, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
-        M_frame2swap, method = rescaled(M_frame2swap, 2.0), cv2.INTER_LINEAR
-    face = warp(swap, _into_region(M_frame2swap, left, top), size, method=method)
+        face = _enlarged(swap, M_frame2swap, left, top, size)
+    else:
+        face = warp(swap, _into_region(M_frame2swap, left, top), size, method=cv2.INTER_CUBIC)
     if grain:
         face = cv2.addWeighted(face, 1.0, _fine_detail(region, scale, grain), 1.0, -_NOTHING)
     if canvas.dtype == np.uint16:
@@ -49,6 +50,20 @@ def paste_back(
     else:  # one pass over the pixels, rounded
         region[:] = cv2.blendLinear(face, region, alpha, 1.0 - alpha)
     return left, top, right, bottom
+
+
+def _enlarged(swap: np.ndarray, M_frame2swap: np.ndarray, left: int, top: int, size: tuple[int, int]) -> np.ndarray:
+    """A swap, doubled by cubics, in a region of the frame; black beyond the swap and its closest surroundings.
+
+    OpenCV takes a third of the time for four channels and no border, with the same numbers but for rounding.
+    """
+    double = cv2.resize(swap, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    double, edge = cv2.cvtColor(double, cv2.COLOR_BGR2BGRA), _BORDER
+    double = cv2.copyMakeBorder(double, edge, edge, edge, edge, cv2.BORDER_REPLICATE)
+    M_frame2double = rescaled(M_frame2swap, 2.0)
+    M_frame2double[:, 2] += edge
+    face = warp(double, _into_region(M_frame2double, left, top), size, cv2.BORDER_CONSTANT)
+    return cv2.cvtColor(face, cv2.COLOR_BGRA2BGR)
 
 
 def _fine_detail(region: np.ndarray, scale: float, grain: float) -> np.ndarray:
