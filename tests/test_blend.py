@@ -112,3 +112,12 @@ def test_mask_that_reaches_the_edge_of_the_crop_ends_there() -> None:
     assert (canvas[40 : 40 + SIZE, 80 : 80 + SIZE] == 200).all()
     canvas[40 : 40 + SIZE, 80 : 80 + SIZE] = 50
     assert (canvas == 50).all()
+
+
+def test_an_enlarged_swap_has_no_dark_rim_where_the_mask_reaches_its_edge() -> None:
+    M_swap = np.array([[0.6, 0.03, -70.0], [-0.03, 0.6, -20.0]])
+    M_mask = rescaled(M_swap, SIZE / 128)
+    canvas, mask = np.full((300, 400, 3), 50, np.uint8), np.ones((SIZE, SIZE), np.float32)
+    paste_back(canvas, np.full((128, 128, 3), 200, np.uint8), M_swap, mask, M_mask)
+    alpha = warp(mask, np.linalg.inv(np.vstack([M_mask, [0, 0, 1]]))[:2], (400, 300), border=0)
+    assert np.abs(canvas[..., 0] - (50 + 150 * alpha)).max() <= 1 and 0.1 < alpha.mean() < 0.9
