@@ -117,6 +117,19 @@ def startup() -> Iterator[str]:
     yield from taken_on(result)
 
 
+def encoding() -> Iterator[str]:
+    """Presets of the video encoder."""
+    result = load("encoding")
+    if result is None:
+        return
+    yield "### Presets of x264, 1280x720, one moving face"
+    yield ""
+    rows = [(f"{row['grain']:g}", f"`{row['preset']}`", f"{row['crf']:g}", f"{row['ms']:.1f}",
+             f"{row['kilobytes']:.1f}", f"{row['psnr']:.1f}") for row in result["rows"]]  # fmt: skip
+    yield from table(("grain in levels", "preset", "crf", "ms per frame", "kB per frame", "PSNR in dB"), rows)
+    yield from taken_on(result)
+
+
 def training() -> Iterator[str]:
     """One step of training."""
     result = load("training_step")
@@ -141,7 +154,7 @@ def main() -> int:
         lines += engines(name)
     for name in ("embedded", "published"):
         lines += [*end_to_end(name), *crowd(name)]
-    lines += [*startup(), *training()]
+    lines += [*encoding(), *startup(), *training()]
     before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(_BEGIN)
     after = rest.partition(_END)[2]
     DOCUMENT.write_text("\n".join([before + _BEGIN, "", *lines, _END]) + after, encoding="utf-8")

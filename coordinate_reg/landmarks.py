@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from network.folded import fold_everywhere
+from network.packed import pack
 from utils.inference.pixels import to_tensor
 
 if TYPE_CHECKING:
@@ -59,8 +61,9 @@ class EmbeddedLandmarks:
     _SIDE = 112
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
-        """network: coordinate_reg.network.LandmarkNet."""
-        self._network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        """network: coordinate_reg.network.LandmarkNet in evaluation mode, for this alone: its layers are changed."""
+        placed = fold_everywhere(network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = pack(placed) if device.type == "cpu" else placed
         self._device = device
 
     def find(self, crops: Sequence[np.ndarray]) -> np.ndarray:

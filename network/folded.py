@@ -22,7 +22,7 @@ def fold_encoder(encoder: nn.Module) -> nn.Module:
     """
     if isinstance(encoder, MLAttrEncoder):
         return FoldedEncoder(encoder)
-    return _fold_everywhere(copy.deepcopy(encoder))
+    return fold_everywhere(copy.deepcopy(encoder))
 
 
 def _folded_weights(conv: nn.Module, norm: nn.Module) -> tuple[nn.Parameter, nn.Parameter]:
@@ -33,10 +33,10 @@ def _folded_weights(conv: nn.Module, norm: nn.Module) -> tuple[nn.Parameter, nn.
     return fuse_conv_bn_weights(c.weight, c.bias, mean, var, n.eps, n.weight, n.bias, transposed)
 
 
-def _fold_everywhere(module: nn.Module) -> nn.Module:
+def fold_everywhere(module: nn.Module) -> nn.Module:
     """Fold, in place, every batch norm into the convolution that stands before it among its parent's children."""
     for child in module.children():
-        _fold_everywhere(child)
+        fold_everywhere(child)
     children = list(module.named_children())
     for (_, conv), (name, norm) in zip(children, children[1:], strict=False):
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):

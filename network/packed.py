@@ -21,12 +21,14 @@ class PackedConv2d(nn.Module):
         super().__init__()
         self._shape = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
         maps = [1, conv.in_channels, _SIDE, _SIDE]
-        self._weight = torch.ops.mkldnn._reorder_convolution_weight(conv.weight.detach(), *self._shape, maps)
+        self._weight = torch.ops.mkldnn._reorder_convolution_weight.default(conv.weight.detach(), *self._shape, maps)
         self._bias = None if conv.bias is None else conv.bias.detach()
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W), of the weights' dtype. Returns what the Conv2d does."""
-        return torch.ops.mkldnn._convolution_pointwise(x, self._weight, self._bias, *self._shape, "none", [], "")
+        # Named fully, since finding the right form of an operation takes Python longer than calling it.
+        convolution = torch.ops.mkldnn._convolution_pointwise.default
+        return convolution(x, self._weight, self._bias, *self._shape, "none", [], "")
 
 
 def can_pack() -> bool:

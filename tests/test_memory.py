@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -28,14 +29,46 @@ print(resident() - before)
 """
 
 
-def left_after(name: str) -> float:
-    """MiB that are still held when a tensor of 256 MiB was made and freed some times."""
-    command = [sys.executable, "-c", CODE.format(name=name)]
+FRAMES = """
+import resource, numpy as np
+from utils.memory import give_freed_frames_back
+def cleared():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+give_freed_frames_back()
+for i in range(20):
+    waiting = [np.full((720, 1280, 3), i, np.uint8) for _ in range(8)]
+    before = cleared() if i == 4 else before if i else 0
+    del waiting
+print((cleared() - before) / 120)
+"""
+with_glibc = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc alone can be told"
+)
+
+
+def printed_by(code: str) -> float:
+    command = [sys.executable, "-c", code]
     return float(subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "mallopt"),
-                    reason="glibc alone can be told")  # fmt: skip
+def left_after(name: str) -> float:
+    """MiB that are still held when a tensor of 256 MiB was made and freed some times."""
+    return printed_by(CODE.format(name=name))
+
+
+@with_glibc
+def test_the_memory_of_small_frames_is_used_again() -> None:
+    assert printed_by(FRAMES) < 100  # pages cleared by the system per frame, which has 675
+
+
+def test_models_are_left_out_of_the_search_for_garbage() -> None:
+    with pytest.raises(ValueError, match="stop"), memory.uncollected():
+        assert gc.get_freeze_count() > 1000
+        raise ValueError("stop")
+    assert gc.get_freeze_count() == 0
+
+
+@with_glibc
 def test_streams_give_memory_back_and_training_keeps_it() -> None:
     assert left_after("give_freed_frames_back") < 64
     assert 192 < left_after("keep_freed_memory") < 600  # one, with its alignment, and no more each time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from coordinate_reg.landmarks import EmbeddedLandmarks
 from tests.random_weights import oval_landmarks
 from utils import registry
-from utils.device import choose_device, fastest_dtype, onnx_providers, seed_everything
+from utils.device import choose_device, codec_threads, fastest_dtype, onnx_providers, seed_everything
 from utils.errors import ResourceError, WeightsError
 from utils.inference import align
 from utils.inference.detect import CenterFace, overlap, suppress
@@ -183,12 +184,30 @@ def test_own_encoders_see_the_crop_both_ways() -> None:
     assert torch.allclose(left.norm(dim=1), (there.norm(dim=1) + back.norm(dim=1)) / 2, atol=1e-5)
 
 
+@pytest.mark.parametrize(("cores", "threads"), [(None, 1), (1, 1), (2, 1), (8, 4), (64, 16)])
+def test_codecs_leave_processors_to_the_networks(
+    cores: int | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert codec_threads() == threads
+
+
 def test_embedded_landmarks_in_pixels_of_the_crop(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(registry.WEIGHTS_VARIABLE, str(random_weights))
     loaded = registry.load_landmarks(registry.require("ghost_compact_landmarks"))
     found = EmbeddedLandmarks(loaded.network, CPU).find(crops(3, 224))
     assert found.shape == (3, 106, 2)
     assert np.abs(found[1] - ((oval_landmarks().numpy() + 0.5) * 224 - 0.5)).max() < 0.1
+
+
+@torch.inference_mode()
+def test_embedded_landmarks_in_their_inference_form_are_those_of_the_plain_network() -> None:
+    network = registry.load_landmarks(registry.require("ghost_compact_landmarks")).network
+    faces = crops(3, 112)
+    wanted = (network(to_tensor(faces)).numpy() + 0.5) * 112 - 0.5
+    found = EmbeddedLandmarks(network, CPU).find(faces)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    assert np.abs(found - wanted).max() < 1e-3
 
 
 class Half(nn.Module):

@@ -286,6 +286,23 @@ def test_hardware_that_does_not_work_is_replaced(tmp_path: Path, monkeypatch: py
     assert len(pictures(tmp_path / "out.mp4")) == 3
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted there")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_codecs_take_as_many_threads_as_they_are_told(tmp_path: Path, threads: int) -> None:
+    def running() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    clip, options = make_clip(tmp_path / "in.mp4", frames=9), EncodeOptions(crf=0, threads=threads)
+    before = running()
+    with open_video(clip, threads=threads) as video:  # decodes the first picture
+        assert (running() - before >= threads) == (threads > 1)
+        frame = next(video.frames)
+        before = running()
+        with video_writer(tmp_path / "out.mp4", video.info, options, print) as writer:
+            writer.write(frame)
+            assert (running() - before >= threads) == (threads > 1)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "error", "text"),
     [

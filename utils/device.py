@@ -70,6 +70,12 @@ def shared_processor() -> Iterator[None]:
         cv2.setNumThreads(pictures)
 
 
+def codec_threads() -> int:
+    """Threads of a decoder or encoder that works beside the networks: half of the cores, since more of them spend more
+    time on one another than they save."""
+    return max(1, min(16, (os.cpu_count() or 1) // 2))
+
+
 def seed_everything(seed: int) -> None:
     """Seed Python, NumPy and PyTorch."""
     import torch

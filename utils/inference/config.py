@@ -67,9 +67,9 @@ class InferenceConfig:
     encoder: str = option("auto", "video encoder: libx264, libx265, libsvtav1, libvpx-vp9, or hardware such as "
                           "h264_nvenc, which is replaced where it does not work; auto: H.264, VP9 in .webm",
                           metavar="NAME", group="video")
-    crf: float | None = option(None, "quality, smaller is better and larger files (default: the encoder's, 18 for "
+    crf: float | None = option(None, "quality, smaller is better and larger files (default: the encoder's, 20 for "
                                "H.264)", type=float, metavar="N")
-    preset: str | None = option(None, "effort of the encoder, by its own names (default: veryfast for H.264)",
+    preset: str | None = option(None, "effort of the encoder, by its own names (default: superfast for H.264)",
                                 metavar="NAME")
     start: float = option(0.0, "where to begin, in seconds or as h:mm:ss", type=clock, metavar="T")
     end: float | None = option(None, "where to stop, in seconds or as h:mm:ss", type=clock, metavar="T")

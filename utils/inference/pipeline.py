@@ -46,6 +46,11 @@ _MOST_BYTES = 2**26  # frames that wait for a full batch of faces
 _NewFace = tuple[Crop, np.ndarray, np.ndarray, Trust]  # its swap, the soft mask, the mask's matrix from the frame
 
 
+def _faces(batch: Sequence[TrackedFrame]) -> list[tuple[Frame, TrackedFace]]:
+    """All faces of some frames, with their frames."""
+    return [(entry.frame, face) for entry in batch for face in entry.faces]
+
+
 def load_pipeline(config: InferenceConfig | None = None, **options: Any) -> SwapPipeline:
     """A pipeline with its models; options are those of inference.py, such as device="cpu" or use_sr=True.
 
@@ -169,15 +174,15 @@ class SwapPipeline:
         if batch:
             yield batch
 
-    def _swapped(self, batches: Iterable[list[TrackedFrame]]) -> Iterator[tuple[list[TrackedFrame], list[_NewFace]]]:
+    def _swapped(self, batches: Iterable[list[TrackedFrame]]) -> Iterator[tuple[list[TrackedFrame], list[Crop]]]:
         """Swap all faces of some frames at once."""
         for batch in batches:
-            faces = [(entry.frame, face) for entry in batch for face in entry.faces]
-            yield batch, self._new_faces(faces) if faces else []
+            faces = _faces(batch)
+            yield batch, self._swaps(faces) if faces else []
 
-    def _pasted(self, batch: Sequence[TrackedFrame], faces: Sequence[_NewFace]) -> Iterator[SwappedFrame]:
+    def _pasted(self, batch: Sequence[TrackedFrame], swaps: Sequence[Crop]) -> Iterator[SwappedFrame]:
         """Put swapped faces back into their frames."""
-        left = iter(faces)
+        left = iter(self._finished(_faces(batch), swaps) if swaps else ())
         for entry in batch:
             frame, changed = entry.frame, []
             image = frame.image.copy() if entry.faces else frame.image
@@ -190,11 +195,11 @@ class SwapPipeline:
             self.report.count(entry.report)
             yield SwappedFrame(image, frame.index, frame.time, frame.decoded, tuple(changed), entry.report)
 
-    def _new_faces(self, faces: Sequence[tuple[Frame, TrackedFace]]) -> list[_NewFace]:
+    def _swaps(self, faces: Sequence[tuple[Frame, TrackedFace]]) -> list[Crop]:
+        """New faces, in the target's light."""
         stages, stage = self.stages, self.report.stage
-        size = stages.swapper.size
         with stage("align"):
-            crops = [align.cut(frame.image, face.kps, size, face.template) for frame, face in faces]
+            crops = [align.cut(frame.image, face.kps, stages.swapper.size, face.template) for frame, face in faces]
         z_id = self._wanted_identities(faces)
         with stage("swap"):
             swaps = stages.swapper.swap([crop.image for crop in crops], z_id)
@@ -204,16 +209,19 @@ class SwapPipeline:
         if stages.tone:
             with stage("tone"):
                 swaps = [tone.toned(swap, crop.image, stages.tone) for swap, crop in zip(swaps, crops, strict=True)]
-        with stage("landmarks"):
-            mask_size = self.config.crop_size
-            after = stages.landmarks.find([cv2.resize(image, (mask_size, mask_size)) for image in swaps])
-        masks = self._masks(faces, after)
+        return [Crop(image, align.estimate(face.kps, image.shape[0], face.template)[0])
+                for image, (_, face) in zip(swaps, faces, strict=True)]
+
+    def _finished(self, faces: Sequence[tuple[Frame, TrackedFace]], swaps: Sequence[Crop]) -> list[_NewFace]:
+        """What is needed to paste the swaps."""
+        stages, mask_size = self.stages, self.config.crop_size
+        with self.report.stage("landmarks"):
+            after = stages.landmarks.find([cv2.resize(swap.image, (mask_size, mask_size)) for swap in swaps])
         results = []
-        for (_, face), image, points, soft in zip(faces, swaps, after, masks, strict=True):
-            M_frame2swap, _ = align.estimate(face.kps, image.shape[0], face.template)
+        for (_, face), swap, points, soft in zip(faces, swaps, after, self._masks(faces, after), strict=True):
             M_frame2mask, _ = align.estimate(face.kps, mask_size, face.template)
             shown = trust(face.kps, points, M_frame2mask, stages.max_yaw) if stages.max_yaw else Trust()
-            results.append((Crop(image, M_frame2swap), soft, M_frame2mask, shown))
+            results.append((swap, soft, M_frame2mask, shown))
         return results
 
     def _wanted_identities(self, faces: Sequence[tuple[Frame, TrackedFace]]) -> np.ndarray:

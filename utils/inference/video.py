@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.device import shared_processor
+from utils.device import codec_threads, shared_processor
 from utils.errors import OutputError, SkippedError
 from utils.inference.config import InferenceConfig
 from utils.inference.report import RunReport
@@ -21,7 +21,7 @@ from utils.io.encode import VideoWriter, video_writer
 from utils.io.encoders import EncodeOptions, choose_encoder
 from utils.io.image import Photo, check_input, write_photo
 from utils.io.video import Span, Video, VideoInfo, open_video
-from utils.memory import give_freed_frames_back
+from utils.memory import give_freed_frames_back, uncollected
 
 if TYPE_CHECKING:
     from utils.inference.pipeline import SwapPipeline
@@ -35,7 +35,7 @@ Advance = Callable[[], None]
 
 def encode_options(config: InferenceConfig) -> EncodeOptions:
     """What the options say about encoding."""
-    return EncodeOptions(config.encoder, config.crf, config.preset)
+    return EncodeOptions(config.encoder, config.crf, config.preset, codec_threads())
 
 
 def check_video(
@@ -81,7 +81,7 @@ def swap_video(
     span = Span(config.start, config.end)
     begin = time.perf_counter()
     with (
-        open_video(target, span, report.note) as video,
+        open_video(target, span, report.note, codec_threads()) as video,
         video_writer(output, video.info, encode_options(config), report.note) as writer,
     ):
         _stream(pipeline, video, writer, output)
@@ -97,6 +97,7 @@ def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: P
     with (
         pipeline.stages.swapper.in_parts(),
         shared_processor(),
+        uncollected(),
         closing(prefetch(report.timed("decode", video.frames), _DECODED_AHEAD)) as frames,
         closing(prefetch(pipeline.run(frames), waiting)) as swapped,
         progress(video.info.frames, pipeline.config) as advance,

@@ -142,8 +142,10 @@ def _converted(
     from av import VideoFrame
     from av.video.reformatter import Interpolation
 
+    height, width = image.shape[:2]
     # A copy into FFmpeg's own memory, which is padded: its fast code reads a little past the end.
-    source = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+    source = VideoFrame(width, height, "bgr24")
+    _rows(source.planes[0])[:, : 3 * width].reshape(height, width, 3)[:] = image
     return converter.reformat(
         source,
         format=pixel_format,
@@ -162,6 +164,11 @@ def _tagged(frame: VideoFrame, colour: Colour) -> VideoFrame:
 
 
 def _pixels(plane: VideoPlane) -> np.ndarray:
-    """A view of the pixels of a plane of bytes, (H, W) uint8."""
+    """A view of the pixels of a plane of one byte each, (H, W) uint8."""
+    return _rows(plane)[:, : plane.width]
+
+
+def _rows(plane: VideoPlane) -> np.ndarray:
+    """A view of a plane's bytes, (H, bytes of a row with its padding) uint8."""
     memory: Any = plane
-    return np.frombuffer(memory, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+    return np.frombuffer(memory, np.uint8).reshape(plane.height, plane.line_size)

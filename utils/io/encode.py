@@ -51,7 +51,7 @@ class _Pictures:
 
     def _describe(self, apple: bool) -> None:
         context = self._stream.codec_context
-        context.thread_type, context.thread_count = "AUTO", 0
+        context.thread_type = "AUTO"
         context.colorspace, context.color_range = self._colour.matrix, 2 if self._colour.full_range else 1
         context.color_primaries, context.color_trc = self._colour.primaries, self._colour.transfer
         if apple:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -56,9 +56,9 @@ ENCODERS = {
        for maker, quality, fixed in (("nvenc", "cq", (("rc", "vbr"),)), ("qsv", "global_quality", ()),
                                      ("amf", "qp_i", (("rc", "cqp"),)))},
 }  # fmt: skip
-_CRF = {"libx264": 18, "libx265": 20, "libsvtav1": 28, "libvpx-vp9": 28}  # about as good as one another
+_CRF = {"libx264": 20, "libx265": 20, "libsvtav1": 28, "libvpx-vp9": 28}  # about as good as one another
 _WORST = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
-_PRESET = {"libx264": "veryfast", "libx265": "veryfast", "libsvtav1": "10"}  # the networks need the processor
+_PRESET = {"libx264": "superfast", "libx265": "veryfast", "libsvtav1": "10"}  # the networks need the processor
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class EncodeOptions:
     encoder: str = "auto"
     crf: float | None = None  # None: a value that shows no loss at normal size
     preset: str | None = None
+    threads: int = 0  # 0: as many as the encoder likes
 
 
 def container_for(path: Path) -> Container:
@@ -80,7 +81,7 @@ def container_for(path: Path) -> Container:
 
 def _options(name: str, choice: EncodeOptions) -> dict[str, str]:
     encoder = ENCODERS[name]
-    options = dict(encoder.fixed)
+    options = dict(encoder.fixed) | {"threads": str(choice.threads)}
     crf = choice.crf if choice.crf is not None else _CRF.get(encoder.software or name)
     preset = choice.preset or _PRESET.get(name)
     if encoder.quality and crf is not None:
@@ -136,7 +137,7 @@ def choose_encoder(path: Path, choice: EncodeOptions, note: Note) -> tuple[str, 
     if software is None:
         raise OptionError(f"the encoder {name} refuses --preset {choice.preset}; leave it out or use one that it knows")
     note(f"the hardware encoder {name} does not work on this machine; using {software}")
-    plain = EncodeOptions(software, choice.crf, choice.preset)
+    plain = replace(choice, encoder=software)
     if not _opens(software, _options(software, plain)):  # presets of the hardware have names of their own
-        plain = EncodeOptions(software, choice.crf)
+        plain = replace(plain, preset=None)
     return software, _options(software, plain)

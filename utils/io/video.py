@@ -75,10 +75,13 @@ class Video:
 
 
 @contextmanager
-def open_video(path: Path | str, span: Span | None = None, note: Note = lambda text: None) -> Iterator[Video]:
+def open_video(
+    path: Path | str, span: Span | None = None, note: Note = lambda text: None, threads: int = 0
+) -> Iterator[Video]:
     """Open a video, an animation or a folder of images.
 
-    note: told what had to be adapted, some of it only when the frames have been read.
+    note: told what had to be adapted, some of it only when the frames have been read. threads: of the decoder, 0 for as
+    many as it likes.
     Raises InputError when there is nothing readable at `path`, OptionError when the span lies behind the end.
     """
     path, span = Path(path), span or Span()
@@ -96,16 +99,16 @@ def open_video(path: Path | str, span: Span | None = None, note: Note = lambda t
         except av.FFmpegError as error:
             raise InputError(f"{path} cannot be read as a video ({error.strerror}); give a video file") from error
         with container:
-            yield _File(path, container, span, note).open()
+            yield _File(path, container, span, note, threads).open()
 
 
 class _File:
     """A video that FFmpeg reads."""
 
-    def __init__(self, path: Path, container: InputContainer, span: Span, note: Note) -> None:
+    def __init__(self, path: Path, container: InputContainer, span: Span, note: Note, threads: int) -> None:
         self._path, self._container, self._span, self._note = path, container, span, note
         self._stream = self._find_stream()
-        self._stream.thread_type = "AUTO"
+        self._stream.thread_type, self._stream.thread_count = "AUTO", threads
         self._origin = max(0, container.start_time or 0) / 1_000_000
         self._broken = 0
 
