@@ -55,7 +55,7 @@ def encode(frames: Sequence[np.ndarray], preset: str, crf: float) -> tuple[bytes
 
 def likeness(frames: Sequence[np.ndarray], file: bytes) -> float:
     """Decibels between the brightness of frames and what was encoded."""
-    with av.open(io.BytesIO(file)) as container:
+    with av.open(io.BytesIO(file), "r") as container:
         shown = [frame.to_ndarray()[: SIZE[1]].astype(float) for frame in container.decode(video=0)]
     error = np.mean([((a - b[: SIZE[1]]) ** 2).mean() for a, b in zip(shown, frames, strict=True)])
     return float(10 * np.log10(255**2 / error))
