@@ -88,7 +88,7 @@ def test_every_person_keeps_the_own_source_while_they_pass_each_other(
     random_weights: Path, still: Callable[[int], np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
-    monkeypatch.setattr(SwapPipeline, "_new_faces", recorded(SwapPipeline._new_faces, seen := []))
+    monkeypatch.setattr(SwapPipeline, "_swaps", recorded(SwapPipeline._swaps, seen := []))
     paths = []
     for number in (2, 5):
         paths.append(tmp_path / f"{number}.png")

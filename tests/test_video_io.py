@@ -70,10 +70,10 @@ def test_only_what_changed_is_converted(tmp_path: Path, size: tuple[int, int]) -
     boxes = [(0, 0, 13, 11), (21, 13, 40, 29), (size[0] - 15, size[1] - 13, *size)]
     with open_video(clip) as video, video_writer(tmp_path / "out.mp4", video.info, EXACT, print) as writer:
         for frame in video.frames:
-            image = frame.image.copy()
+            pixels = frame.pixels.copy()
             for left, top, right, bottom in boxes:
-                image[top:bottom, left:right] = (20, 60, 200)
-            writer.write(replace(frame, image=image, changed=tuple(boxes)))
+                pixels[top:bottom, left:right][:] = (20, 60, 200)
+            writer.write(replace(frame, pixels=pixels, changed=tuple(boxes)))
     kept = np.ones((size[1] // 2, size[0] // 2), bool)  # pairs of lines and columns
     for left, top, right, bottom in boxes:
         kept[top // 2 : (bottom + 1) // 2, left // 2 : (right + 1) // 2] = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from utils.inference.pixels import to_uint8
-from utils.inference.types import Crop
+from utils.inference.types import Crop, Pixels
 from utils.inference.warp import apply, rescaled, warp
 
 BASE = 224  # side of the crop in which the published numbers are given
@@ -60,7 +60,7 @@ def estimate(kps: np.ndarray, size: int, template: int | None = None) -> tuple[n
     return rescaled(_similarities(kps)[template], size / BASE), template
 
 
-def cut(image: np.ndarray, kps: np.ndarray, size: int, template: int | None = None) -> Crop:
+def cut(image: Pixels, kps: np.ndarray, size: int, template: int | None = None) -> Crop:
     """Cut a face out of a frame.
 
     image: (H, W, 3) uint8 or uint16 BGR. kps: (5, 2) float, frame pixels. size, template: as for `estimate`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from utils.inference.types import Box
+from utils.inference.types import Box, Pixels
 from utils.inference.warp import bounds, invert, rescaled, warp
 
 _SOFT = 2.0  # swaps are this much softer than their pixels
@@ -16,7 +16,7 @@ _BORDER = 2  # pixels of a doubled swap; the mask reaches less far beyond it
 
 
 def paste_back(
-    canvas: np.ndarray, swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray, M_frame2mask: np.ndarray,
+    canvas: Pixels, swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray, M_frame2mask: np.ndarray,
     grain: float = 0.0,
 ) -> Box | None:  # fmt: skip
     """Blend a swapped face into `canvas`, in place: canvas = mask swap + (1 - mask) canvas, rounded.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from arcface_model.iresnet import IResNet
 from utils.inference import align
 from utils.inference.pixels import to_tensor
-from utils.inference.types import Face, TrackedFace
+from utils.inference.types import Face, Pixels, TrackedFace
 
 _BATCH = 32
 
@@ -32,7 +32,7 @@ class Identifier:
         self._device = device
         self._direct = direct
 
-    def embed(self, image: np.ndarray, faces: Sequence[Face | TrackedFace]) -> np.ndarray:
+    def embed(self, image: Pixels, faces: Sequence[Face | TrackedFace]) -> np.ndarray:
         """Raw embeddings of faces of a picture.
 
         image: (H, W, 3) uint8 or uint16 BGR. Returns (N, D) float32, unitless, not normalised.

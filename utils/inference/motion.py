@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 
 from utils.inference.associate import face_size
+from utils.inference.types import Pixels
+from utils.inference.warp import warp
 
 _SIDE = 128  # of the patches that are compared, pixels
 _EYES = 36.0  # face size there
@@ -17,9 +19,9 @@ _LEAST_WEIGHT = 0.02  # of a detection that agrees with the motion
 _DISAGREEMENT = 0.12  # face sizes from which the detection alone counts
 
 
-def _patch(image: np.ndarray, M_frame2patch: np.ndarray) -> np.ndarray:
+def _patch(image: Pixels, M_frame2patch: np.ndarray) -> np.ndarray:
     """(128, 128) uint8 grey around a face."""
-    patch = cv2.warpAffine(image, M_frame2patch, (_SIDE, _SIDE), borderMode=cv2.BORDER_REPLICATE)
+    patch = warp(image, M_frame2patch, (_SIDE, _SIDE), average=False)
     if patch.dtype == np.uint16:
         patch = (patch / 257).astype(np.uint8)
     return cv2.cvtColor(patch, cv2.COLOR_BGR2GRAY)
@@ -34,7 +36,7 @@ def _good(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return _GRID[kept], moved[kept]
 
 
-def between(before: np.ndarray, after: np.ndarray, kps: np.ndarray) -> np.ndarray | None:
+def between(before: Pixels, after: Pixels, kps: np.ndarray) -> np.ndarray | None:
     """How a face moved from one frame to the next, by the motion of the pictures.
 
     before, after: (H, W, 3) uint8 or uint16 BGR. kps: (5, 2) float32, pixels (x, y), in `before`.

@@ -157,7 +157,7 @@ class SwapPipeline:
     def _embed(self, frame: Frame, faces: list[Face]) -> np.ndarray:
         """Unit embeddings (N, D) of faces of a frame."""
         with self.report.stage("identify"):
-            return normalise(self.stages.identifier.embed(frame.image, faces))
+            return normalise(self.stages.identifier.embed(frame.pixels, faces))
 
     def _batches(self, tracked: Iterable[TrackedFrame]) -> Iterator[list[TrackedFrame]]:
         """Group frames until their faces fill a batch, or their pixels the memory that is set aside for them."""
@@ -168,7 +168,7 @@ class SwapPipeline:
         for entry in tracked:
             batch.append(entry)
             faces = sum(len(e.faces) for e in batch)
-            if faces >= enough or sum(e.frame.image.nbytes for e in batch) >= _MOST_BYTES:
+            if faces >= enough or sum(e.frame.pixels.nbytes for e in batch) >= _MOST_BYTES:
                 yield batch
                 batch = []
         if batch:
@@ -185,21 +185,21 @@ class SwapPipeline:
         left = iter(self._finished(_faces(batch), swaps) if swaps else ())
         for entry in batch:
             frame, changed = entry.frame, []
-            image = frame.image.copy() if entry.faces else frame.image
+            pixels = frame.pixels.copy() if entry.faces else frame.pixels
             for swap, soft, M_frame2mask, shown in islice(left, len(entry.faces)):
                 entry.report.add(shown)
+                alpha, grain = soft * np.float32(shown.share), self.stages.grain
                 with self.report.stage("blend"):
-                    alpha = soft * np.float32(shown.share)
-                    box = blend.paste_back(image, swap.image, swap.M_frame2crop, alpha, M_frame2mask, self.stages.grain)
+                    box = blend.paste_back(pixels, swap.image, swap.M_frame2crop, alpha, M_frame2mask, grain)
                 changed += [box] if box else []
             self.report.count(entry.report)
-            yield SwappedFrame(image, frame.index, frame.time, frame.decoded, tuple(changed), entry.report)
+            yield SwappedFrame(pixels, frame.index, frame.time, tuple(changed), entry.report)
 
     def _swaps(self, faces: Sequence[tuple[Frame, TrackedFace]]) -> list[Crop]:
         """New faces, in the target's light."""
         stages, stage = self.stages, self.report.stage
         with stage("align"):
-            crops = [align.cut(frame.image, face.kps, stages.swapper.size, face.template) for frame, face in faces]
+            crops = [align.cut(frame.pixels, face.kps, stages.swapper.size, face.template) for frame, face in faces]
         z_id = self._wanted_identities(faces)
         with stage("swap"):
             swaps = stages.swapper.swap([crop.image for crop in crops], z_id)
@@ -237,7 +237,7 @@ class SwapPipeline:
         for frame, face in faces:
             if face.track not in self._own_id:
                 with self.report.stage("identify"):
-                    self._own_id[face.track] = self.stages.identifier.embed(frame.image, [face])[0]
+                    self._own_id[face.track] = self.stages.identifier.embed(frame.pixels, [face])[0]
         own = np.stack([self._own_id[face.track] for _, face in faces])
         return own + strength * (z_id - own)
 
@@ -250,7 +250,7 @@ class SwapPipeline:
         for position, (frame, face) in enumerate(faces):
             if face.track not in self._mask_params:
                 with stage("landmarks"):
-                    target = align.cut(frame.image, face.kps, size, face.template).image
+                    target = align.cut(frame.pixels, face.kps, size, face.template).image
                     before = self.stages.landmarks.find([target])[0]
                 self._mask_params[face.track] = mask.choose_params(after[position], before, self.stages.reach)
         with stage("mask"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from utils.inference.types import Pixels
+
 _THUMBNAIL = (32, 18)
 _LEAST = 0.08  # mean change of a thumbnail pixel (0..1) below which nothing is a cut
 _CERTAIN = 0.35  # above which everything is
@@ -12,7 +14,7 @@ _RATIO = 3.0  # a cut changes this many times more than the frames before it did
 _MEMORY = 0.8  # weight of the past in the usual amount of change
 
 
-def thumbnail(image: np.ndarray) -> np.ndarray:
+def thumbnail(image: Pixels) -> np.ndarray:
     """Shrink a frame to a few hundred numbers.
 
     image: (H, W, 3) uint8 or uint16 BGR.
@@ -32,7 +34,7 @@ class SceneCuts:
         self._last: np.ndarray | None = None
         self._usual = 0.0
 
-    def begins(self, image: np.ndarray) -> bool:
+    def begins(self, image: Pixels) -> bool:
         """Compare the next frame with the one before; the first frame begins no new scene.
 
         image: (H, W, 3) uint8 or uint16 BGR.

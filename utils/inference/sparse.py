@@ -75,8 +75,8 @@ def _moves(kps: np.ndarray, frames: Sequence[Frame]) -> list[np.ndarray] | None:
     """Maps (2, 3) from each frame to the next for a face that has these key points in the first of them."""
     result: list[np.ndarray] = []
     for before, after in zip(frames, frames[1:], strict=False):
-        same_size = before.image.shape == after.image.shape
-        moved = motion.between(before.image, after.image, kps) if same_size else None
+        same_size = before.pixels.shape == after.pixels.shape
+        moved = motion.between(before.pixels, after.pixels, kps) if same_size else None
         if moved is None:
             return None
         result.append(moved)

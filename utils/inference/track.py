@@ -138,7 +138,7 @@ class _People:
         """Key points (5, 2) of a face that is swapped, from the detector and from how the picture moved."""
         if track.person is None or self._last is None or track.index != self._last.index:
             return face.kps
-        moved = face.moved if face.moved is not None else motion.between(self._last.image, frame.image, track.kps)
+        moved = face.moved if face.moved is not None else motion.between(self._last.pixels, frame.pixels, track.kps)
         if moved is None:
             return face.kps
         return motion.settle(apply(moved, track.kps).astype(np.float32), face.kps, frame.index - track.born)
@@ -154,7 +154,7 @@ class _People:
         if self.selection.mode != "reference" or not seen:
             return
         if self.references is None:
-            self.references = looks([most_prominent(faces, frame.image.shape)])
+            self.references = looks([most_prominent(faces, frame.pixels.shape)])
         unknown = [p for p, t in seen.items() if t.person is None and t.look_again <= frame.index]
         for position, look in zip(unknown, looks(unknown), strict=True) if unknown else ():
             track = seen[position]
@@ -177,7 +177,7 @@ class _People:
 
     def _largest(self, seen: dict[int, Track], frame: Frame, faces: list[Face]) -> int:
         """Position of the face that is chosen by its size; whoever was chosen before stays so a little longer."""
-        shape = frame.image.shape
+        shape = frame.pixels.shape
         sizes = {p: prominence(faces[p], shape) / (1.0 if t.person is None else _HELD) for p, t in seen.items()}
         return max(sizes, key=sizes.__getitem__)
 
@@ -255,7 +255,7 @@ def follow(
     window: deque[_Pending] = deque()  # up to RADIUS frames that have gone out, then those that wait
     gone = 0
     for frame, faces in stream:
-        _take_in(people, frame, faces, cuts.begins(frame.image), window)
+        _take_in(people, frame, faces, cuts.begins(frame.pixels), window)
         if len(window) - gone > LOOK_AHEAD:
             yield _release(window, gone, templates)
             gone += 1

@@ -6,15 +6,16 @@ Pixel coordinates are (x, y) with pixel centres at integers; matrices are 2x3 an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from utils.inference.doubt import Trust
 
 if TYPE_CHECKING:
-    from av import VideoFrame
+    from utils.io.decoded import DecodedPicture
 
+Pixels: TypeAlias = "np.ndarray | DecodedPicture"
 Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels; the last two are the first outside
 
 
@@ -22,11 +23,15 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels; the last tw
 class Frame:
     """One picture of the stream; a photo is a stream of one."""
 
-    image: np.ndarray  # (H, W, 3) uint8 or uint16 BGR, upright; never changed in place
+    pixels: Pixels  # (H, W, 3) uint8 or uint16 BGR, upright; never changed in place
     index: int = 0  # counts from 0 in the stream
     time: float = 0.0  # seconds from the start of the file
-    decoded: VideoFrame | None = None  # what the image was made of, where an encoder can keep that
-    changed: tuple[Box, ...] = ()  # where the image has become another than that
+    changed: tuple[Box, ...] = ()  # where the pixels have become others than those that were decoded
+
+    @property
+    def image(self) -> np.ndarray:
+        """All pixels."""
+        return np.asarray(self.pixels)
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,6 @@ class FrameReport:
 
 @dataclass(frozen=True)
 class SwappedFrame(Frame):
-    """A frame of the result; its image is the input's own array where nothing was swapped."""
+    """A frame of the result; its pixels are the input's own where nothing was swapped."""
 
     report: FrameReport = field(default_factory=FrameReport)

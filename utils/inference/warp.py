@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
+
+if TYPE_CHECKING:
+    from utils.inference.types import Pixels
 
 
 def invert(M: np.ndarray) -> np.ndarray:
@@ -40,18 +45,20 @@ def bounds(
 
 
 def warp(
-    image: np.ndarray,
+    image: Pixels,
     M: np.ndarray,
     size: tuple[int, int],
     border: int = cv2.BORDER_REPLICATE,
     method: int = cv2.INTER_LINEAR,
+    average: bool = True,
 ) -> np.ndarray:
     """Resample `image` by M; pixels from outside repeat the nearest edge, or are 0 with cv2.BORDER_CONSTANT.
 
     image: (H, W) or (H, W, C), any type cv2 warps. M: (2, 3), image pixels -> result pixels. size: width, height.
+    average: blocks of pixels, where the picture shrinks by 2 or more.
     """
     width, height = size
-    shrink = max(1, int(1.0 / max(float(np.sqrt(abs(np.linalg.det(M[:, :2])))), 1e-6)))
+    shrink = max(1, int(1.0 / max(float(np.sqrt(abs(np.linalg.det(M[:, :2])))), 1e-6))) if average else 1
     box = (0.0, 0.0, width - 1.0, height - 1.0)
     left, top, right, bottom = bounds(invert(M), box, image.shape, margin=2 * shrink)
     if right <= left or bottom <= top:  # nothing of the picture is seen: what is seen is its nearest corner

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from utils.inference.types import Box
+from utils.inference.types import Box, Pixels
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -79,10 +79,10 @@ def _matrix(colour: Colour, height: int) -> Colorspace:
     return known.get(colour.matrix, Colorspace.ITU709 if height >= _HD_HEIGHT else Colorspace.ITU601)
 
 
-def to_bgr(frame: VideoFrame, colour: Colour, converter: VideoReformatter) -> np.ndarray:
+def to_bgr(frame: VideoFrame, colour: Colour, converter: VideoReformatter, height: int) -> np.ndarray:
     """Convert a decoded frame; high dynamic range is mapped to BT.709 with diffuse white (203 cd/m²) as white.
 
-    converter: one for all frames of a video, since it prepares tables.
+    converter: one for all frames of a video, since it prepares tables. height: of the video, for colours without a tag.
     Returns (H, W, 3) uint8 BGR.
     """
     from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation
@@ -95,14 +95,14 @@ def to_bgr(frame: VideoFrame, colour: Colour, converter: VideoReformatter) -> np
     planes: Any = converter.reformat(
         frame,
         format="gbrp",  # FFmpeg has fast code for separate planes only
-        src_colorspace=_matrix(colour, frame.height),
+        src_colorspace=_matrix(colour, height),
         src_color_range=_FULL if colour.full_range else _LIMITED,
         dst_color_range=_FULL,
         interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
         threads=cv2.getNumThreads(),
         **mapped,
     ).planes
-    green, blue, red = (_pixels(plane) for plane in planes)
+    green, blue, red = (pixels_of(plane) for plane in planes)
     return cv2.merge([blue, green, red])
 
 
@@ -116,23 +116,23 @@ def from_bgr(image: np.ndarray, colour: Colour, pixel_format: str, converter: Vi
 
 
 def updated(
-    decoded: VideoFrame, image: np.ndarray, changed: Iterable[Box], colour: Colour, converter: VideoReformatter
+    decoded: VideoFrame, image: Pixels, changed: Iterable[Box], colour: Colour, converter: VideoReformatter
 ) -> VideoFrame:
     """A copy of a decoded frame that `can_keep`, tagged, with the parts of a picture in which that has changed.
 
-    image: (H, W, 3) uint8 BGR, what the frame was converted to. converter: one for all frames of a video.
+    image: (H, W, 3) uint8 BGR, of the same size. converter: one for all frames of a video.
     """
     from av import VideoFrame
 
     result = VideoFrame(decoded.width, decoded.height, _KEPT[0])
     for to, plane in zip(result.planes, decoded.planes, strict=True):
-        _pixels(to)[:] = _pixels(plane)
+        pixels_of(to)[:] = pixels_of(plane)
     matrix = _matrix(colour, decoded.height)
     for left, top, right, bottom in changed:
         left, top, right, bottom = left // 2 * 2, top // 2 * 2, -(-right // 2) * 2, -(-bottom // 2) * 2
         part = _converted(image[top:bottom, left:right], matrix, colour, _KEPT[0], converter)
         for to, plane, side in zip(result.planes, part.planes, (1, 2, 2), strict=True):
-            _pixels(to)[top // side : bottom // side, left // side : right // side] = _pixels(plane)
+            pixels_of(to)[top // side : bottom // side, left // side : right // side] = pixels_of(plane)
     return _tagged(result, colour)
 
 
@@ -163,7 +163,7 @@ def _tagged(frame: VideoFrame, colour: Colour) -> VideoFrame:
     return frame
 
 
-def _pixels(plane: VideoPlane) -> np.ndarray:
+def pixels_of(plane: VideoPlane) -> np.ndarray:
     """A view of the pixels of a plane of one byte each, (H, W) uint8."""
     return _rows(plane)[:, : plane.width]
 

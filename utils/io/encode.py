@@ -13,6 +13,7 @@ import cv2
 from utils.inference.types import Frame
 from utils.io.atomic import atomic_path
 from utils.io.colour import from_bgr, updated
+from utils.io.decoded import DecodedPicture
 from utils.io.encoders import EncodeOptions, choose_encoder, container_for
 from utils.io.sound import Sound
 from utils.io.video import Note, VideoInfo
@@ -71,8 +72,9 @@ class _Pictures:
 
     def _picture(self, frame: Frame) -> VideoFrame:
         """The frame as the encoder takes it; what was decoded, where nothing has changed, goes by no other colours."""
-        if frame.decoded is not None and not self._palette:
-            return updated(frame.decoded, frame.image, frame.changed, self._colour, self._converter)
+        pixels = frame.pixels
+        if isinstance(pixels, DecodedPicture) and not self._palette:
+            return updated(pixels.frame, pixels, frame.changed, self._colour, self._converter)
         image = frame.image
         if any(self._odd):
             image = cv2.copyMakeBorder(image, 0, self._odd[0], 0, self._odd[1], cv2.BORDER_REPLICATE)

@@ -15,7 +15,8 @@ import numpy as np
 
 from utils.errors import InputError, OptionError
 from utils.inference.types import Frame
-from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, to_bgr
+from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of
+from utils.io.decoded import Converter, DecodedPicture
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -145,19 +146,18 @@ class _File:
     def _frames(
         self, info: VideoInfo, first: tuple[float, VideoFrame], rest: Iterator[tuple[float, VideoFrame]], turn: int
     ) -> Iterator[Frame]:
-        from av.video.reformatter import VideoReformatter
-
-        time, converter = 0.0, VideoReformatter()
+        time, converter, size = 0.0, Converter(), (info.width, info.height)
         for index, (time, frame) in enumerate(_chain(first, rest)):
-            image, decoded = to_bgr(frame, info.colour, converter), None
+            if not turn and can_keep(frame, info.colour) and (frame.width, frame.height) == size:
+                yield Frame(DecodedPicture(frame, info.colour, converter), index, time)
+                continue
+            image = converter.bgr(frame, info.colour, frame.height)
             if turn:
                 image = cv2.rotate(image, _TURNS[turn])
-            elif can_keep(frame, info.colour):
-                decoded = frame
-            if image.shape[:2] != (info.height, info.width):  # broadcasts may change their size
+            if image.shape[1::-1] != size:  # broadcasts may change their size
                 self._note(f"frames change their size; all are written as {info.width}x{info.height}")
-                image, decoded = cv2.resize(image, (info.width, info.height), interpolation=cv2.INTER_AREA), None
-            yield Frame(image, index, time, decoded)
+                image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            yield Frame(image, index, time)
         self._say_what_was_missing(time + float(1 / info.rate))
 
     def _timed(self, tick: float, step: float) -> Iterator[tuple[float, VideoFrame]]:

@@ -1,0 +1,71 @@
+"""Decoded pictures: any part is what the whole picture shows there, and stays what was written to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.clips import make_clip
+from utils.inference.scene import thumbnail
+from utils.inference.types import Frame
+from utils.io.decoded import DecodedPicture
+from utils.io.video import open_video
+
+WIDTH, HEIGHT = 420, 730  # from 720 lines on, colours without a tag are BT.709
+
+
+@pytest.fixture(params=[{}, {"color_range": 2, "colorspace": 5}], ids=["untagged", "full range"])
+def frames(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[list[Frame]]:
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+    clip = make_clip(tmp_path / "in.mp4", frames=2, size=(WIDTH, HEIGHT), still=noise, sound=(), tags=request.param,
+                     options={"crf": "0"})  # fmt: skip
+    with open_video(clip) as video:
+        yield list(video.frames)
+
+
+def test_parts_are_those_of_the_whole_picture(frames: list[Frame]) -> None:
+    whole = frames[0].image
+    assert whole.shape == (HEIGHT, WIDTH, 3) and whole.std() > 30
+    rng = np.random.default_rng(1)
+    for _ in range(40):
+        pixels = frames[1].pixels.copy()
+        assert isinstance(pixels, DecodedPicture) and pixels.shape == whole.shape and pixels.nbytes == whole.nbytes
+        for _ in range(3):
+            top, bottom = sorted(rng.integers(0, HEIGHT + 1, 2))
+            left, right = sorted(rng.integers(0, WIDTH + 1, 2))
+            assert np.array_equal(pixels[top:bottom, left:right], whole[top:bottom, left:right])
+        assert np.array_equal(np.asarray(pixels), whole)
+
+
+def test_what_was_written_to_a_copy_stays_there_alone(frames: list[Frame]) -> None:
+    original, wanted = frames[0].pixels, frames[1].image.copy()
+    copy = original.copy()
+    copy[300:400, 100:200][:] = 7
+    wanted[300:400, 100:200] = 7
+    assert np.array_equal(copy[200:350, 50:380], wanted[200:350, 50:380])  # converts more, around what was written
+    assert np.array_equal(np.asarray(copy.copy()), wanted) and np.array_equal(np.asarray(copy), wanted)
+    assert np.array_equal(np.asarray(original), frames[1].image)
+
+
+def test_only_what_is_looked_at_is_converted(frames: list[Frame]) -> None:
+    pixels = frames[0].pixels
+    assert isinstance(pixels, DecodedPicture)
+    pixels._pixels[:] = 0
+    assert pixels[200:210, 200:210].any()
+    assert not pixels._pixels[:100].any() and not pixels._pixels[:, :100].any()
+
+
+def test_thumbnails_need_no_conversion(tmp_path: Path) -> None:
+    x, y = np.meshgrid(np.linspace(0, 200, 1280), np.linspace(0, 200, 720))
+    smooth = np.stack([x, y, 200 - x], axis=-1).astype(np.uint8)
+    clip = make_clip(tmp_path / "in.mp4", frames=2, size=(1280, 720), still=smooth, sound=())
+    with open_video(clip) as video:
+        frame = next(video.frames)
+    pixels = frame.pixels
+    assert isinstance(pixels, DecodedPicture)
+    seen = thumbnail(pixels)
+    assert not pixels._there
+    assert np.abs(seen - thumbnail(frame.image)).max() < 0.01

@@ -1,0 +1,154 @@
+"""Pictures of decoded frames, which are converted to BGR where somebody looks at them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from utils.inference.types import Box
+from utils.io.colour import Colour, pixels_of, to_bgr
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+_GRID = 64  # sides of converted parts are multiples of this, since FFmpeg prepares itself for each size
+_ROOM = 16  # pixels more than asked for, so that the next who looks finds them as well
+_MARGIN = 8  # pixels around a part that its colours are interpolated from
+
+
+class Converter:
+    """Converts frames of one video, for several threads."""
+
+    def __init__(self) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._converter, self._lock = VideoReformatter(), threading.Lock()
+        self._cutters: dict[tuple[Any, ...], _Cutter] = {}
+
+    def bgr(self, frame: VideoFrame, colour: Colour, height: int, box: Box | None = None) -> np.ndarray:
+        """A decoded frame or a part of it, with even sides at even places, in BGR: (h, w, 3) uint8.
+
+        height: of the video, which tells what colours without a tag mean.
+        """
+        with self._lock:
+            return to_bgr(self._cut(frame, box) if box else frame, colour, self._converter, height)
+
+    def _cut(self, frame: VideoFrame, box: Box) -> VideoFrame:
+        key = (frame.format.name, frame.width, frame.height, box[2] - box[0], box[3] - box[1])
+        if key not in self._cutters:
+            self._cutters[key] = _Cutter(frame, *key[3:])
+        return self._cutters[key].cut(frame, box[0], box[1])
+
+
+class _Cutter:
+    """FFmpeg's filter that cuts parts of one size out of frames, which keep all that is known of their colours."""
+
+    def __init__(self, frame: VideoFrame, width: int, height: int) -> None:
+        from av.filter import Graph
+
+        self._graph = Graph()
+        tick = frame.time_base or Fraction(1, 25)
+        entry = self._graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=tick)
+        self._crop = self._graph.add("crop", f"w={width}:h={height}:x=0:y=0:exact=1")
+        leave = self._graph.add("buffersink")
+        entry.link_to(self._crop)
+        self._crop.link_to(leave)
+        self._graph.configure()
+
+    def cut(self, frame: VideoFrame, left: int, top: int) -> VideoFrame:
+        """The part that begins at this pixel."""
+        self._crop.process_command("x", str(left))
+        self._crop.process_command("y", str(top))
+        self._graph.push(frame)
+        return self._graph.pull()  # type: ignore[return-value]
+
+
+class DecodedPicture:
+    """A BGR picture, (H, W, 3) uint8, used like an array: slices, shape, dtype, copy; np.asarray gives all of it.
+
+    Slices of steps of 1 are views, into which a copy's owner may write.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, frame: VideoFrame, colour: Colour, converter: Converter) -> None:
+        """frame: that `can_keep`; colour: of the video."""
+        self.frame = frame
+        self.shape = (frame.height, frame.width, 3)
+        self._colour, self._converter = colour, converter
+        self._pixels = np.empty(self.shape, np.uint8)
+        self._there: list[Box] = []  # parts that are converted
+        self._lock = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole picture."""
+        return self._pixels.nbytes
+
+    def __getitem__(self, place: tuple[slice, slice]) -> np.ndarray:
+        rows, columns = place
+        if (rows.step or 1) > 1:
+            return self._sampled(rows.step)
+        top, bottom, _ = rows.indices(self.shape[0])
+        left, right, _ = columns.indices(self.shape[1])
+        self._look_at((left, top, right, bottom))
+        return self._pixels[top:bottom, left:right]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        self._look_at((0, 0, self.shape[1], self.shape[0]))
+        return np.array(self._pixels, dtype, copy=copy)
+
+    def copy(self) -> DecodedPicture:
+        """Another one of the same frame, with what was written to this one."""
+        other = DecodedPicture(self.frame, self._colour, self._converter)
+        with self._lock:
+            other._there = list(self._there)
+            for part in _slices(self._there):
+                other._pixels[part] = self._pixels[part]
+        return other
+
+    def _look_at(self, box: Box) -> None:
+        """Convert a part, and a little around it, unless it is there."""
+        with self._lock:
+            if any(a[0] <= box[0] and a[1] <= box[1] and a[2] >= box[2] and a[3] >= box[3] for a in self._there):
+                return
+            left, top = ((value - _ROOM) // _GRID * _GRID for value in box[:2])
+            right, bottom = (-(-(value + _ROOM) // _GRID) * _GRID for value in box[2:])
+            box = max(left, 0), max(top, 0), min(right, self.shape[1]), min(bottom, self.shape[0])
+            fresh = self._converted(box)
+            view = self._pixels[box[1] : box[3], box[0] : box[2]]
+            for known in _slices(self._overlaps(box)):  # may have been written to
+                fresh[known] = view[known]
+            view[:] = fresh
+            self._there.append(box)
+
+    def _overlaps(self, box: Box) -> list[Box]:
+        """What of a part is there, in pixels of the part."""
+        left, top, right, bottom = box
+        shared = [(max(a[0], left), max(a[1], top), min(a[2], right), min(a[3], bottom)) for a in self._there]
+        return [(a[0] - left, a[1] - top, a[2] - left, a[3] - top) for a in shared if a[0] < a[2] and a[1] < a[3]]
+
+    def _converted(self, box: Box) -> np.ndarray:
+        left, top = (max(value - _MARGIN, 0) for value in box[:2])
+        right, bottom = min(box[2] + _MARGIN, self.shape[1]), min(box[3] + _MARGIN, self.shape[0])
+        bgr = self._converter.bgr(self.frame, self._colour, self.shape[0], (left, top, right, bottom))
+        return bgr[box[1] - top : box[3] - top, box[0] - left : box[2] - left]
+
+    def _sampled(self, step: int) -> np.ndarray:
+        """Every step-th pixel of every step-th row, with the colours of the pairs of pixels that they belong to."""
+        from av import VideoFrame
+
+        rows, columns = (np.arange(0, length, step) for length in self.shape[:2])
+        part = VideoFrame(len(columns), len(rows), "yuv444p")
+        for to, plane, side in zip(part.planes, self.frame.planes, (1, 2, 2), strict=True):
+            pixels_of(to)[:] = pixels_of(plane)[np.ix_(rows // side, columns // side)]
+        return self._converter.bgr(part, self._colour, self.shape[0])
+
+
+def _slices(boxes: list[Box]) -> Iterator[tuple[slice, slice]]:
+    for left, top, right, bottom in boxes:
+        yield slice(top, bottom), slice(left, right)
