@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,11 @@ from utils.io.colour import Colour, pixels_of, to_bgr
 
 if TYPE_CHECKING:
     from av import VideoFrame
+    from av.video.reformatter import VideoReformatter
 
+Key = TypeVar("Key")
+Tool = TypeVar("Tool")
+_MOST_SIZES = 16  # of parts, for which FFmpeg's tools are kept
 _GRID = 64  # sides of converted parts are multiples of this, since FFmpeg prepares itself for each size
 _ROOM = 16  # pixels more than asked for, so that the next who looks finds them as well
 _MARGIN = 8  # pixels around a part that its colours are interpolated from
@@ -24,9 +28,8 @@ class Converter:
     """Converts frames of one video, for several threads."""
 
     def __init__(self) -> None:
-        from av.video.reformatter import VideoReformatter
-
-        self._converter, self._lock = VideoReformatter(), threading.Lock()
+        self._lock = threading.Lock()
+        self._converters: dict[tuple[int, int], VideoReformatter] = {}  # by size, for which they prepare themselves
         self._cutters: dict[tuple[Any, ...], _Cutter] = {}
 
     def bgr(self, frame: VideoFrame, colour: Colour, height: int, box: Box | None = None) -> np.ndarray:
@@ -34,14 +37,26 @@ class Converter:
 
         height: of the video, which tells what colours without a tag mean.
         """
+        from av.video.reformatter import VideoReformatter
+
         with self._lock:
-            return to_bgr(self._cut(frame, box) if box else frame, colour, self._converter, height)
+            part = self._cut(frame, box) if box else frame
+            converter = _kept(self._converters, (part.width, part.height), VideoReformatter)
+            return to_bgr(part, colour, converter, height)
 
     def _cut(self, frame: VideoFrame, box: Box) -> VideoFrame:
-        key = (frame.format.name, frame.width, frame.height, box[2] - box[0], box[3] - box[1])
-        if key not in self._cutters:
-            self._cutters[key] = _Cutter(frame, *key[3:])
-        return self._cutters[key].cut(frame, box[0], box[1])
+        size = (box[2] - box[0], box[3] - box[1])
+        key = (frame.format.name, frame.width, frame.height, *size)
+        return _kept(self._cutters, key, lambda: _Cutter(frame, *size)).cut(frame, box[0], box[1])
+
+
+def _kept(known: dict[Key, Tool], key: Key, make: Callable[[], Tool]) -> Tool:
+    """The tool for a size; the others are forgotten when there are too many, as of faces that grow and shrink."""
+    if key not in known:
+        if len(known) == _MOST_SIZES:
+            known.clear()
+        known[key] = make()
+    return known[key]
 
 
 class _Cutter:
