@@ -69,6 +69,8 @@ def test_thumbnails_need_no_conversion(tmp_path: Path) -> None:
     seen = thumbnail(pixels)
     assert not pixels._there
     assert np.abs(seen - thumbnail(frame.image)).max() < 0.01
+    few = pixels[100:400:7, 30:1000:9]
+    assert few.shape == (43, 108, 3) and np.abs(few.astype(int) - frame.image[100:400:7, 30:1000:9]).max() < 6
 
 
 def test_the_tools_of_few_sizes_are_kept() -> None:

@@ -85,7 +85,7 @@ class _Cutter:
 class DecodedPicture:
     """A BGR picture, (H, W, 3) uint8, used like an array: slices, shape, dtype, copy; np.asarray gives all of it.
 
-    Slices of steps of 1 are views, into which a copy's owner may write.
+    Slices of steps of 1 are views, into which a copy's owner may write; others need no conversion of the picture.
     """
 
     dtype = np.dtype(np.uint8)
@@ -105,11 +105,10 @@ class DecodedPicture:
         return self._pixels.nbytes
 
     def __getitem__(self, place: tuple[slice, slice]) -> np.ndarray:
-        rows, columns = place
-        if (rows.step or 1) > 1:
-            return self._sampled(rows.step)
-        top, bottom, _ = rows.indices(self.shape[0])
-        left, right, _ = columns.indices(self.shape[1])
+        rows, columns = (part.indices(length) for part, length in zip(place, self.shape[:2], strict=True))
+        if rows[2] != 1 or columns[2] != 1:
+            return self._sampled(np.arange(*rows), np.arange(*columns))
+        (top, bottom, _), (left, right, _) = rows, columns
         self._look_at((left, top, right, bottom))
         return self._pixels[top:bottom, left:right]
 
@@ -153,11 +152,10 @@ class DecodedPicture:
         bgr = self._converter.bgr(self.frame, self._colour, self.shape[0], (left, top, right, bottom))
         return bgr[box[1] - top : box[3] - top, box[0] - left : box[2] - left]
 
-    def _sampled(self, step: int) -> np.ndarray:
-        """Every step-th pixel of every step-th row, with the colours of the pairs of pixels that they belong to."""
+    def _sampled(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Single pixels of some rows and columns, with the colours of the pairs of pixels that they belong to."""
         from av import VideoFrame
 
-        rows, columns = (np.arange(0, length, step) for length in self.shape[:2])
         part = VideoFrame(len(columns), len(rows), "yuv444p")
         for to, plane, side in zip(part.planes, self.frame.planes, (1, 2, 2), strict=True):
             pixels_of(to)[:] = pixels_of(plane)[np.ix_(rows // side, columns // side)]
