@@ -124,9 +124,11 @@ def encoding() -> Iterator[str]:
         return
     yield "### Presets of x264, 1280x720, one moving face"
     yield ""
-    rows = [(f"{row['grain']:g}", f"`{row['preset']}`", f"{row['crf']:g}", f"{row['ms']:.1f}",
-             f"{row['kilobytes']:.1f}", f"{row['psnr']:.1f}") for row in result["rows"]]  # fmt: skip
-    yield from table(("grain in levels", "preset", "crf", "ms per frame", "kB per frame", "PSNR in dB"), rows)
+    rows = [(f"{row['grain']:g}", f"`{row['preset']}`", f"{row['crf']:g}",
+             "searched" if row["search"] else "fixed", f"{row['ms']:.1f}", f"{row['kilobytes']:.1f}",
+             f"{row['psnr']:.1f}") for row in result["rows"]]  # fmt: skip
+    head = ("grain in levels", "preset", "crf", "B frames", "ms per frame", "kB per frame", "PSNR in dB")
+    yield from table(head, rows)
     yield from taken_on(result)
 
 

@@ -41,8 +41,8 @@ class LandmarkNet(nn.Module):
         self.fc = nn.Linear((neck or cin) * 7 * 7, points * 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, 3, 112, 112) float [-1, 1] RGB, aligned crop.
+        """x: (B, 3, 112, 112) [-1, 1] RGB, aligned crop, of the dtype of `stages`; `fc` may compute in another one.
 
         Returns (B, points, 2) float32: x, y from the crop's centre in units of its side, inside it within [-0.5, 0.5].
         """
-        return self.fc(self.stages(x).flatten(1)).float().unflatten(1, (self.points, 2))
+        return self.fc(self.stages(x).flatten(1).to(self.fc.weight.dtype)).float().unflatten(1, (self.points, 2))

@@ -11,7 +11,7 @@ import pytest
 from tests.clips import make_clip
 from utils.inference.scene import thumbnail
 from utils.inference.types import Frame
-from utils.io.decoded import DecodedPicture, _kept
+from utils.io.decoded import DecodedPicture
 from utils.io.video import open_video
 
 WIDTH, HEIGHT = 420, 730  # from 720 lines on, colours without a tag are BT.709
@@ -71,15 +71,3 @@ def test_thumbnails_need_no_conversion(tmp_path: Path) -> None:
     assert np.abs(seen - thumbnail(frame.image)).max() < 0.01
     few = pixels[100:400:7, 30:1000:9]
     assert few.shape == (43, 108, 3) and np.abs(few.astype(int) - frame.image[100:400:7, 30:1000:9]).max() < 6
-
-
-def test_the_tools_of_few_sizes_are_kept() -> None:
-    known: dict[int, int] = {}
-    made: list[int] = []
-
-    def make() -> int:
-        made.append(len(made))
-        return made[-1]
-
-    assert [_kept(known, key, make) for key in (*range(16), 3, 3)] == [*range(16), 3, 3]
-    assert _kept(known, 16, make) == 16 and _kept(known, 3, make) == 17 and len(known) == 2

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from coordinate_reg.landmarks import EmbeddedLandmarks
 from tests.random_weights import oval_landmarks
 from utils import registry
-from utils.device import choose_device, codec_threads, fastest_dtype, onnx_providers, seed_everything
+from utils.device import choose_device, fastest_dtype, half_of_the_cores, onnx_providers, seed_everything
 from utils.errors import ResourceError, WeightsError
 from utils.inference import align
 from utils.inference.detect import CenterFace, overlap, suppress
@@ -189,7 +189,7 @@ def test_codecs_leave_processors_to_the_networks(
     cores: int | None, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
-    assert codec_threads() == threads
+    assert half_of_the_cores() == threads
 
 
 def test_embedded_landmarks_in_pixels_of_the_crop(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,6 +208,14 @@ def test_embedded_landmarks_in_their_inference_form_are_those_of_the_plain_netwo
     found = EmbeddedLandmarks(network, CPU).find(faces)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
     assert np.abs(found - wanted).max() < 1e-3
+
+
+def test_embedded_landmarks_in_bfloat16_are_nearly_the_same() -> None:
+    networks = [registry.load_landmarks(registry.require("ghost_compact_landmarks")).network for _ in range(2)]
+    faces = crops(3, 224)
+    exact, fast = (EmbeddedLandmarks(network, CPU, dtype).find(faces)
+                   for network, dtype in zip(networks, (torch.float32, torch.bfloat16), strict=True))
+    assert 0 < np.linalg.norm(fast - exact, axis=-1).mean() < 0.5
 
 
 class Half(nn.Module):

@@ -70,9 +70,8 @@ def shared_processor() -> Iterator[None]:
         cv2.setNumThreads(pictures)
 
 
-def codec_threads() -> int:
-    """Threads of a decoder or encoder that works beside the networks: half of the cores, since more of them spend more
-    time on one another than they save."""
+def half_of_the_cores() -> int:
+    """Threads of a decoder, encoder or detector beside the networks: more of them cost more time than they save."""
     return max(1, min(16, (os.cpu_count() or 1) // 2))
 
 

@@ -27,7 +27,6 @@ def open_session(path: Path, device: torch.device, any_size: bool = False, threa
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = threads
-    options.enable_cpu_mem_arena = False
     # Threads that spin between calls would slow the networks in PyTorch down.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

@@ -8,7 +8,7 @@ import numpy as np
 from utils.inference.types import Box, Pixels
 from utils.inference.warp import bounds, invert, rescaled, warp
 
-_SOFT = 2.0  # swaps are this much softer than their pixels
+_COARSE = 3.5  # pixels of a swap, whose mean is too coarse to be called detail: swaps are softer than their pixels
 _EDGE = 32  # levels from which a difference is an edge, such as a brow's, which belongs to the target's person
 _NOTHING = 128  # stands for no difference
 _LARGER = 1.5  # frame against swap, along a side
@@ -47,8 +47,10 @@ def paste_back(
         face = cv2.addWeighted(face, 1.0, _fine_detail(region, scale, grain), 1.0, -_NOTHING)
     if canvas.dtype == np.uint16:
         region[:] = np.rint(_mix(face.astype(np.float32) * (65535 / 255), region.astype(np.float32), alpha))
-    else:  # one pass over the pixels, rounded
-        region[:] = cv2.blendLinear(face, region, alpha, 1.0 - alpha)
+    else:
+        share = cv2.merge([cv2.convertScaleAbs(alpha, alpha=255)] * 3)
+        kept = cv2.multiply(region, cv2.bitwise_not(share), scale=1 / 255)
+        region[:] = cv2.add(cv2.multiply(face, share, scale=1 / 255), kept)
     return left, top, right, bottom
 
 
@@ -67,20 +69,17 @@ def _enlarged(swap: np.ndarray, M_frame2swap: np.ndarray, left: int, top: int, s
 
 
 def _fine_detail(region: np.ndarray, scale: float, grain: float) -> np.ndarray:
-    """Grain and pores, (H, W, 3) uint8 about _NOTHING: what a region loses at the swap's resolution, without its edges.
+    """Grain and pores, (H, W, 3) uint8 about _NOTHING: how brightness differs from that around it, without edges.
 
     scale: pixels of the region per pixel of the swap.
     """
     picture = region if region.dtype == np.uint8 else (region >> 8).astype(np.uint8)
-    height, width = picture.shape[:2]
-    coarse = max(scale * _SOFT, 1.0)
-    small = cv2.resize(picture, (max(round(width / coarse), 1), max(round(height / coarse), 1)),
-                       interpolation=cv2.INTER_AREA)  # fmt: skip
-    lost = cv2.addWeighted(picture, 1.0, cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR),
-                           -1.0, _NOTHING)  # fmt: skip
+    grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    side = max(round(scale * _COARSE), 2) // 2 * 2 + 1
+    lost = cv2.addWeighted(grey, 1.0, cv2.blur(grey, (side, side)), -1.0, _NOTHING)
     levels = np.arange(256) - _NOTHING
     kept = levels * grain * (1 - np.abs(levels) / _EDGE).clip(min=0)
-    return cv2.LUT(lost, (kept.round() + _NOTHING).astype(np.uint8))
+    return cv2.cvtColor(cv2.LUT(lost, (kept.round() + _NOTHING).astype(np.uint8)), cv2.COLOR_GRAY2BGR)
 
 
 def _mix(face: np.ndarray, before: np.ndarray, alpha: np.ndarray) -> np.ndarray:

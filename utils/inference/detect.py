@@ -67,8 +67,12 @@ class CenterFace:
     """CenterFace (Xu et al., arXiv:1911.03599): a heat map of faces, with sizes, offsets and key points."""
 
     def __init__(self, session: InferenceSession) -> None:
+        from onnxruntime import RunOptions
+
         self._session = session
         self._input = session.get_inputs()[0].name
+        self._freeing = RunOptions()
+        self._freeing.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def detect(self, image: np.ndarray, careful: bool = False) -> list[Face]:
         """All faces, best score first. image: (H, W, 3) uint8 or uint16 BGR."""
@@ -108,8 +112,10 @@ class CenterFace:
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         padded = np.zeros((-small[1] % _MULTIPLE + small[1], -small[0] % _MULTIPLE + small[0], 3), np.uint8)
         padded[: small[1], : small[0]] = cv2.resize(image, small, interpolation=method)
-        blob = np.ascontiguousarray(padded[..., ::-1].transpose(2, 0, 1)[None], np.float32)
-        heat, scales, offsets, points = self._session.run(None, {self._input: blob})
+        blob = cv2.dnn.blobFromImage(padded, swapRB=True)  # (1, 3, H, W) float32 [0, 255] RGB
+        # The runtime keeps the memory of a run for the next; that of the usual size is kept, and no more.
+        options = self._freeing if max(padded.shape) > _SIDE else None
+        heat, scales, offsets, points = self._session.run(None, {self._input: blob}, options)
         boxes, scores, kps = decode(heat[0, 0], scales[0], offsets[0], points[0], _SCORE)
         ratio = np.array([width / small[0], height / small[1]], np.float32)
         limit = np.array([width, height, width, height], np.float32)

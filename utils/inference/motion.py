@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -14,7 +16,8 @@ _EYES = 36.0  # face size there
 _GRID = np.stack(np.meshgrid(np.arange(34, 95, 6), np.arange(34, 101, 6)), axis=-1).reshape(-1, 1, 2).astype(np.float32)
 _LEAST_FOLLOWED = 24  # points
 _STRAY = 1.0  # pixels of a patch by which a followed point may deviate from the common motion
-_FLOW = {"winSize": (15, 15), "maxLevel": 2, "criteria": (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 15, 0.01)}
+_LEVELS = (1, 2)  # of the pyramids: the second one for motion that the first does not catch, at twice the time
+_FLOW = {"winSize": (15, 15), "criteria": (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 15, 0.01)}
 _LEAST_WEIGHT = 0.02  # of a detection that agrees with the motion
 _DISAGREEMENT = 0.12  # face sizes from which the detection alone counts
 
@@ -27,13 +30,22 @@ def _patch(image: Pixels, M_frame2patch: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(patch, cv2.COLOR_BGR2GRAY)
 
 
-def _good(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _good(before: np.ndarray, after: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
     """Points of the grid in one patch and where they are in the next, (N, 1, 2) float32 each."""
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(before, after, _GRID, None, **_FLOW)  # type: ignore[call-overload]
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(after, before, moved, None, **_FLOW)  # type: ignore[call-overload]
+    flow: dict[str, Any] = {**_FLOW, "maxLevel": level}
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(before, after, _GRID, None, **flow)  # type: ignore[call-overload]
+    back, returned, _ = cv2.calcOpticalFlowPyrLK(after, before, moved, None, **flow)  # type: ignore[call-overload]
     same = np.linalg.norm(back - _GRID, axis=-1)[:, 0] < _STRAY / 2
     kept = same & (found[:, 0] > 0) & (returned[:, 0] > 0)
     return _GRID[kept], moved[kept]
+
+
+def _common(points: np.ndarray, moved: np.ndarray) -> np.ndarray | None:
+    """The affine map (2, 3) that most points agree on; None where too few do."""
+    if len(points) < _LEAST_FOLLOWED:
+        return None
+    motion, agreed = cv2.estimateAffine2D(points, moved, method=cv2.RANSAC, ransacReprojThreshold=_STRAY)
+    return motion if motion is not None and agreed.sum() >= _LEAST_FOLLOWED else None
 
 
 def between(before: Pixels, after: Pixels, kps: np.ndarray) -> np.ndarray | None:
@@ -45,11 +57,9 @@ def between(before: Pixels, after: Pixels, kps: np.ndarray) -> np.ndarray | None
     """
     scale = _EYES / face_size(kps)
     M = np.column_stack([np.eye(2) * scale, _SIDE / 2 - scale * kps.mean(axis=0)])
-    points, moved = _good(_patch(before, M), _patch(after, M))
-    if len(points) < _LEAST_FOLLOWED:
-        return None
-    motion, agreed = cv2.estimateAffine2D(points, moved, method=cv2.RANSAC, ransacReprojThreshold=_STRAY)
-    if motion is None or agreed.sum() < _LEAST_FOLLOWED:
+    patches = _patch(before, M), _patch(after, M)
+    motion = next((found for level in _LEVELS if (found := _common(*_good(*patches, level))) is not None), None)
+    if motion is None:
         return None
     shift = (motion[:, :2] @ M[:, 2] + motion[:, 2] - M[:, 2]) / scale
     return np.column_stack([motion[:, :2], shift])

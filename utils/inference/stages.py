@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from coordinate_reg.landmarks import EmbeddedLandmarks, Landmarks, PublishedLandmarks
 from utils import registry
-from utils.device import choose_device, fastest_dtype, onnx_providers
+from utils.device import choose_device, fastest_dtype, half_of_the_cores, onnx_providers
 from utils.errors import OptionError, WeightsError
 from utils.inference import detect
 from utils.inference.config import G_PATH, InferenceConfig
@@ -167,7 +167,7 @@ def _detector(published: bool, device: torch.device, used: list[dict[str, Any]])
         return detect.Scrfd(open_scrfd(path, device, detect.SCRFD_SCORE, detect.SCRFD_OVERLAP, detect.SCRFD_SIDE))
     path = registry.require("centerface")
     used.append(_entry("detector", "centerface", path))
-    return detect.CenterFace(open_session(path, device, any_size=True))
+    return detect.CenterFace(open_session(path, device, any_size=True, threads=half_of_the_cores()))
 
 
 def _landmarks(published: bool, device: torch.device, used: list[dict[str, Any]]) -> Landmarks:
@@ -178,7 +178,7 @@ def _landmarks(published: bool, device: torch.device, used: list[dict[str, Any]]
         return PublishedLandmarks(open_session(path, device))
     loaded = registry.load_landmarks(registry.require("ghost_compact_landmarks"))
     used.append(_entry("landmarks", loaded.name, loaded.path, loaded.card))
-    return EmbeddedLandmarks(loaded.network, device)
+    return EmbeddedLandmarks(loaded.network, device, fastest_dtype(device))
 
 
 def _enhancer(device: torch.device, used: list[dict[str, Any]]) -> Enhancer:

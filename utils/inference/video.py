@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.device import codec_threads, shared_processor
+from utils.device import half_of_the_cores, shared_processor
 from utils.errors import OutputError, SkippedError
 from utils.inference.config import InferenceConfig
 from utils.inference.report import RunReport
@@ -35,7 +35,7 @@ Advance = Callable[[], None]
 
 def encode_options(config: InferenceConfig) -> EncodeOptions:
     """What the options say about encoding."""
-    return EncodeOptions(config.encoder, config.crf, config.preset, codec_threads())
+    return EncodeOptions(config.encoder, config.crf, config.preset, half_of_the_cores())
 
 
 def check_video(
@@ -81,7 +81,7 @@ def swap_video(
     span = Span(config.start, config.end)
     begin = time.perf_counter()
     with (
-        open_video(target, span, report.note, codec_threads()) as video,
+        open_video(target, span, report.note, half_of_the_cores()) as video,
         video_writer(output, video.info, encode_options(config), report.note) as writer,
     ):
         _stream(pipeline, video, writer, output)

@@ -75,5 +75,4 @@ def warp(
         shrink = 1
     inner = M[:, :2] * shrink
     offset = apply(M, np.array([left, top], np.float64) + (shrink - 1) / 2.0)
-    return cv2.warpAffine(np.ascontiguousarray(region), np.column_stack([inner, offset]), size, flags=method,
-                          borderMode=border)
+    return cv2.warpAffine(region, np.column_stack([inner, offset]), size, flags=method, borderMode=border)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -14,9 +15,12 @@ from utils.inference.types import Box, Pixels
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.video.plane import VideoPlane
-    from av.video.reformatter import Colorspace, VideoReformatter
+    from av.video.reformatter import VideoReformatter
 
-RGB, _BT709, _UNSPECIFIED = 0, 1, 2  # values of the tags, ITU-T H.273
+RGB, _BT709, _UNSPECIFIED, _BT601 = 0, 1, 2, 5  # values of the tags, ITU-T H.273
+_LUMA = {  # shares of red and blue in brightness, by the tag
+    _BT709: (0.2126, 0.0722), 4: (0.30, 0.11), _BT601: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593),
+}  # fmt: skip
 _LIMITED, _FULL = 1, 2
 _PQ, _HLG = 16, 18  # transfer functions of high dynamic range
 _KEPT = ("yuv420p", "yuvj420p")  # what encoders get; the second name says by itself that the range is full
@@ -63,29 +67,14 @@ def can_keep(frame: VideoFrame, colour: Colour) -> bool:
     return even and frame.format.name in _KEPT and colour == colour.for_output()
 
 
-def _matrix(colour: Colour, height: int) -> Colorspace:
-    """The YUV matrix to compute with; players' convention where the tag is missing."""
-    from av.video.reformatter import Colorspace
-
-    known = {
-        1: Colorspace.ITU709,
-        4: Colorspace.FCC,
-        5: Colorspace.ITU601,
-        6: Colorspace.ITU601,
-        7: Colorspace.SMPTE240M,
-        9: Colorspace.BT2020,
-        10: Colorspace.BT2020,
-    }
-    return known.get(colour.matrix, Colorspace.ITU709 if height >= _HD_HEIGHT else Colorspace.ITU601)
-
-
 def to_bgr(frame: VideoFrame, colour: Colour, converter: VideoReformatter, height: int) -> np.ndarray:
-    """Convert a decoded frame; high dynamic range is mapped to BT.709 with diffuse white (203 cd/m²) as white.
+    """Convert a decoded frame of any form; high dynamic range is mapped to BT.709 with diffuse white (203 cd/m²) as
+    white.
 
     converter: one for all frames of a video, since it prepares tables. height: of the video, for colours without a tag.
     Returns (H, W, 3) uint8 BGR.
     """
-    from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation
+    from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation
 
     if colour.matrix == RGB:
         return frame.to_ndarray(format="bgr24")
@@ -95,7 +84,7 @@ def to_bgr(frame: VideoFrame, colour: Colour, converter: VideoReformatter, heigh
     planes: Any = converter.reformat(
         frame,
         format="gbrp",  # FFmpeg has fast code for separate planes only
-        src_colorspace=_matrix(colour, height),
+        src_colorspace=Colorspace(_matrix(colour, height)),
         src_color_range=_FULL if colour.full_range else _LIMITED,
         dst_color_range=_FULL,
         interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
@@ -106,55 +95,78 @@ def to_bgr(frame: VideoFrame, colour: Colour, converter: VideoReformatter, heigh
     return cv2.merge([blue, green, red])
 
 
-def from_bgr(image: np.ndarray, colour: Colour, pixel_format: str, converter: VideoReformatter) -> VideoFrame:
-    """Convert a picture to a tagged frame for an encoder.
+def _matrix(colour: Colour, height: int) -> int:
+    """The tag of the YUV matrix to compute with; players' convention where it is missing."""
+    matrix = {6: 5, 10: 9}.get(colour.matrix, colour.matrix)  # other names of the same numbers
+    return matrix if matrix in _LUMA else _BT709 if height >= _HD_HEIGHT else _BT601
 
-    image: (H, W, 3) uint8 BGR, sides even where `pixel_format` halves its colour channels.
-    converter: one for all frames of a video.
+
+@lru_cache(maxsize=8)
+def _yuv_from_bgr(colour: Colour, height: int) -> np.ndarray:
+    """Affine map (3, 4) float64 from the bytes of BGR to those of YUV; source: ITU-T H.273, 8.3."""
+    red, blue = _LUMA[_matrix(colour, height)]
+    luma = np.array([blue, 1 - red - blue, red])
+    u, v = (np.array([1, 0, 0]) - luma) / (2 - 2 * blue), (np.array([0, 0, 1]) - luma) / (2 - 2 * red)
+    if colour.full_range:
+        return np.column_stack([np.stack([luma, u, v]), (0, 128, 128)])
+    return np.column_stack([np.stack([luma * 219, u * 224, v * 224]) / 255, (16, 128, 128)])
+
+
+@lru_cache(maxsize=8)
+def _bgr_from_yuv(colour: Colour, height: int) -> np.ndarray:
+    """Affine map (3, 4) float64 from the bytes of YUV to those of BGR."""
+    forth = _yuv_from_bgr(colour, height)
+    back = np.linalg.inv(forth[:, :3])
+    return np.column_stack([back, -back @ forth[:, 3]])
+
+
+def joined(planes: Sequence[np.ndarray], colour: Colour, height: int) -> np.ndarray:
+    """The picture that three planes show, (H, W, 3) uint8 BGR.
+
+    planes: uint8, Y (H, W), then U and V, as large or halved along both sides. height: of the video, for colours
+    without a tag.
     """
-    return _tagged(_converted(image, _matrix(colour, image.shape[0]), colour, pixel_format, converter), colour)
+    size = planes[0].shape[::-1]
+    full = [plane if plane.shape[::-1] == size else cv2.resize(plane, size) for plane in planes]
+    return cv2.transform(cv2.merge(full), _bgr_from_yuv(colour, height))
 
 
-def updated(
-    decoded: VideoFrame, image: Pixels, changed: Iterable[Box], colour: Colour, converter: VideoReformatter
-) -> VideoFrame:
+def _parted(image: np.ndarray, colour: Colour, height: int) -> list[np.ndarray]:
+    """Three planes of a picture (H, W, 3) uint8 BGR with even sides: Y (H, W), U and V (H/2, W/2)."""
+    yuv = cv2.transform(image, _yuv_from_bgr(colour, height))
+    halved = cv2.resize(yuv, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    return [cv2.extractChannel(yuv, 0), cv2.extractChannel(halved, 1), cv2.extractChannel(halved, 2)]
+
+
+def from_bgr(image: np.ndarray, colour: Colour) -> VideoFrame:
+    """A picture as a tagged frame for an encoder, with halved colour channels.
+
+    image: (H, W, 3) uint8 BGR with even sides.
+    """
+    from av import VideoFrame
+
+    result = VideoFrame(image.shape[1], image.shape[0], _KEPT[0])
+    for to, plane in zip(result.planes, _parted(image, colour, image.shape[0]), strict=True):
+        pixels_of(to)[:] = plane
+    return _tagged(result, colour)
+
+
+def updated(decoded: VideoFrame, image: Pixels, changed: Iterable[Box], colour: Colour) -> VideoFrame:
     """A copy of a decoded frame that `can_keep`, tagged, with the parts of a picture in which that has changed.
 
-    image: (H, W, 3) uint8 BGR, of the same size. converter: one for all frames of a video.
+    image: (H, W, 3) uint8 BGR, of the same size.
     """
     from av import VideoFrame
 
     result = VideoFrame(decoded.width, decoded.height, _KEPT[0])
     for to, plane in zip(result.planes, decoded.planes, strict=True):
         pixels_of(to)[:] = pixels_of(plane)
-    matrix = _matrix(colour, decoded.height)
     for left, top, right, bottom in changed:
         left, top, right, bottom = left // 2 * 2, top // 2 * 2, -(-right // 2) * 2, -(-bottom // 2) * 2
-        part = _converted(image[top:bottom, left:right], matrix, colour, _KEPT[0], converter)
-        for to, plane, side in zip(result.planes, part.planes, (1, 2, 2), strict=True):
-            pixels_of(to)[top // side : bottom // side, left // side : right // side] = pixels_of(plane)
+        parts = _parted(image[top:bottom, left:right], colour, decoded.height)
+        for to, part, side in zip(result.planes, parts, (1, 2, 2), strict=True):
+            pixels_of(to)[top // side : bottom // side, left // side : right // side] = part
     return _tagged(result, colour)
-
-
-def _converted(
-    image: np.ndarray, matrix: Colorspace, colour: Colour, pixel_format: str, converter: VideoReformatter
-) -> VideoFrame:
-    from av import VideoFrame
-    from av.video.reformatter import Interpolation
-
-    height, width = image.shape[:2]
-    # A copy into FFmpeg's own memory, which is padded: its fast code reads a little past the end.
-    source = VideoFrame(width, height, "bgr24")
-    _rows(source.planes[0])[:, : 3 * width].reshape(height, width, 3)[:] = image
-    return converter.reformat(
-        source,
-        format=pixel_format,
-        dst_colorspace=matrix,
-        src_color_range=_FULL,
-        dst_color_range=_FULL if colour.full_range else _LIMITED,
-        interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
-        threads=cv2.getNumThreads(),
-    )
 
 
 def _tagged(frame: VideoFrame, colour: Colour) -> VideoFrame:
@@ -165,10 +177,5 @@ def _tagged(frame: VideoFrame, colour: Colour) -> VideoFrame:
 
 def pixels_of(plane: VideoPlane) -> np.ndarray:
     """A view of the pixels of a plane of one byte each, (H, W) uint8."""
-    return _rows(plane)[:, : plane.width]
-
-
-def _rows(plane: VideoPlane) -> np.ndarray:
-    """A view of a plane's bytes, (H, bytes of a row with its padding) uint8."""
     memory: Any = plane
-    return np.frombuffer(memory, np.uint8).reshape(plane.height, plane.line_size)
+    return np.frombuffer(memory, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]

@@ -3,83 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from fractions import Fraction
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from utils.inference.types import Box
-from utils.io.colour import Colour, pixels_of, to_bgr
+from utils.io.colour import Colour, joined, pixels_of
 
 if TYPE_CHECKING:
     from av import VideoFrame
-    from av.video.reformatter import VideoReformatter
 
-Key = TypeVar("Key")
-Tool = TypeVar("Tool")
-_MOST_SIZES = 16  # of parts, for which FFmpeg's tools are kept
-_GRID = 64  # sides of converted parts are multiples of this, since FFmpeg prepares itself for each size
-_ROOM = 16  # pixels more than asked for, so that the next who looks finds them as well
-_MARGIN = 8  # pixels around a part that its colours are interpolated from
-
-
-class Converter:
-    """Converts frames of one video, for several threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._converters: dict[tuple[int, int], VideoReformatter] = {}  # by size, for which they prepare themselves
-        self._cutters: dict[tuple[Any, ...], _Cutter] = {}
-
-    def bgr(self, frame: VideoFrame, colour: Colour, height: int, box: Box | None = None) -> np.ndarray:
-        """A decoded frame or a part of it, with even sides at even places, in BGR: (h, w, 3) uint8.
-
-        height: of the video, which tells what colours without a tag mean.
-        """
-        from av.video.reformatter import VideoReformatter
-
-        with self._lock:
-            part = self._cut(frame, box) if box else frame
-            converter = _kept(self._converters, (part.width, part.height), VideoReformatter)
-            return to_bgr(part, colour, converter, height)
-
-    def _cut(self, frame: VideoFrame, box: Box) -> VideoFrame:
-        size = (box[2] - box[0], box[3] - box[1])
-        key = (frame.format.name, frame.width, frame.height, *size)
-        return _kept(self._cutters, key, lambda: _Cutter(frame, *size)).cut(frame, box[0], box[1])
-
-
-def _kept(known: dict[Key, Tool], key: Key, make: Callable[[], Tool]) -> Tool:
-    """The tool for a size; the others are forgotten when there are too many, as of faces that grow and shrink."""
-    if key not in known:
-        if len(known) == _MOST_SIZES:
-            known.clear()
-        known[key] = make()
-    return known[key]
-
-
-class _Cutter:
-    """FFmpeg's filter that cuts parts of one size out of frames, which keep all that is known of their colours."""
-
-    def __init__(self, frame: VideoFrame, width: int, height: int) -> None:
-        from av.filter import Graph
-
-        self._graph = Graph()
-        tick = frame.time_base or Fraction(1, 25)
-        entry = self._graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=tick)
-        self._crop = self._graph.add("crop", f"w={width}:h={height}:x=0:y=0:exact=1")
-        leave = self._graph.add("buffersink")
-        entry.link_to(self._crop)
-        self._crop.link_to(leave)
-        self._graph.configure()
-
-    def cut(self, frame: VideoFrame, left: int, top: int) -> VideoFrame:
-        """The part that begins at this pixel."""
-        self._crop.process_command("x", str(left))
-        self._crop.process_command("y", str(top))
-        self._graph.push(frame)
-        return self._graph.pull()  # type: ignore[return-value]
+_GRID = 64  # sides of converted parts are multiples of this, so that the next who looks finds them as well
+_ROOM = 16  # pixels more than asked for, for the same reason
+_MARGIN = 2  # pixels around a part that its colours are interpolated from
+_SIDES = (1, 2, 2)  # of the picture's pixels in each plane
 
 
 class DecodedPicture:
@@ -90,11 +28,11 @@ class DecodedPicture:
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, frame: VideoFrame, colour: Colour, converter: Converter) -> None:
+    def __init__(self, frame: VideoFrame, colour: Colour) -> None:
         """frame: that `can_keep`; colour: of the video."""
         self.frame = frame
         self.shape = (frame.height, frame.width, 3)
-        self._colour, self._converter = colour, converter
+        self._colour = colour
         self._pixels = np.empty(self.shape, np.uint8)
         self._there: list[Box] = []  # parts that are converted
         self._lock = threading.Lock()
@@ -118,7 +56,7 @@ class DecodedPicture:
 
     def copy(self) -> DecodedPicture:
         """Another one of the same frame, with what was written to this one."""
-        other = DecodedPicture(self.frame, self._colour, self._converter)
+        other = DecodedPicture(self.frame, self._colour)
         with self._lock:
             other._there = list(self._there)
             for part in _slices(self._there):
@@ -147,19 +85,19 @@ class DecodedPicture:
         return [(a[0] - left, a[1] - top, a[2] - left, a[3] - top) for a in shared if a[0] < a[2] and a[1] < a[3]]
 
     def _converted(self, box: Box) -> np.ndarray:
+        """The pixels of a part with even sides at an even place."""
         left, top = (max(value - _MARGIN, 0) for value in box[:2])
         right, bottom = min(box[2] + _MARGIN, self.shape[1]), min(box[3] + _MARGIN, self.shape[0])
-        bgr = self._converter.bgr(self.frame, self._colour, self.shape[0], (left, top, right, bottom))
+        parts = [pixels_of(plane)[top // side : bottom // side, left // side : right // side]
+                 for plane, side in zip(self.frame.planes, _SIDES, strict=True)]
+        bgr = joined(parts, self._colour, self.shape[0])
         return bgr[box[1] - top : box[3] - top, box[0] - left : box[2] - left]
 
     def _sampled(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Single pixels of some rows and columns, with the colours of the pairs of pixels that they belong to."""
-        from av import VideoFrame
-
-        part = VideoFrame(len(columns), len(rows), "yuv444p")
-        for to, plane, side in zip(part.planes, self.frame.planes, (1, 2, 2), strict=True):
-            pixels_of(to)[:] = pixels_of(plane)[np.ix_(rows // side, columns // side)]
-        return self._converter.bgr(part, self._colour, self.shape[0])
+        samples = [pixels_of(plane)[np.ix_(rows // side, columns // side)]
+                   for plane, side in zip(self.frame.planes, _SIDES, strict=True)]
+        return joined(samples, self._colour, self.shape[0])
 
 
 def _slices(boxes: list[Box]) -> Iterator[tuple[slice, slice]]:

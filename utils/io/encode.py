@@ -32,12 +32,10 @@ class _Pictures:
     """The video track of a result."""
 
     def __init__(self, container: OutputContainer, info: VideoInfo, name: str, options: dict[str, str]) -> None:
-        from av.video.reformatter import VideoReformatter
-
         self._info, self._colour = info, info.colour.for_output()
         self._tick = _GIF_TICK if name == "gif" else info.time_base
         self._odd = (0, 0) if name == "gif" else (info.height % 2, info.width % 2)
-        self._last, self._converter = -1, VideoReformatter()
+        self._last = -1
         rate: Any = info.rate.limit_denominator(10**6)
         stream: Any = container.add_stream(name, rate=rate)
         self._stream: VideoStream = stream
@@ -72,13 +70,18 @@ class _Pictures:
 
     def _picture(self, frame: Frame) -> VideoFrame:
         """The frame as the encoder takes it; what was decoded, where nothing has changed, goes by no other colours."""
+        from av import VideoFrame
+
         pixels = frame.pixels
         if isinstance(pixels, DecodedPicture) and not self._palette:
-            return updated(pixels.frame, pixels, frame.changed, self._colour, self._converter)
+            return updated(pixels.frame, pixels, frame.changed, self._colour)
         image = frame.image
+        if self._palette:
+            bgra: Any = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)
+            return VideoFrame.from_ndarray(bgra, format="bgra")
         if any(self._odd):
             image = cv2.copyMakeBorder(image, 0, self._odd[0], 0, self._odd[1], cv2.BORDER_REPLICATE)
-        return from_bgr(image, self._colour, "bgra" if self._palette else "yuv420p", self._converter)
+        return from_bgr(image, self._colour)
 
     def finish(self) -> list[Packet[Any]]:
         """The last packets."""

@@ -15,8 +15,8 @@ import numpy as np
 
 from utils.errors import InputError, OptionError
 from utils.inference.types import Frame
-from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of
-from utils.io.decoded import Converter, DecodedPicture
+from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, to_bgr
+from utils.io.decoded import DecodedPicture
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -146,12 +146,14 @@ class _File:
     def _frames(
         self, info: VideoInfo, first: tuple[float, VideoFrame], rest: Iterator[tuple[float, VideoFrame]], turn: int
     ) -> Iterator[Frame]:
-        time, converter, size = 0.0, Converter(), (info.width, info.height)
+        from av.video.reformatter import VideoReformatter
+
+        time, converter, size = 0.0, VideoReformatter(), (info.width, info.height)
         for index, (time, frame) in enumerate(_chain(first, rest)):
             if not turn and can_keep(frame, info.colour) and (frame.width, frame.height) == size:
-                yield Frame(DecodedPicture(frame, info.colour, converter), index, time)
+                yield Frame(DecodedPicture(frame, info.colour), index, time)
                 continue
-            image = converter.bgr(frame, info.colour, frame.height)
+            image = to_bgr(frame, info.colour, converter, frame.height)
             if turn:
                 image = cv2.rotate(image, _TURNS[turn])
             if image.shape[1::-1] != size:  # broadcasts may change their size

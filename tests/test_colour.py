@@ -1,0 +1,43 @@
+"""Colours to and from what encoders take, against FFmpeg's own conversion."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from av.video.reformatter import VideoReformatter
+
+from utils.io.colour import Colour, from_bgr, joined, pixels_of, to_bgr
+
+HEIGHT = 96
+COLOURS = [Colour(matrix, full_range=full) for matrix in (1, 2, 4, 5, 6, 7, 9, 10) for full in (False, True)]
+
+
+def gradients() -> np.ndarray:
+    """A smooth picture of many colours, (96, 128, 3) uint8 BGR."""
+    x, y = np.meshgrid(np.linspace(0, 255, 128), np.linspace(0, 255, HEIGHT))
+    return np.stack([x, y, 255 - (x + y) / 2], axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("colour", COLOURS, ids=str)
+@pytest.mark.parametrize("height", [HEIGHT, 1080])
+def test_planes_are_joined_as_ffmpeg_does(colour: Colour, height: int) -> None:
+    frame = from_bgr(gradients(), colour)
+    mine = joined([pixels_of(plane) for plane in frame.planes], colour, height).astype(int)
+    theirs = to_bgr(frame, colour, VideoReformatter(), height)
+    assert np.abs(mine - theirs).max() <= 4 and np.abs(mine - theirs).mean() < 0.6
+
+
+@pytest.mark.parametrize("colour", COLOURS, ids=str)
+def test_what_is_parted_is_joined_again(colour: Colour) -> None:
+    picture = gradients()
+    frame = from_bgr(picture, colour)
+    assert frame.format.name == "yuv420p" and frame.color_range == (2 if colour.full_range else 1)
+    planes = [pixels_of(plane) for plane in frame.planes]
+    assert np.abs(joined(planes, colour, HEIGHT).astype(int) - picture).mean() < 1.5
+
+
+def test_grey_is_grey_and_white_is_white() -> None:
+    for colour in COLOURS:
+        planes = [pixels_of(plane) for plane in from_bgr(np.full((4, 4, 3), 255, np.uint8), colour).planes]
+        assert [int(plane.mean()) for plane in planes] == [255 if colour.full_range else 235, 128, 128]
+        assert (joined(planes, colour, HEIGHT) == 255).all()
