@@ -64,15 +64,20 @@ def warp(
     if right <= left or bottom <= top:  # nothing of the picture is seen: what is seen is its nearest corner
         left, top = min(left, image.shape[1] - 1), min(top, image.shape[0] - 1)
         right, bottom = left + 1, top + 1
-    region = image[top:bottom, left:right]
-    if shrink > 1 and min(region.shape[:2]) > shrink:
+    if shrink > 1 and min(bottom - top, right - left) > shrink:
         # Averaging blocks of pixels first: a bilinear step that jumps over pixels makes noise out of detail.
-        small = (-(-region.shape[1] // shrink), -(-region.shape[0] // shrink))
-        extra = (small[1] * shrink - region.shape[0], small[0] * shrink - region.shape[1])
-        region = cv2.copyMakeBorder(region, 0, extra[0], 0, extra[1], border)
+        small = (-(-(right - left) // shrink), -(-(bottom - top) // shrink))
+        region = _widened(image, left, top, small[0] * shrink, small[1] * shrink, border)
         region = cv2.resize(region, small, interpolation=cv2.INTER_AREA)
     else:
-        shrink = 1
+        region, shrink = image[top:bottom, left:right], 1
     inner = M[:, :2] * shrink
     offset = apply(M, np.array([left, top], np.float64) + (shrink - 1) / 2.0)
     return cv2.warpAffine(region, np.column_stack([inner, offset]), size, flags=method, borderMode=border)
+
+
+def _widened(image: Pixels, left: int, top: int, width: int, height: int, border: int) -> np.ndarray:
+    """A part of a picture whose left upper corner lies in it; what lies outside follows from the edge."""
+    region = image[top : top + height, left : left + width]
+    missing = (height - region.shape[0], width - region.shape[1])
+    return cv2.copyMakeBorder(region, 0, missing[0], 0, missing[1], border) if any(missing) else region
