@@ -78,11 +78,11 @@ class CenterFace:
         """All faces, best score first. image: (H, W, 3) uint8 or uint16 BGR."""
         image = to_uint8(image)
         longest = max(image.shape[:2])
-        faces = self._at(image, min(1.0, _SIDE / longest))
+        faces = self._at(image, min(1.0, _SIDE / longest), keep=not careful)
         if longest > _SIDE and (careful or not faces):
             faces += self._at(image, min(1.0, _FINER / longest))
         if not faces:
-            faces = self._at(image, _COARSER / longest)
+            faces = self._at(image, _COARSER / longest, keep=not careful)
         return [self._refine(image, face, min(1.0, _SIDE / longest), careful) for face in suppress(faces, _OVERLAP)]
 
     def _refine(self, image: np.ndarray, face: Face, scale: float, careful: bool) -> Face:
@@ -99,22 +99,24 @@ class CenterFace:
         again = []
         for width in _BEST_WIDTHS if careful else _BEST_WIDTH:
             found = [Face(f.box + np.tile(corner, 2), f.score, f.kps + corner)
-                     for f in self._at(region, width / side_of(face))]
+                     for f in self._at(region, width / side_of(face), keep=not careful)]
             again += [f for f in suppress(found, _OVERLAP) if overlap(f, face) > _SAME][:1]
         if not again:
             return face
         return Face(np.mean([f.box for f in again], axis=0), face.score, np.mean([f.kps for f in again], axis=0))
 
-    def _at(self, image: np.ndarray, scale: float) -> list[Face]:
-        """Faces of the picture resized by `scale`, in pixels of the picture."""
+    def _at(self, image: np.ndarray, scale: float, keep: bool = False) -> list[Face]:
+        """Faces of the picture resized by `scale`, in pixels of the picture.
+
+        keep: the memory that it took, for the next frame.
+        """
         height, width = image.shape[:2]
         small = (max(1, round(width * scale)), max(1, round(height * scale)))
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         padded = np.zeros((-small[1] % _MULTIPLE + small[1], -small[0] % _MULTIPLE + small[0], 3), np.uint8)
         padded[: small[1], : small[0]] = cv2.resize(image, small, interpolation=method)
         blob = cv2.dnn.blobFromImage(padded, swapRB=True)  # (1, 3, H, W) float32 [0, 255] RGB
-        # The runtime keeps the memory of a run for the next; that of the usual size is kept, and no more.
-        options = self._freeing if max(padded.shape) > _SIDE else None
+        options = None if keep else self._freeing
         heat, scales, offsets, points = self._session.run(None, {self._input: blob}, options)
         boxes, scores, kps = decode(heat[0, 0], scales[0], offsets[0], points[0], _SCORE)
         ratio = np.array([width / small[0], height / small[1]], np.float32)
