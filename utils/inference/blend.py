@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 
 from utils.inference.types import Box, Pixels
-from utils.inference.warp import bounds, invert, rescaled, warp
+from utils.inference.warp import bounds, invert, warp
 
 _COARSE = 3.5  # pixels of a swap, whose mean is too coarse to be called detail: swaps are softer than their pixels
 _EDGE = 32  # levels from which a difference is an edge, such as a brow's, which belongs to the target's person
 _NOTHING = 128  # stands for no difference
 _LARGER = 1.5  # frame against swap, along a side
-_BORDER = 2  # pixels of a doubled swap; the mask reaches less far beyond it
+_BORDER = 2  # pixels of an enlarged swap; the mask reaches less far beyond it
 
 
 def paste_back(
@@ -22,7 +22,8 @@ def paste_back(
     """Blend a swapped face into `canvas`, in place: canvas = mask swap + (1 - mask) canvas, rounded.
 
     canvas: (H, W, 3) uint8 or uint16 BGR; pixels where the mask is 0 keep their values.
-    swap: (S, S, 3) uint8 BGR, M_frame2swap its (2, 3) matrix. mask: (T, T) float32 [0, 1], M_frame2mask its matrix.
+    swap: (S, S, 3) uint8 BGR, M_frame2swap its (2, 3) matrix. mask: (T, T) float32 [0, 1] over the same part of the
+    frame, M_frame2mask its matrix.
     grain: share of the canvas's fine detail, too fine for the swap, that is laid over the swap.
     Returns the part of the canvas outside of which nothing has changed; None where nothing has at all.
     """
@@ -33,39 +34,51 @@ def paste_back(
     left, top, right, bottom = bounds(invert(M_frame2mask), box, canvas.shape, margin=1)
     if right <= left or bottom <= top:
         return None
-    size = (right - left, bottom - top)
     region = canvas[top:bottom, left:right]
-    alpha = warp(mask, _into_region(M_frame2mask, left, top), size, cv2.BORDER_CONSTANT)
-    # Cubic, since a small swap on a large face would show its pixels; where it is larger, doubling it by cubics first
-    # is as smooth and faster.
     scale = 1.0 / float(np.sqrt(abs(np.linalg.det(M_frame2swap[:, :2]))))
-    if scale > _LARGER:
-        face = _enlarged(swap, M_frame2swap, left, top, size)
-    else:
-        face = warp(swap, _into_region(M_frame2swap, left, top), size, method=cv2.INTER_CUBIC)
+    lay = _laid_at_once if scale > _LARGER and len(mask) >= len(swap) else _laid
+    face, alpha = lay(swap, M_frame2swap, mask, M_frame2mask, (left, top, right, bottom))
     if grain:
         face = cv2.addWeighted(face, 1.0, _fine_detail(region, scale, grain), 1.0, -_NOTHING)
     if canvas.dtype == np.uint16:
-        region[:] = np.rint(_mix(face.astype(np.float32) * (65535 / 255), region.astype(np.float32), alpha))
+        share = alpha.astype(np.float32) / 255
+        region[:] = np.rint(_mix(face.astype(np.float32) * (65535 / 255), region.astype(np.float32), share))
     else:
-        share = cv2.merge([cv2.convertScaleAbs(alpha, alpha=255)] * 3)
-        kept = cv2.multiply(region, cv2.bitwise_not(share), scale=1 / 255)
-        region[:] = cv2.add(cv2.multiply(face, share, scale=1 / 255), kept)
+        alpha = cv2.merge([alpha] * 3)
+        kept = cv2.multiply(region, cv2.bitwise_not(alpha), scale=1 / 255)
+        region[:] = cv2.add(cv2.multiply(face, alpha, scale=1 / 255), kept)
     return left, top, right, bottom
 
 
-def _enlarged(swap: np.ndarray, M_frame2swap: np.ndarray, left: int, top: int, size: tuple[int, int]) -> np.ndarray:
-    """A swap, doubled by cubics, in a region of the frame; black beyond the swap and its closest surroundings.
+def _laid(
+    swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray, M_frame2mask: np.ndarray, box: Box
+) -> tuple[np.ndarray, np.ndarray]:
+    """A swap (h, w, 3) and its mask (h, w), uint8, as a part of the frame shows them."""
+    size = (box[2] - box[0], box[3] - box[1])
+    alpha = warp(mask, _into_region(M_frame2mask, box), size, cv2.BORDER_CONSTANT)
+    # Cubic, since a small swap on a large face would show its pixels.
+    face = warp(swap, _into_region(M_frame2swap, box), size, method=cv2.INTER_CUBIC)
+    return face, cv2.convertScaleAbs(alpha, alpha=255)
 
-    OpenCV is faster with four channels and nothing beyond the edge, and gives the same numbers but for rounding.
+
+def _laid_at_once(
+    swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray, M_frame2mask: np.ndarray, box: Box
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same for a small swap on a large face: enlarged by cubics to the mask's size first, as smooth and faster.
+
+    OpenCV is faster, too, with four channels and nothing beyond the edge, where the mask is 0.
     """
-    double = cv2.resize(swap, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
-    double = cv2.cvtColor(double, cv2.COLOR_BGR2BGRA)
-    double = cv2.copyMakeBorder(double, _BORDER, _BORDER, _BORDER, _BORDER, cv2.BORDER_REPLICATE)
-    M_frame2double = rescaled(M_frame2swap, 2.0)
-    M_frame2double[:, 2] += _BORDER
-    face = warp(double, _into_region(M_frame2double, left, top), size, cv2.BORDER_CONSTANT)
-    return cv2.cvtColor(face, cv2.COLOR_BGRA2BGR)
+    face = cv2.resize(swap, mask.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    layers = cv2.merge([*cv2.split(_bordered(face, cv2.BORDER_REPLICATE)),
+                        _bordered(cv2.convertScaleAbs(mask, alpha=255), cv2.BORDER_CONSTANT)])  # fmt: skip
+    M_frame2layers = M_frame2mask.copy()
+    M_frame2layers[:, 2] += _BORDER
+    laid = warp(layers, _into_region(M_frame2layers, box), (box[2] - box[0], box[3] - box[1]), cv2.BORDER_CONSTANT)
+    return cv2.cvtColor(laid, cv2.COLOR_BGRA2BGR), cv2.extractChannel(laid, 3)
+
+
+def _bordered(image: np.ndarray, border: int) -> np.ndarray:
+    return cv2.copyMakeBorder(image, _BORDER, _BORDER, _BORDER, _BORDER, border)
 
 
 def _fine_detail(region: np.ndarray, scale: float, grain: float) -> np.ndarray:
@@ -87,8 +100,8 @@ def _mix(face: np.ndarray, before: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return cv2.add(before, cv2.multiply(cv2.subtract(face, before), cv2.merge([alpha] * 3)))
 
 
-def _into_region(M_frame2crop: np.ndarray, left: int, top: int) -> np.ndarray:
-    """Matrix from a crop to a region of the frame whose first pixel is (left, top)."""
+def _into_region(M_frame2crop: np.ndarray, box: Box) -> np.ndarray:
+    """Matrix from a crop to a part of the frame."""
     result = invert(M_frame2crop)
-    result[:, 2] -= (left, top)
+    result[:, 2] -= box[:2]
     return result
