@@ -1,8 +1,9 @@
 """The published method, written straightforwardly, as the measure of what the pipeline gains.
 
 All frames are read first; then come, frame by frame and in float32: detection, identity of every face, smoothing, the
-generator as it was trained, landmarks of target and swap, a mask, warps and blending of whole frames; what comes out
-is kept and encoded at the end. Networks, detector, encoder settings and threads are those of the pipeline.
+generator as it was trained, landmarks of the swap, a mask, warps and blending of whole frames; what comes out
+is kept and encoded at the end. Networks, detector and encoder settings are those of the pipeline; every step has all
+cores.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def swap_video(pipeline: SwapPipeline, generator: nn.Module, z_id: np.ndarray, t
     z_id: (1, D) float32, raw embedding of the source.
     """
     with open_video(target, Span(0.0, None), print) as video:
-        frames = list(video.frames)
+        frames = [Frame(frame.image, frame.index, frame.time) for frame in video.frames]
         info = video.info
     kps = _person(pipeline, frames)
     steady = [None if points is None else smooth(kps[max(0, i - 2) : i + 3], min(2, i)) for i, points in enumerate(kps)]
@@ -70,15 +71,14 @@ def _swap(pipeline: SwapPipeline, generator: nn.Module, z_id: np.ndarray, image:
     """One frame with the face at the key points swapped, and the parameters of its mask."""
     size = pipeline.stages.swapper.size
     crop = align.cut(image, kps, size)
-    target = align.cut(image, kps, align.BASE)
+    M_frame2mask, _ = align.estimate(kps, align.BASE)
     swap = to_images(generator(to_tensor([crop.image]), torch.from_numpy(z_id))[0])[0]
     find: Any = pipeline.stages.landmarks.find
     after = find([cv2.resize(swap, (align.BASE, align.BASE))])[0]
-    before = find([target.image])[0]
-    params = params or mask.choose_params(after, before)
+    params = params or mask.choose_params(after, find([align.cut(image, kps, align.BASE).image])[0])
     soft = mask.draw(after, params, align.BASE)
     shape = image.shape[1::-1]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     face = cv2.warpAffine(swap.astype(np.float32), crop.M_frame2crop, shape, flags=flags)
-    alpha = cv2.warpAffine(soft, target.M_frame2crop, shape, flags=flags)[..., None]
+    alpha = cv2.warpAffine(soft, M_frame2mask, shape, flags=flags)[..., None]
     return np.rint(alpha * face + (1 - alpha) * image.astype(np.float32)).astype(np.uint8), params

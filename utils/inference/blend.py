@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 
 from utils.inference.types import Box, Pixels
-from utils.inference.warp import bounds, invert, warp
+from utils.inference.warp import bounds, invert, rescaled, warp
 
 _COARSE = 3.5  # pixels of a swap, whose mean is too coarse to be called detail: swaps are softer than their pixels
 _EDGE = 32  # levels from which a difference is an edge, such as a brow's, which belongs to the target's person
 _NOTHING = 128  # stands for no difference
-_LARGER = 1.5  # frame against swap, along a side
+_LARGER = 1.5  # times as many pixels along a side
 _BORDER = 2  # pixels of an enlarged swap; the mask reaches less far beyond it
 
 
@@ -24,7 +24,7 @@ def paste_back(
     canvas: (H, W, 3) uint8 or uint16 BGR; pixels where the mask is 0 keep their values.
     swap: (S, S, 3) uint8 BGR, M_frame2swap its (2, 3) matrix. mask: (T, T) float32 [0, 1] over the same part of the
     frame, M_frame2mask its matrix.
-    grain: share of the canvas's fine detail, too fine for the swap, that is laid over the swap.
+    grain: share of the canvas's fine detail in brightness, too fine for the swap, that is laid over the swap.
     Returns the part of the canvas outside of which nothing has changed; None where nothing has at all.
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -36,7 +36,7 @@ def paste_back(
         return None
     region = canvas[top:bottom, left:right]
     scale = 1.0 / float(np.sqrt(abs(np.linalg.det(M_frame2swap[:, :2]))))
-    lay = _laid_at_once if scale > _LARGER and len(mask) >= len(swap) else _laid
+    lay = _laid_at_once if scale > _LARGER else _laid
     face, alpha = lay(swap, M_frame2swap, mask, M_frame2mask, (left, top, right, bottom))
     if grain:
         face = cv2.addWeighted(face, 1.0, _fine_detail(region, scale, grain), 1.0, -_NOTHING)
@@ -64,14 +64,16 @@ def _laid(
 def _laid_at_once(
     swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray, M_frame2mask: np.ndarray, box: Box
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same for a small swap on a large face: enlarged by cubics to the mask's size first, as smooth and faster.
+    """The same for a small swap on a large face: doubled by cubics first, or enlarged to the size of a mask near that,
+    which is as smooth and faster.
 
     OpenCV is faster, too, with four channels and nothing beyond the edge, where the mask is 0.
     """
-    face = cv2.resize(swap, mask.shape[::-1], interpolation=cv2.INTER_CUBIC)
-    layers = cv2.merge([*cv2.split(_bordered(face, cv2.BORDER_REPLICATE)),
-                        _bordered(cv2.convertScaleAbs(mask, alpha=255), cv2.BORDER_CONSTANT)])  # fmt: skip
-    M_frame2layers = M_frame2mask.copy()
+    side = len(mask) if len(mask) >= _LARGER * len(swap) else 2 * len(swap)
+    face = cv2.resize(swap, (side, side), interpolation=cv2.INTER_CUBIC)
+    alpha = cv2.convertScaleAbs(cv2.resize(mask, (side, side), interpolation=cv2.INTER_LINEAR), alpha=255)
+    layers = cv2.merge([*cv2.split(_bordered(face, cv2.BORDER_REPLICATE)), _bordered(alpha, cv2.BORDER_CONSTANT)])
+    M_frame2layers = rescaled(M_frame2mask, side / len(mask))
     M_frame2layers[:, 2] += _BORDER
     laid = warp(layers, _into_region(M_frame2layers, box), (box[2] - box[0], box[3] - box[1]), cv2.BORDER_CONSTANT)
     return cv2.cvtColor(laid, cv2.COLOR_BGRA2BGR), cv2.extractChannel(laid, 3)
@@ -88,7 +90,7 @@ def _fine_detail(region: np.ndarray, scale: float, grain: float) -> np.ndarray:
     """
     picture = region if region.dtype == np.uint8 else (region >> 8).astype(np.uint8)
     grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-    side = max(round(scale * _COARSE), 2) // 2 * 2 + 1
+    side = int(scale * _COARSE) // 2 * 2 + 1  # 1 where the swap is as fine as the frame: then nothing is lost
     lost = cv2.addWeighted(grey, 1.0, cv2.blur(grey, (side, side)), -1.0, _NOTHING)
     levels = np.arange(256) - _NOTHING
     kept = levels * grain * (1 - np.abs(levels) / _EDGE).clip(min=0)

@@ -69,8 +69,8 @@ class InferenceConfig:
                           metavar="NAME", group="video")
     crf: float | None = option(None, "quality, smaller is better and larger files (default: the encoder's, 20 for "
                                "H.264)", type=float, metavar="N")
-    preset: str | None = option(None, "effort of the encoder, by its own names (default: superfast for H.264)",
-                                metavar="NAME")
+    preset: str | None = option(None, "effort of the encoder, by its own names (default for H.264: superfast, with B "
+                                "frames at fixed places)", metavar="NAME")
     start: float = option(0.0, "where to begin, in seconds or as h:mm:ss", type=clock, metavar="T")
     end: float | None = option(None, "where to stop, in seconds or as h:mm:ss", type=clock, metavar="T")
     preview: int = option(0, "every N frames, put a picture of the latest beside the output; 0: never", type=int,

@@ -161,7 +161,8 @@ class SwapPipeline:
             return normalise(self.stages.identifier.embed(frame.pixels, faces))
 
     def _batches(self, tracked: Iterable[TrackedFrame]) -> Iterator[list[TrackedFrame]]:
-        """Group frames until their faces fill a batch, or their pixels the memory that is set aside for them."""
+        """Group frames until their faces fill a batch, or their pixels the memory that is set aside for them; as many
+        frames without a face have no need to wait for more."""
         batch: list[TrackedFrame] = []
         enough = self.stages.swapper.batch_size
         if self.stages.device == "cpu":
@@ -169,7 +170,8 @@ class SwapPipeline:
         for entry in tracked:
             batch.append(entry)
             faces = sum(len(e.faces) for e in batch)
-            if faces >= enough or sum(e.frame.pixels.nbytes for e in batch) >= _MOST_BYTES:
+            full = faces >= enough or (not faces and len(batch) >= enough)
+            if full or sum(e.frame.pixels.nbytes for e in batch) >= _MOST_BYTES:
                 yield batch
                 batch = []
         if batch:
