@@ -86,8 +86,6 @@ def repeated(clip: Path, name: str, folder: Path, runs: int, *extra: str) -> dic
     """Several runs over one clip; medians of what they measured."""
     arguments = ["--one", name, "--clip", str(clip), "--folder", str(folder), *extra]
     environment = {"GHOST_WEIGHTS": str(folder / name)}
-    if "--reference" in extra:
-        environment["OMP_WAIT_POLICY"] = "active"  # the best for one stage at a time; the pipeline sets its own
     measured = [in_fresh_process(__file__, arguments, environment) for _ in range(runs)]
     frames = int(clip.stem.split("_")[1])
     result = {key: spread([run[key] for run in measured], 2) for key in measured[0] if key not in ("swapped", "stages")}
