@@ -71,7 +71,7 @@ def shared_processor() -> Iterator[None]:
 
 
 def half_of_the_cores() -> int:
-    """Threads of a decoder, encoder or detector beside the networks: more of them cost more time than they save."""
+    """Threads of decoder, encoder or detector beside the networks: more of them cost more time than they save."""
     return max(1, min(16, (os.cpu_count() or 1) // 2))
 
 

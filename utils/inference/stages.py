@@ -97,7 +97,7 @@ def load_stages(config: InferenceConfig) -> Stages:
         refuse_restricted({entry["name"]: entry["commercial_use"] for entry in used})
     swapper = Swapper(generator.network, generator.card["crop_size"], device, fastest_dtype(device), config.batch_size)
     return Stages(
-        detector=_detector(published, device, used),
+        detector=_detector(published, device, used, 0 if config.image_to_image else half_of_the_cores()),
         identifier=Identifier(identity.network, device, direct=not published),
         swapper=swapper,
         landmarks=_landmarks(published, device, used),
@@ -159,15 +159,15 @@ def _entry(role: str, name: str, path: Path, card: Any = None) -> dict[str, Any]
             "commercial_use": registry.commercial_use(name, stated)}
 
 
-def _detector(published: bool, device: torch.device, used: list[dict[str, Any]]) -> detect.Detector:
-    """SCRFD beside the published generator where its file is there, else CenterFace."""
+def _detector(published: bool, device: torch.device, used: list[dict[str, Any]], threads: int) -> detect.Detector:
+    """SCRFD beside the published generator where its file is there, else CenterFace; threads: 0 for one per core."""
     path = registry.locate("scrfd") if published else None
     if path is not None:
         used.append(_entry("detector", "scrfd", path))
         return detect.Scrfd(open_scrfd(path, device, detect.SCRFD_SCORE, detect.SCRFD_OVERLAP, detect.SCRFD_SIDE))
     path = registry.require("centerface")
     used.append(_entry("detector", "centerface", path))
-    return detect.CenterFace(open_session(path, device, any_size=True, threads=half_of_the_cores()))
+    return detect.CenterFace(open_session(path, device, any_size=True, threads=threads))
 
 
 def _landmarks(published: bool, device: torch.device, used: list[dict[str, Any]]) -> Landmarks:
