@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.fan import FAN
-from tests.training_set import options, write_networks, write_set
+from tests.training_set import options, write_faceres, write_networks, write_set
 from utils import registry
 from utils.training import generator, stock
 from utils.training.config import TrainConfig, parse, read_preset
@@ -27,6 +27,7 @@ TERMS = {"adv": {"weight_adv": 1}, "attr": {"weight_attr": 1}, "id": {"weight_id
          "rec": {"weight_rec": 1, "same_person": 1}, "tone": {"weight_tone": 1}, "encoder": {"weight_encoder": 1},
          "outside": {"weight_outside": 1}, "landmarks": {"weight_landmarks": 1}, "pose": {"weight_pose": 1},
          "transplant": {"weight_transplant": 1, "same_person": 0, "batch_size": 4},
+         "faceres": {"weight_faceres": 1},
          "eyes": {"weight_eyes": 800, "eye_detector_loss": True}}  # fmt: skip
 OFF = {"weight_adv": 0, "weight_attr": 0, "weight_id": 0, "weight_rec": 0}
 
@@ -36,6 +37,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("step")
     write_set(folder / "set")
     write_networks(folder / "nets")
+    write_faceres(folder / "nets")
     torch.manual_seed(0)
     fan = FAN()
     # Untrained heatmaps are all zero after their ReLU; these are not.
@@ -57,7 +59,8 @@ def labels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def build(root: Path, **more: Any) -> tuple[TrainConfig, GeneratorTask]:
-    config = parse(options(root, "step", eye_path=root / "nets/eyes.pth", optim_level="O0", **more))
+    config = parse(options(root, "step", eye_path=root / "nets/eyes.pth", faceres=root / "nets/faceres.json",
+                           optim_level="O0", **more))  # fmt: skip
     task = build_task(config, CPU)
     assert isinstance(task, GeneratorTask)
     return config, task
@@ -160,6 +163,24 @@ def test_targets_that_look_into_the_sources_direction(root: Path, monkeypatch: p
     assert a.belief is not None and b.belief is not None and float(b.belief.sum()) > 1.3 * float(a.belief.sum())
     assert torch.equal(a.Xs, b.Xs) and torch.equal(a.Xt[pairs.same], b.Xt[pairs.same])
     assert (b.Xs != b.Xt).flatten(1).any(1)[~torch.from_numpy(pairs.same)].all(), "never the source itself"
+
+
+def test_swaps_by_warping_have_their_own_features(root: Path) -> None:
+    few = {"weight_transplant": 1, "weight_features": 1, "batch_size": 4, "same_person": 0}
+    _, task = build(root, **OFF, **few)
+    batch = task._prepare(next(task.batches(range(1))))
+    assert batch.donor is not None and batch.belief is not None and float(batch.belief.sum()) > 1
+    target, donor = (float(task._G_terms._appearing(Y, batch)["features"]) for Y in (batch.Xt, batch.donor))
+    assert donor == pytest.approx(0, abs=1e-6) and target > 1e-4
+
+
+def test_the_second_recogniser_knows_the_source_again(root: Path) -> None:
+    unlike = []
+    for same_person in (1, 0):
+        _, task = build(root, **OFF, weight_faceres=1, same_person=same_person, same_identity=False, jitter=0)
+        batch = task._prepare(next(task.batches(range(1))))
+        unlike.append(float(task._G_terms._appearing(batch.Xt, batch)["faceres"]))
+    assert unlike[0] < 0.5 * unlike[1], unlike
 
 
 def test_generator_step_leaves_no_gradient_in_the_discriminator(root: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -79,3 +80,27 @@ def options(root: Path, run: str, **more: object) -> list[str]:
         "ema": 0.9, "log_step": 1, "save_epoch": 0, "workers": 0, "show_step": 1000, "quiet": True,
     } | more  # fmt: skip
     return [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
+
+
+def write_faceres(folder: Path) -> dict[str, torch.Tensor]:
+    """The FaceRes teacher's two files with random weights; returns these by name."""
+    random = torch.Generator().manual_seed(7)
+    widths = [32, 64, 128, 128, 256, 256, *[512] * 6, 1024, 1024]
+    shapes = {"conv1/convolution/merged_input": (3, 3, 3, 32), "conv1_bn/batchnorm_1/sub": (32,)}
+    for i, (cin, cout) in enumerate(pairwise(widths), 1):
+        shapes |= {f"conv_dw_{i}/depthwise_kernel": (3, 3, cin, 1), f"conv_dw_{i}_bn/batchnorm_1/mul": (cin,),
+                   f"conv_dw_{i}_bn/batchnorm_1/sub": (cin,), f"conv_pw_{i}_bn/batchnorm_1/sub": (cout,),
+                   f"conv_pw_{i}/convolution/merged_input": (1, 1, cin, cout)}  # fmt: skip
+    weights = {}
+    for name, shape in shapes.items():
+        fan_in = shape[0] * shape[1] * (shape[2] if "depthwise" not in name else 1) if len(shape) == 4 else 1
+        values = torch.randn(shape, generator=random) * (2 / fan_in) ** 0.5
+        # Ready for pixels of 0 to 255 and for maps that stop at 6.
+        scaled = 0.5 + 0.2 * values if len(shape) == 1 else values / (50 if name.startswith("conv1/") else 1)
+        weights[name] = scaled.half().float()
+    entries = [{"name": name, "shape": list(shape), "dtype": "float32", "quantization": {"dtype": "float16"}}
+               for name, shape in shapes.items()]  # fmt: skip
+    manifest = [{"paths": ["faceres.bin"], "weights": entries}]
+    (folder / "faceres.json").write_text(json.dumps({"modelTopology": {}, "weightsManifest": manifest}))
+    (folder / "faceres.bin").write_bytes(b"".join(w.half().numpy().tobytes() for w in weights.values()))
+    return weights

@@ -117,6 +117,9 @@ class TrainConfig:
         metavar="X",
     )
     sface: str = option("weights/face_recognition_sface_2021dec.onnx", "SFace teacher", metavar="P")
+    faceres: str = option(
+        "weights/faceres.json", "FaceRes teacher of --weight_faceres and --weight_features", metavar="P"
+    )
     landmarks: str = option(
         "weights/ghost_compact_landmarks.safetensors",
         "landmark network of --weight_landmarks, --weight_pose and --weight_outside", metavar="P",
@@ -160,6 +163,12 @@ class TrainConfig:
     )
     weight_encoder: float = option(
         0.0, "weight of L_id as the conditioning encoder sees it, beside --critic sface", type=float, metavar="X"
+    )
+    weight_faceres: float = option(
+        0.0, "weight of likeness as FaceRes, a second recogniser, sees it", type=float, metavar="X"
+    )
+    weight_features: float = option(
+        0.0, "weight of the distance to a swap by warping in FaceRes's maps (perceptual loss)", type=float, metavar="X"
     )
     weight_distill: float = option(
         0.0, "weight of the distance of a trained encoder (--lr_identity) to SFace", type=float, metavar="X"
@@ -318,6 +327,10 @@ class TrainConfig:
             raise OptionError("--identity_blend needs an encoder that stays as it is: give it 0, or --lr_identity")
         if self.weight_distill > 0 and (self.lr_identity == 0 or self.critic != "sface"):
             raise OptionError("--weight_distill needs an encoder that learns, --lr_identity, and --critic sface")
+        if self.weight_faceres > 0 and self.identity_blend > 0:
+            raise OptionError("--weight_faceres cannot judge blends of identities: give --identity_blend 0")
+        if self.weight_features > 0 and self.weight_transplant == 0:
+            raise OptionError("--weight_features needs the swaps by warping of --weight_transplant")
         if self.cosine and self.scheduler:
             raise OptionError("--cosine and --scheduler are two ways to lower the learning rates: choose one")
         if self.export_name and Path(self.export_name).name != self.export_name:
@@ -336,7 +349,7 @@ class TrainConfig:
     def weights(self) -> dict[str, float]:
         """The generator's loss terms that are switched on, with their weights."""
         names = ("adv", "attr", "id", "encoder", "rec", "eyes", "tone", "outside", "landmarks",
-                 "pose", "transplant", "distill")  # fmt: skip
+                 "pose", "transplant", "distill", "faceres", "features")  # fmt: skip
         return {name: getattr(self, f"weight_{name}") for name in names if getattr(self, f"weight_{name}") > 0}
 
     def to_json(self) -> str:

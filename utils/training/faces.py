@@ -150,3 +150,10 @@ def decoded(faces: Faces) -> Faces:
         raise InputError(f"{faces.paths[0].parent}: none of its pictures can be read")
     whole = Faces(faces.paths, faces.identities, faces.kps, faces.framing, images)
     return whole if len(good) == len(faces) else whole.subset(good)
+
+
+def spaced(faces: Faces, most: int) -> Faces:
+    """At most so many of the faces, evenly spread, in memory."""
+    step = max(len(faces) / most, 1.0)
+    chosen = faces.subset([int(i * step) for i in range(min(len(faces), most))])
+    return chosen if chosen.images is not None else decoded(chosen)

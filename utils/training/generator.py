@@ -23,6 +23,7 @@ from utils.training.networks import (
     build_generator,
     generator_arguments,
     load_eyes,
+    load_faceres,
     load_identity,
     load_landmarks,
     load_sface,
@@ -47,14 +48,15 @@ class GeneratorTask(Task[Pairs]):
         self._encoder, self._identity_card = load_identity(config, device)
         c_id = self._encoder.num_features
         aligned = config.critic == "sface"
-        if aligned and faces.kps is None:
+        appearance = load_faceres(config, device)
+        if (aligned or appearance) and faces.kps is None:
             raise InputError(
-                f"{config.dataset_path} has no index.csv with keypoints, which --critic sface needs; cut the faces "
-                "with preprocess_vgg.py"
+                f"{config.dataset_path} has no index.csv with keypoints, which --critic sface, --weight_faceres and "
+                "--weight_features need; cut the faces with preprocess_vgg.py"
             )
         encoder = Critic(self._encoder, aligned=False)
         critic = Critic(load_sface(config, device), aligned) if aligned else encoder
-        self._judges = Judges(critic, encoder, load_landmarks(config, device), load_eyes(config, device))
+        self._judges = Judges(critic, encoder, load_landmarks(config, device), load_eyes(config, device), appearance)
         self._arguments = generator_arguments(config, c_id)
         self._D = self._placed(build_discriminator(config), device)
         G = self._placed(with_global_batch_norm(build_generator(config, c_id), device), device)

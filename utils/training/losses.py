@@ -134,6 +134,17 @@ def transplant_loss(Y: Tensor, donor: Tensor, face: Tensor, belief: Tensor, open
     return (belief * inside + 0.5 * open_).mean()
 
 
+def feature_loss(found: list[Tensor], wanted: list[Tensor], belief: Tensor) -> Tensor:
+    """Perceptual distance: mean squared distance of the directions that a network's maps have at each place, summed
+    over the maps (LPIPS without its weights: Zhang et al., CVPR 2018).
+
+    found, wanted: maps (B, C, h, w) of any precision. belief: (B,) float [0, 1], weight of each pair.
+    """
+    apart = [(F.normalize(a.float()) - F.normalize(b.float())).square().sum(1).mean((1, 2))
+             for a, b in zip(found, wanted, strict=True)]  # fmt: skip
+    return (belief * torch.stack(apart).sum(0)).mean()
+
+
 def landmark_consistency_loss(points_target: Tensor, points_swap: Tensor) -> Tensor:
     """Mean distance of landmarks (B, P, 2): keeps pose and expression."""
     return (points_swap - points_target).norm(dim=2).mean()

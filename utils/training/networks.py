@@ -17,6 +17,7 @@ from utils.errors import OptionError, WeightsError
 from utils.training import geometry
 from utils.training.config import TrainConfig
 from utils.training.eyes import EyeHeatmaps
+from utils.training.faceres import FaceRes
 from utils.training.sface import SFace
 from utils.weights_file import check_names_and_shapes, read_state
 
@@ -55,6 +56,15 @@ def load_eyes(config: TrainConfig, device: torch.device) -> EyeHeatmaps | None:
 def load_sface(config: TrainConfig, device: torch.device) -> SFace:
     """The SFace teacher; raises WeightsError."""
     teacher = SFace(registry.resolve_file(config.sface))
+    frozen(teacher, device)
+    return teacher
+
+
+def load_faceres(config: TrainConfig, device: torch.device) -> FaceRes | None:
+    """The second teacher of likeness, where a loss asks for it; raises WeightsError."""
+    if not (config.weight_faceres or config.weight_features):
+        return None
+    teacher = FaceRes(registry.resolve_file(config.faceres))
     frozen(teacher, device)
     return teacher
 

@@ -16,7 +16,8 @@ from utils.training.augment import Changes
 from utils.training.config import TrainConfig
 from utils.training.distributed import gather_rows, rank
 from utils.training.draws import Draws
-from utils.training.faces import Faces, Framing
+from utils.training.faceres import SIDE, Appearance, FaceRes
+from utils.training.faces import Faces, Framing, spaced
 from utils.training.invent import Known, most_alike
 from utils.training.masks import face_masks, pasting_masks
 from utils.training.networks import landmark_view, resized
@@ -24,10 +25,11 @@ from utils.training.optimise import mixed_precision
 from utils.training.pairs import Pairs, Share
 from utils.training.sface import ARCFACE_112
 from utils.training.stock import CANDIDATES, Stock
-from utils.training.terms import Judges, SwapBatch
+from utils.training.terms import Judges, SwapBatch, shown_to_critics
 from utils.training.transplant import transplant
 
 _GLANCE = Changes(rotation=5, zoom=0.05, shift=0.03, mirror=0.5)  # of the aligned critic at a swap
+_ACCUSTOMED = 256  # faces that show FaceRes what they have in common
 _IDENTITY_VIEW = 224  # ArcFace's face was resized from this in the published training
 
 
@@ -53,6 +55,25 @@ def embed_set(faces: Faces, teacher: nn.Module, device: torch.device, dtype: tor
     return torch.cat(rows)
 
 
+@torch.no_grad()
+def accustom(network: FaceRes, faces: Faces, device: torch.device, dtype: torch.dtype) -> None:
+    """Show FaceRes faces of the set, so that it knows what they have in common."""
+    some = spaced(faces, _ACCUSTOMED)
+    assert some.images is not None and some.kps is not None
+    images, kps = (x.to(device) for x in (some.images, some.kps))
+    with mixed_precision(device, dtype):
+        network.accustom(_faceres_view(augment.to_float(images), alignment(kps)))
+
+
+def _faceres_view(images: Tensor, M_align: Tensor) -> Tensor:
+    """What FaceRes sees of pictures: M_align (B, 2, 3), pixels of the 112 alignment to those of the pictures."""
+    return geometry.warp(images, _faceres_map(M_align), SIDE)
+
+
+def _faceres_map(M_align: Tensor) -> Tensor:
+    return geometry.compose(M_align, geometry.resize_matrix(112, SIDE, len(M_align), M_align.device))
+
+
 class Preparer:
     """Makes the batches of generator steps."""
 
@@ -75,6 +96,8 @@ class Preparer:
             )
         landmarker = config.face_landmarker if config.weight_transplant > 0 else None
         self._stock = Stock(faces, landmarker, device)
+        if judges.appearance is not None:
+            accustom(judges.appearance, faces, device, dtype)
 
     @torch.no_grad()
     def __call__(self, pairs: Pairs) -> SwapBatch:
@@ -96,9 +119,9 @@ class Preparer:
         z_id, wanted, alone = self._blended(z_id, wanted, pairs)
         batch = SwapBatch(Xs, Xt, z_id, wanted, *self._same(pairs), seen=seen, taught=self._taught(wanted))
         batch = self._judged(batch, target, M_target, pairs)
-        if self._config.weight_transplant == 0:
-            return batch
-        return self._with_donors(batch, source, target, M_source, M_target, alone)
+        if self._config.weight_transplant:
+            batch = self._with_donors(batch, source, target, M_source, M_target, alone)
+        return batch if self._judges.appearance is None else self._with_appearance(batch, source)
 
     def _invented(self, source: Known, pairs: Pairs) -> Known:
         """Put invented people into the place of some sources that are not the target's person."""
@@ -184,7 +207,7 @@ class Preparer:
     def _judged(self, batch: SwapBatch, target: Known, M_target: Tensor, pairs: Pairs) -> SwapBatch:
         """Add what the judges need of the target."""
         extra: dict[str, Tensor | tuple[Tensor, Tensor]] = {}
-        if self._judges.critic.aligned:
+        if self._judges.critic.aligned or self._judges.appearance is not None:
             seen = augment.seen_points(M_target, target.kps, augment.KPS_MIRRORED)
             extra["M_align"] = geometry.compose(alignment(seen), self._glance(pairs))
         with mixed_precision(self._device, self._dtype):
@@ -216,3 +239,17 @@ class Preparer:
         donor, belief, openings = transplant(batch.Xs, batch.Xt, *seen)
         usable = alone & source.sure & target.sure & (batch.same == 0)
         return replace(batch, donor=donor, belief=belief * usable, openings=openings * target.sure.view(-1, 1, 1, 1))
+
+    def _with_appearance(self, batch: SwapBatch, source: Known) -> SwapBatch:
+        """Add what FaceRes makes of the sources and of the swaps by warping."""
+        assert self._judges.appearance is not None and batch.M_align is not None
+        M_face = _faceres_map(batch.M_align)
+        looked = _faceres_view(source.images, alignment(source.kps))
+        with mixed_precision(self._device, self._dtype):
+            resembled = Appearance(self._judges.appearance(looked).e, [])
+            laid_over = None
+            if self._config.weight_features:
+                assert batch.donor is not None
+                pasted = shown_to_critics(batch.donor, batch)
+                laid_over = self._judges.appearance(geometry.warp(pasted, M_face, SIDE))
+        return replace(batch, M_face=M_face, resembled=resembled, laid_over=laid_over)

@@ -9,14 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from coordinate_reg.network import LandmarkNet
-from utils.training import distill, losses
+from utils.training import distill, geometry, losses
 from utils.training.eyes import EyeHeatmaps
+from utils.training.faceres import SIDE, Appearance, FaceRes
 from utils.training.filters import gaussian_blur, toned
 from utils.training.networks import Critic, landmark_view
 from utils.training.optimise import mixed_precision
 
 _BY_LANDMARKS = {"landmarks": losses.landmark_consistency_loss, "pose": losses.pose_loss}
-_APART = ("attr", "distill", *_BY_LANDMARKS)  # terms that share what they need
+_BY_APPEARANCE = ("faceres", "features")
+_APART = ("attr", "distill", *_BY_LANDMARKS, *_BY_APPEARANCE)  # terms that share what they need
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,9 @@ class SwapBatch:
     seen: Tensor | None = None  # (B, 3, s, s), like Xs: the sources as an encoder that learns sees them
     taught: Tensor | None = None  # (B, c_id) float32, normalised: what its embedding should be near to
     pupils: tuple[Tensor, Tensor] | None = None  # the target's heatmaps, each (B, 64, 64) float32
+    M_face: Tensor | None = None  # (B, 2, 3) pixels of FaceRes's view to those of Xt
+    resembled: Appearance | None = None  # what FaceRes makes of the sources, without maps
+    laid_over: Appearance | None = None  # what it makes of the swaps by warping, as pasted
 
     def counting_all(self) -> SwapBatch:
         """The same with all pairs in L_rec."""
@@ -54,6 +59,7 @@ class Judges:
     encoder: Critic  # the encoder that conditions the generator
     landmarks: LandmarkNet | None = None
     eyes: EyeHeatmaps | None = None
+    appearance: FaceRes | None = None
 
 
 class GeneratorTerms(nn.Module):
@@ -82,6 +88,7 @@ class GeneratorTerms(nn.Module):
             Y = Y.float()
             names = [name for name in self._names if name not in _APART]
             terms = {name: getattr(self, f"_{name}")(Y, batch) for name in names} | self._keeping(Y, batch)
+            terms |= self._appearing(Y, batch)
             if "distill" in self._names:
                 assert batch.taught is not None
                 terms["distill"] = distill.identity_loss(z_id, batch.taught)
@@ -131,6 +138,23 @@ class GeneratorTerms(nn.Module):
         assert self._judges.landmarks is not None and batch.points is not None
         points = self._judges.landmarks(landmark_view(Y)).float()
         return {name: _BY_LANDMARKS[name](batch.points.float(), points) for name in names}
+
+
+    def _appearing(self, Y: Tensor, batch: SwapBatch) -> dict[str, Tensor]:
+        """The terms that look at the swap with FaceRes."""
+        names = [name for name in _BY_APPEARANCE if name in self._names]
+        if not names:
+            return {}
+        assert self._judges.appearance is not None and batch.M_face is not None
+        found = self._judges.appearance(geometry.warp(shown_to_critics(Y, batch, self._share), batch.M_face, SIDE))
+        terms = {}
+        if "faceres" in names:
+            assert batch.resembled is not None
+            terms["faceres"] = losses.identity_loss(batch.resembled.e, found.e)
+        if "features" in names:
+            assert batch.laid_over is not None and batch.belief is not None
+            terms["features"] = losses.feature_loss(found.maps, batch.laid_over.maps, batch.belief)
+        return terms
 
 
 def as_pasted(Y: Tensor, batch: SwapBatch, tone: float) -> Tensor:

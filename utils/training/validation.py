@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from utils.inference.identify import both_ways
 from utils.training import augment, geometry, losses
 from utils.training.config import TrainConfig
-from utils.training.faces import Faces, decoded
+from utils.training.faces import Faces, spaced
 from utils.training.filters import toned
 from utils.training.masks import pasting_masks
 from utils.training.networks import landmark_view, resized
@@ -33,7 +33,7 @@ class SwapCheck:
         """held: faces to measure; where there are none, faces of the training set are at least shown."""
         self._config, self._judges, self._dtype, self._device = config, judges, dtype, device
         self._measured = len(held) > 1
-        faces = _spaced(held if self._measured else trained, _MOST if self._measured else _SHOWN)
+        faces = spaced(held if self._measured else trained, _MOST if self._measured else _SHOWN)
         assert faces.images is not None
         views = augment.plain_views(faces.framing, config.size, len(faces), device)
         images = augment.to_float(faces.images.to(device))
@@ -130,10 +130,3 @@ class SwapCheck:
         picture = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
         levels = (picture.flip(0).permute(1, 2, 0) + 1) * 127.5
         return levels.round().clamp(0, 255).byte().cpu().numpy()
-
-
-def _spaced(faces: Faces, most: int) -> Faces:
-    """At most so many of the faces, evenly spread, in memory."""
-    step = max(len(faces) / most, 1.0)
-    chosen = faces.subset([int(i * step) for i in range(min(len(faces), most))])
-    return chosen if chosen.images is not None else decoded(chosen)
