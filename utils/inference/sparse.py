@@ -17,7 +17,7 @@ from utils.inference.associate import face_size
 from utils.inference.types import Face, Frame
 from utils.inference.warp import apply
 
-EVERY = 12  # frames from one search to the next
+EVERY = 18  # frames from one search to the next
 _MOST = 6  # faces; following more costs as much as searching
 _APART = 0.2  # eye distances by which a face may be found off where it was followed to
 
