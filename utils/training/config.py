@@ -117,9 +117,7 @@ class TrainConfig:
         metavar="X",
     )
     sface: str = option("weights/face_recognition_sface_2021dec.onnx", "SFace teacher", metavar="P")
-    faceres: str = option(
-        "weights/faceres.json", "FaceRes teacher of --weight_faceres and --weight_features", metavar="P"
-    )
+    faceres: str = option("weights/faceres.json", "FaceRes teacher of --weight_faceres, --weight_features", metavar="P")
     landmarks: str = option(
         "weights/ghost_compact_landmarks.safetensors",
         "landmark network of --weight_landmarks, --weight_pose and --weight_outside", metavar="P",
@@ -164,12 +162,8 @@ class TrainConfig:
     weight_encoder: float = option(
         0.0, "weight of L_id as the conditioning encoder sees it, beside --critic sface", type=float, metavar="X"
     )
-    weight_faceres: float = option(
-        0.0, "weight of likeness as FaceRes, a second recogniser, sees it", type=float, metavar="X"
-    )
-    weight_features: float = option(
-        0.0, "weight of the distance to a swap by warping in FaceRes's maps (perceptual loss)", type=float, metavar="X"
-    )
+    weight_faceres: float = option(0.0, "weight of likeness as FaceRes sees it", type=float, metavar="X")
+    weight_features: float = option(0.0, "weight of FaceRes's maps' distance to a warped swap", type=float, metavar="X")
     weight_distill: float = option(
         0.0, "weight of the distance of a trained encoder (--lr_identity) to SFace", type=float, metavar="X"
     )
@@ -314,23 +308,16 @@ class TrainConfig:
                 "give --same_identity False"
             )
         if self.eye_detector_loss and self.weight_eyes == 0:
-            raise OptionError(
-                "--eye_detector_loss True with --weight_eyes 0 costs time and does nothing: "
-                "give --weight_eyes 800 or so"
-            )
+            raise OptionError("--eye_detector_loss True with --weight_eyes 0 does nothing: give --weight_eyes 800")
         if self.weight_eyes > 0 and not self.eye_detector_loss:
             raise OptionError(f"--weight_eyes {self.weight_eyes:g} does nothing without --eye_detector_loss True")
         unmarked = self.weight_transplant == 0 and self.task == "generator"
-        if (self.source_novel > 0 or self.alike_targets > 0) and unmarked:
-            raise OptionError("--source_novel and --alike_targets need the landmarks that --weight_transplant finds")
-        if self.lr_identity > 0 and self.identity_blend > 0:
-            raise OptionError("--identity_blend needs an encoder that stays as it is: give it 0, or --lr_identity")
+        if (self.source_novel > 0 or self.alike_targets > 0 or self.weight_features > 0) and unmarked:
+            raise OptionError("--source_novel, --alike_targets and --weight_features need --weight_transplant")
+        if (self.lr_identity > 0 or self.weight_faceres > 0) and self.identity_blend > 0:
+            raise OptionError("--identity_blend suits neither --lr_identity nor --weight_faceres: give 0 for one")
         if self.weight_distill > 0 and (self.lr_identity == 0 or self.critic != "sface"):
             raise OptionError("--weight_distill needs an encoder that learns, --lr_identity, and --critic sface")
-        if self.weight_faceres > 0 and self.identity_blend > 0:
-            raise OptionError("--weight_faceres cannot judge blends of identities: give --identity_blend 0")
-        if self.weight_features > 0 and self.weight_transplant == 0:
-            raise OptionError("--weight_features needs the swaps by warping of --weight_transplant")
         if self.cosine and self.scheduler:
             raise OptionError("--cosine and --scheduler are two ways to lower the learning rates: choose one")
         if self.export_name and Path(self.export_name).name != self.export_name:

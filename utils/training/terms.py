@@ -139,7 +139,6 @@ class GeneratorTerms(nn.Module):
         points = self._judges.landmarks(landmark_view(Y)).float()
         return {name: _BY_LANDMARKS[name](batch.points.float(), points) for name in names}
 
-
     def _appearing(self, Y: Tensor, batch: SwapBatch) -> dict[str, Tensor]:
         """The terms that look at the swap with FaceRes."""
         names = [name for name in _BY_APPEARANCE if name in self._names]
