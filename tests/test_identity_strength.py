@@ -1,7 +1,10 @@
-"""--identity_strength: between the target's own identity and the source's, and beyond."""
+"""--identity_strength and a generator's identity_reach: between the target's identity and the source's, and beyond."""
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 
 from utils.errors import OptionError
 from utils.inference.config import InferenceConfig
+from utils.inference.identify import steer
 from utils.inference.pipeline import SwapPipeline
 from utils.inference.stages import load_stages
 from utils.inference.types import Frame, TrackedFace
@@ -29,10 +33,10 @@ class Eyes:
         return np.full((len(faces), 3), float(image.flat[0]), np.float32)
 
 
-def wanted(strength: float) -> tuple[np.ndarray, Eyes]:
+def wanted(strength: float | None, reach: float = 0) -> tuple[np.ndarray, Eyes]:
     """Embeddings of one person's track in two frames, and of another one's in the second."""
     eyes = Eyes()
-    stages: Any = SimpleNamespace(identity_strength=strength, identifier=eyes, seconds=0.0)
+    stages: Any = SimpleNamespace(identity_strength=strength, identity_reach=reach, identifier=eyes, seconds=0.0)
     pipeline = SwapPipeline(stages, InferenceConfig())
     pipeline._z_id = SOURCE
     frames = [Frame(np.full((2, 2, 3), level, np.uint8), index) for index, level in enumerate((1, 4))]
@@ -42,8 +46,9 @@ def wanted(strength: float) -> tuple[np.ndarray, Eyes]:
 
 
 def test_as_it_is_costs_nothing() -> None:
-    z_id, eyes = wanted(1.0)
-    assert np.array_equal(z_id, SOURCE[[0, 0, 1]]) and eyes.asked == 0
+    for strength, reach in ((1.0, 0.0), (1.0, 9.0), (None, 0.0)):
+        z_id, eyes = wanted(strength, reach)
+        assert np.array_equal(z_id, SOURCE[[0, 0, 1]]) and eyes.asked == 0
 
 
 def test_each_appearance_is_looked_at_once() -> None:
@@ -53,10 +58,30 @@ def test_each_appearance_is_looked_at_once() -> None:
         assert np.allclose(z_id, own + strength * (SOURCE[[0, 0, 1]] - own)) and eyes.asked == 2
 
 
-def test_the_generators_own_and_the_users(random_weights: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
-    assert load_stages(InferenceConfig(device="cpu")).identity_strength == 1
+@pytest.mark.parametrize(("reach", "shares"), [(0.5, (1, 1)), (2.0, (2**0.5, 1)), (7.2, (2, 7.2 / 6))])
+def test_alike_people_are_set_further_apart(reach: float, shares: tuple[float, float]) -> None:
+    """The ways are 2 ** 0.5 and 6 long: neither less than the whole way, nor more than twice."""
+    z_id, _ = wanted(None, reach)
+    own = np.array([[1.0] * 3, [4.0] * 3], np.float32)
+    assert np.allclose(z_id[[0, 2]], own + np.array(shares)[:, None] * (SOURCE - own)) and z_id.dtype == np.float32
+
+
+def test_a_person_into_itself_stays() -> None:
+    own = np.ones((1, 4), np.float32)
+    assert np.array_equal(steer(own, own, None, 20.0), own)
+
+
+def test_the_generators_own_and_the_users(
+    random_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = shutil.copytree(random_weights, tmp_path / "weights")
+    monkeypatch.setenv("GHOST_WEIGHTS", str(weights))
     assert load_stages(InferenceConfig(device="cpu", identity_strength=0.0)).identity_strength == 0
+    for reach in (0.0, 7.5):
+        card = weights / "ghost_compact_generator.json"
+        card.write_text(json.dumps(json.loads(card.read_text()) | {"identity_reach": reach}))
+        stages = load_stages(InferenceConfig(device="cpu"))
+        assert (stages.identity_strength, stages.identity_reach) == (None, reach)
 
 
 @pytest.mark.parametrize("value", [-0.1, 2.5, float("nan")])

@@ -10,7 +10,7 @@ from utils.errors import OptionError
 from utils.options import Parser, boolean, build_parser, check_choices, clock, option
 
 G_PATH = "weights/G_unet_2blocks.pth"
-_STRONGEST = 2.0  # of --identity_strength; more was never tried
+STRONGEST = 2.0  # of --identity_strength; more was never tried
 NETWORK_CROP = 224  # side of the crop that the published landmarks and masks are measured on
 
 
@@ -41,7 +41,8 @@ class InferenceConfig:
     identity_strength: float | None = option(None, "how far to go from the target's identity to the "
                                              "source's: 1 takes the source's embedding as it is, less a mixture, and "
                                              "more exaggerates what sets the two apart (default: what suits the "
-                                             "generator, 1 for the published ones)", type=float, metavar="X")
+                                             "generator and the pair, 1 for the published ones)", type=float,
+                                             metavar="X")
     tone: float | None = option(None, "share of the target's light and skin tone that swaps take on, from 0 to 1 "
                                 "(default: what suits the generator, 0 for the published ones)", type=float,
                                 metavar="X")
@@ -101,8 +102,8 @@ class InferenceConfig:
             raise OptionError(f"--crop_size must be from 64 to 1024, not {self.crop_size}")
         if self.similarity_th is not None and not -1 <= self.similarity_th <= 1:
             raise OptionError(f"--similarity_th is a cosine, from -1 to 1, not {self.similarity_th}")
-        if self.identity_strength is not None and not 0 <= self.identity_strength <= _STRONGEST:
-            raise OptionError(f"--identity_strength must be from 0 to {_STRONGEST:g}, not {self.identity_strength}")
+        if self.identity_strength is not None and not 0 <= self.identity_strength <= STRONGEST:
+            raise OptionError(f"--identity_strength must be from 0 to {STRONGEST:g}, not {self.identity_strength}")
         if self.tone is not None and not 0 <= self.tone <= 1:
             raise OptionError(f"--tone is a share, from 0 to 1, not {self.tone}")
         if self.model == "embedded" and self.G_path != G_PATH:

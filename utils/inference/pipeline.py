@@ -29,7 +29,7 @@ from utils.errors import (
 from utils.inference import align, blend, mask, tone
 from utils.inference.config import InferenceConfig
 from utils.inference.doubt import Trust, trust
-from utils.inference.identify import normalise
+from utils.inference.identify import normalise, steer
 from utils.inference.report import RunReport
 from utils.inference.smooth import SteadyLandmarks
 from utils.inference.sparse import detect_sparsely
@@ -228,21 +228,21 @@ class SwapPipeline:
         return results
 
     def _wanted_identities(self, faces: Sequence[tuple[Frame, TrackedFace]]) -> np.ndarray:
-        """Embeddings (N, D) float32, raw: as far from the target's own to the source's as `identity_strength` says.
+        """Embeddings (N, D) float32, raw, on the way from the target's own ones to the sources'; see `steer`.
 
-        More than 1 makes up for what shines through of the target's identity. A person's own embedding is that of the
-        first frame of its appearance, so that nothing flickers.
+        A person's own embedding is that of the first frame of its appearance, so that nothing flickers.
         """
         assert self._z_id is not None
-        z_id, strength = self._z_id[[face.person for _, face in faces]], np.float32(self.stages.identity_strength)
-        if strength == 1:
+        z_id = self._z_id[[face.person for _, face in faces]]
+        strength, reach = self.stages.identity_strength, self.stages.identity_reach
+        if strength == 1 or (strength is None and not reach):
             return z_id
         for frame, face in faces:
             if face.track not in self._own_id:
                 with self.report.stage("identify"):
                     self._own_id[face.track] = self.stages.identifier.embed(frame.pixels, [face])[0]
         own = np.stack([self._own_id[face.track] for _, face in faces])
-        return own + strength * (z_id - own)
+        return steer(own, z_id, strength, reach)
 
     def _masks(self, faces: Sequence[tuple[Frame, TrackedFace]], after: np.ndarray) -> list[np.ndarray]:
         """Soft masks; a person keeps the parameters of the first frame of its appearance.

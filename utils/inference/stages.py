@@ -40,7 +40,8 @@ class Stages:
     enhancer: Enhancer | None
     reach: Reach  # of the masks
     grain: float  # share of the target's fine detail that is laid over swaps
-    identity_strength: float  # share of the way from the target's embedding to the source's
+    identity_strength: float | None  # share of the way from the target's embedding to the source's, as the user wants
+    identity_reach: float  # its length where the user says nothing; 0: the source's embedding as it is
     tone: float  # share of the target's light and skin tone that swaps take on
     max_yaw: float  # degrees that a face may be turned; 0: swap whatever is found
     threshold: float  # cosine similarity that belongs to the identity encoder
@@ -104,8 +105,8 @@ def load_stages(config: InferenceConfig) -> Stages:
         enhancer=_enhancer(device, used) if config.use_sr else None,
         reach=Reach(int(generator.card.get("mask_wider", 0)), float(generator.card.get("mask_higher", 0))),
         grain=float(generator.card.get("grain", 0)),
-        identity_strength=_preferred(config.identity_strength, generator, "identity_strength", 1),
-        tone=_preferred(config.tone, generator, "tone", 0),
+        identity_strength=config.identity_strength, identity_reach=float(generator.card.get("identity_reach", 0)),
+        tone=float(generator.card.get("tone", 0)) if config.tone is None else config.tone,
         max_yaw=float(generator.card.get("max_yaw", 0)), threshold=_threshold(config, identity),
         device=str(device), used=used, notes=notes + provider_notes(device), seconds=time.perf_counter() - start,
     )
@@ -135,11 +136,6 @@ def _threshold(config: InferenceConfig, identity: registry.Loaded) -> float:
         raise WeightsError(f"{identity.path.with_suffix('.json')} does not say similarity_th; add it, or give "
                            "--similarity_th")
     return float(threshold)
-
-
-def _preferred(asked: float | None, generator: registry.Loaded, name: str, usual: float) -> float:
-    """A number as the user wants it, or else as the generator's JSON says, or else the usual one."""
-    return float(generator.card.get(name, usual)) if asked is None else asked
 
 
 def refuse_restricted(uses: Mapping[str, str]) -> None:

@@ -23,7 +23,7 @@ FORMAT = 1
 FREE = {
     "config", "resume", "dry_run", "quiet", "device", "cache_gb", "workers", "compile", "show_step", "log_step",
     "validate_step", "save_epoch", "keep", "output", "checkpoint_minutes", "collapse_steps", "export_name", "max_yaw",
-    "grain", "identity_strength", "licence", "tensorboard", "use_wandb", "wandb_project", "wandb_entity", "wandb_mode",
+    "grain", "identity_reach", "licence", "tensorboard", "use_wandb", "wandb_project", "wandb_entity", "wandb_mode",
     "max_steps", "max_epoch", "max_minutes", "run_name", "G_path", "D_path", "pretrained",
 }  # fmt: skip
 _DAMAGE = (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError)

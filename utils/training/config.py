@@ -260,7 +260,7 @@ class TrainConfig:
         0.0, "share of the target's grain and pores, too fine for the swap, that the pipeline lays over it", type=float,
         metavar="X",
     )
-    identity_strength: float = option(1.0, "see inference.py: what suits the generator", type=float, metavar="X")
+    identity_reach: float = option(0.0, "how far from a target's own identity suits it", type=float, metavar="X")
     tone: float = option(0.0, "see inference.py; the judges of identity see it too", type=float, metavar="X")
     mask_wider: int = option(
         0, "how much wider than the published masks the pipeline's are to be with this generator, pixels of 224",

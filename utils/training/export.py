@@ -69,7 +69,7 @@ def write_generator(
     path = Path(config.identity)
     card = {"network": "AEI_Net", "arguments": arguments, "crop_size": config.size, "identity": path.stem,
             "licence": config.licence, "origin": origin}  # fmt: skip
-    ways = ("max_yaw", "grain", "identity_strength", "tone", "mask_wider", "mask_higher")
+    ways = ("max_yaw", "grain", "identity_reach", "tone", "mask_wider", "mask_higher")
     card |= {name: getattr(config, name) for name in ways if getattr(config, name) != getattr(TrainConfig, name)}
     write_network(folder, "G_latest", config, networks["G"], card)
     write_weights(folder / "D_latest.pth", networks["D"])
