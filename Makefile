@@ -4,7 +4,7 @@ KEY := $(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1
 VENV := .venv-$(KEY)
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test lint types unit table bench clean
+.PHONY: demo test lint types unit table bench help-docs clean
 
 demo: $(VENV)/.ready
 	$(RUN) examples/demo.py
@@ -26,6 +26,9 @@ table: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(RUN) benchmarks/video_memory.py
+
+help-docs: $(VENV)/.ready
+	$(RUN) -m utils.help_docs
 
 clean:
 	rm -rf .venv-* .pytest_cache .mypy_cache .ruff_cache

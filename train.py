@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted before anything was saved", file=sys.stderr)
+        print("interrupted; --resume auto goes on from the last checkpoint, if one was saved", file=sys.stderr)
         return INTERRUPTED
 
 

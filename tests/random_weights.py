@@ -16,7 +16,7 @@ from coordinate_reg.network import LandmarkNet
 from network.AEI_Net import AEI_Net
 
 GENERATOR: dict[str, Any] = {"backbone": "unet", "num_blocks": 1, "c_id": 16, "width": 0.125, "size": 64}
-IDENTITY: dict[str, Any] = {"depth": 18, "num_features": 16, "width": 0.125}
+IDENTITY: dict[str, Any] = {"depth": 18, "num_features": 16, "width": 0.125, "size": 64}
 LANDMARKS: dict[str, Any] = {"channels": [8, 8, 8, 8], "points": 106}
 
 
@@ -43,7 +43,7 @@ def write_weights(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     save(AEI_Net(**GENERATOR), folder, "ghost_compact_generator", "AEI_Net", GENERATOR, crop_size=64,
          identity="ghost_compact_identity")
-    save(iresnet(**IDENTITY), folder, "ghost_compact_identity", "iresnet", IDENTITY, crop_size=112, similarity_th=0.3)
+    save(iresnet(**IDENTITY), folder, "ghost_compact_identity", "iresnet", IDENTITY, crop_size=64, similarity_th=0.3)
     landmarks = LandmarkNet(**LANDMARKS)
     nn.init.zeros_(landmarks.fc.weight)
     landmarks.fc.bias.data = oval_landmarks().flatten()

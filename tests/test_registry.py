@@ -212,3 +212,16 @@ def test_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(GhostError, match="ghost_compact_generator"):
         choose_generator(InferenceConfig())
     assert registry.locate("centerface") is not None
+
+
+def test_the_folder_of_the_environment_stands_for_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here / "weights", there):
+        folder.mkdir(parents=True)
+        (folder / "mine.pth").touch()
+    monkeypatch.chdir(here)
+    assert registry.resolve_file("weights/mine.pth") == Path("weights/mine.pth")
+    monkeypatch.setenv(registry.WEIGHTS_VARIABLE, str(there))
+    assert registry.resolve_file("weights/mine.pth") == there / "mine.pth"
+    assert registry.resolve_file("weights/nowhere.pth") == there / "nowhere.pth"
+    assert registry.resolve_file(str(here / "weights" / "mine.pth")) == here / "weights" / "mine.pth"

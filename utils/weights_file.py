@@ -29,7 +29,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises WeightsError for missing, truncated, foreign and unsafe files.
     """
     if not path.is_file():
-        raise WeightsError(f"weights not found: {path}; get them with download_models.sh, or use --model embedded")
+        raise WeightsError(f"weights not found: {path}; check the name; download_models.sh has the published ones")
     if path.stat().st_size == 0:
         raise WeightsError(f"{path} is empty; download it again")
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
@@ -73,8 +73,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
 
 def _broken(path: Path, kind: str) -> WeightsError:
     size = path.stat().st_size
-    return WeightsError(f"{path} ({size} bytes) is not {kind} or was cut short; download it again and compare its "
-                        "sha256 with weights/manifest.tsv")
+    return WeightsError(f"{path} ({size} bytes) is not {kind} or was cut short; download it again and compare "
+                        "its sha256 with weights/recorded.tsv if download_models.sh fetched it, or the JSON beside it")
 
 
 def _unreadable(path: Path, error: OSError) -> WeightsError:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from arcface_model.iresnet import IResNet
 from utils import registry
 from utils.device import choose_device
 from utils.errors import NobodyMatchedError, WeightsError
@@ -16,6 +17,7 @@ from utils.evaluation.config import EvaluateConfig
 from utils.evaluation.people import Photo
 from utils.evaluation.run import Portrait
 from utils.inference.config import InferenceConfig
+from utils.inference.identify import both_ways
 from utils.inference.pixels import to_uint8
 from utils.inference.types import Frame
 from utils.io.image import read_photo
@@ -36,10 +38,12 @@ def load_recogniser(name: str, config: EvaluateConfig) -> recognisers.Recogniser
         return recognisers.SFace(open_session(_sface(config), choose_device("cpu")), teacher)
     loaded = registry.load_identity(_IDENTITY[name])
     device = choose_device(config.device)
-    network = loaded.network.to(device)
-    return recognisers.Encoder(
-        name, loaded.path.name, teacher, lambda crops: network(crops.to(device)), five_templates=name == "embedded"
-    )
+    network = cast(IResNet, loaded.network.to(device))
+    if name == "embedded":
+        return recognisers.Encoder(
+            name, loaded.path.name, teacher, lambda crops: both_ways(network, crops.to(device)), network.size
+        )
+    return recognisers.Encoder(name, loaded.path.name, teacher, lambda crops: network(crops.to(device)), None)
 
 
 def _sface(config: EvaluateConfig) -> Path:

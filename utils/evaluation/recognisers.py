@@ -119,15 +119,15 @@ class Encoder(_Cosine):
     name: str
     network: str
     teacher: bool
-    encode: Any  # (1, 3, 112, 112) float RGB [-1, 1] tensor -> (1, D)
-    five_templates: bool  # whether it was trained on GHOST's crops
+    encode: Any  # (1, 3, S, S) float RGB [-1, 1] tensor -> (1, D)
+    side: int | None  # S of GHOST's crops that it was trained on; None: ArcFace's, of 112 pixels
 
     def embed(self, image: np.ndarray, kps: np.ndarray) -> np.ndarray:
-        """The encoder's own framing at 112 pixels."""
+        """In the encoder's own framing."""
         import torch
 
         from utils.inference.pixels import to_tensor
 
-        crop = cut(image, kps, 112).image if self.five_templates else arcface_crop(image, kps)
+        crop = cut(image, kps, self.side).image if self.side else arcface_crop(image, kps)
         with torch.inference_mode():
             return self.encode(to_tensor([crop]))[0].double().cpu().numpy()

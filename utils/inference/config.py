@@ -51,8 +51,8 @@ class InferenceConfig:
     model: str = option("auto", "auto: the published weights if generator and ArcFace are there, else the embedded "
                         "ones; ghost: the published ones; embedded: the ones in this repository",
                         choices=("auto", "ghost", "embedded"), group="models and device")
-    G_path: str = option(G_PATH, "generator weights: a .pth of the published architecture, or a .safetensors with its "
-                         "JSON beside it", metavar="P")
+    G_path: str = option(G_PATH, "generator weights: a .safetensors or .pth with its JSON beside it, or a bare .pth of "
+                         "the published architecture", metavar="P")
     backbone: str = option("unet", "attribute encoder of a .pth generator", choices=("unet", "linknet", "resnet"))
     num_blocks: int = option(2, "AAD layers per block of a .pth generator", type=int, choices=(1, 2, 3))
     batch_size: int = option(40, "most faces swapped at once; halved by itself when memory runs out", type=int,

@@ -41,7 +41,7 @@ from utils.io.image import Photo, check_output, read_photo, write_photo
 
 log = logging.getLogger("ghost")
 _CPU_BATCH = 4  # faces; larger batches are no faster there, and the encoder would wait for them
-_BATCHES_AHEAD = 3  # faces are found in twelve frames at once, and the generator should not wait for the next twelve
+_BATCHES_AHEAD = 3  # faces are found in many frames at once, and the generator should not wait for the next ones
 _MOST_BYTES = 2**26  # frames that wait for a full batch of faces
 
 _NewFace = tuple[Crop, np.ndarray, np.ndarray, Trust]  # its swap, the soft mask, the mask's matrix from the frame

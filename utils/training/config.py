@@ -251,16 +251,16 @@ class TrainConfig:
     )
     licence: str = option("", "licence that the exported card names", metavar="TEXT")
     max_yaw: float = option(
-        0.0,
-        "degrees that the exported card lets faces be turned away; swaps of others fade out; 0: no limit",
-        type=float,
+        0.0, "degrees by which the exported card lets faces be turned away; swaps of others fade; 0: any", type=float,
         metavar="X",
     )
     grain: float = option(
         0.0, "share of the target's grain and pores, too fine for the swap, that the pipeline lays over it", type=float,
         metavar="X",
     )
-    identity_reach: float = option(0.0, "how far from a target's own identity suits it", type=float, metavar="X")
+    identity_reach: float = option(
+        0.0, "distance from targets' embeddings that the exported card asks for; 0: sources'", type=float, metavar="X"
+    )
     tone: float = option(0.0, "see inference.py; the judges of identity see it too", type=float, metavar="X")
     mask_wider: int = option(
         0, "how much wider than the published masks the pipeline's are to be with this generator, pixels of 224",
