@@ -58,10 +58,11 @@ class Hungry(Echo):
     """Runs out of memory above two crops."""
 
     most = 2
+    error: RuntimeError = torch.OutOfMemoryError("no memory")
 
     def forward(self, Xt: Tensor, z_id: Tensor) -> tuple[Tensor, list[Tensor]]:
         if len(Xt) > self.most:
-            raise torch.OutOfMemoryError("no memory")
+            raise self.error
         return super().forward(Xt, z_id)
 
 
@@ -105,7 +106,16 @@ def test_overflow_even_in_float32_is_an_error() -> None:
         swapper.swap(crops(1), np.zeros((1, 4), np.float32))
 
 
-def test_batch_is_halved_until_it_fits() -> None:
+def cpu_is_full() -> RuntimeError:
+    """What PyTorch raises when a CPU's memory does not suffice."""
+    with pytest.raises(RuntimeError) as found:
+        torch.empty(2**60)
+    return found.value
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no memory"), cpu_is_full()])
+def test_batch_is_halved_until_it_fits(error: RuntimeError, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hungry, "error", error)
     notes: list[str] = []
     network = Hungry()
     swapper = Swapper(network, 64, CPU, torch.float32, batch_size=9)
@@ -117,8 +127,14 @@ def test_batch_is_halved_until_it_fits() -> None:
 
 def test_too_little_memory_for_one_face(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hungry, "most", 0)
-    with pytest.raises(ResourceError, match="--device cpu"):
+    with pytest.raises(ResourceError, match="close other programs"):
         Swapper(Hungry(), 64, CPU, torch.float32).swap(crops(1), np.zeros((1, 4), np.float32))
+
+
+def test_other_errors_of_the_network_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hungry, "error", RuntimeError("shapes"))
+    with pytest.raises(RuntimeError, match="shapes"):
+        Swapper(Hungry(), 64, CPU, torch.float32).swap(crops(3), np.zeros((3, 4), np.float32))
 
 
 def test_absent_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from utils.errors import ResourceError, WeightsError
 from utils.inference.pixels import to_images, to_tensor
 
 _HEAVY = 50_000_000  # weights
+_CPU_IS_FULL = "DefaultCPUAllocator"  # what PyTorch says then, in no error of its own
 _MOST_WORKERS, _MOST_THREADS = 8, 8  # of a processor with many cores, and threads of each worker
 
 
@@ -88,14 +89,17 @@ class Swapper:
             part = slice(len(results), len(results) + self.batch_size)
             try:
                 results += list(self._run(crops[part], torch.from_numpy(z_id[part])))
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not isinstance(error, torch.OutOfMemoryError) and _CPU_IS_FULL not in str(error):
+                    raise
                 self._shrink(error)
         return results
 
-    def _shrink(self, error: torch.OutOfMemoryError) -> None:
+    def _shrink(self, error: RuntimeError) -> None:
         """Halve the batch after the device ran out of memory."""
         if self.batch_size == 1:
-            raise ResourceError(f"{self._device} has too little memory for one face; use --device cpu") from error
+            remedy = "close other programs" if self._device.type == "cpu" else "use --device cpu"
+            raise ResourceError(f"{self._device} has too little memory for one face; {remedy}") from error
         self.batch_size //= 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
