@@ -71,6 +71,12 @@ def test_a_face_that_goes_is_gone_in_the_next_frame(last: int) -> None:
     check(Scene(16, {i: [60.0, 200.0] if i <= last else [200.0] for i in range(16)}))
 
 
+def test_a_face_that_is_there_only_between_two_searches_is_not_seen() -> None:
+    scene = Scene(EVERY + 2, {i: [60.0, 200.0] if 0 < i < EVERY else [60.0] for i in range(EVERY + 2)})
+    assert [len(faces) for _, faces in scene.run()] == [1] * (EVERY + 2)
+    assert scene.searched == [0, EVERY, EVERY + 1]
+
+
 def test_every_frame_is_searched_while_there_is_nobody() -> None:
     scene = Scene(9, {i: [60.0] for i in range(5, 9)})
     check(scene)

@@ -9,6 +9,7 @@ import pytest
 
 from utils.inference.smooth import Templates, jumped, smooth
 from utils.inference.track import (
+    LONGEST_GAP,
     LOOK_AHEAD,
     NO_FACE,
     NO_MATCH,
@@ -130,6 +131,41 @@ def test_missed_detections_are_bridged_by_straight_lines() -> None:
     assert {f.track for t in out for f in t.faces} == {0}
 
 
+@pytest.mark.parametrize("missed", ["A", "B", "AB"])
+def test_missed_detections_are_bridged_on_everybody(missed: str) -> None:
+    both = {"A": (100.0, 60.0), "B": (250.0, 60.0)}
+    script: Script = [both] * 8 + [{name: at for name, at in both.items() if name not in missed}] + [both] * 8
+    out = run(script, None, "all")
+    assert [sorted(float(f.kps[2, 0]) for f in t.faces) for t in out] == [[100.0, 250.0]] * 17
+    assert [sum(not f.detected for f in t.faces) for t in out] == [0] * 8 + [len(missed)] + [0] * 8
+
+
+SUBJECT, OTHER = {"A": (205.0, 60.0)}, {"E": (100.0, 60.0)}  # the other one is a bit like the subject
+WAYS = [("A", "reference"), (None, "reference"), (None, "largest")]
+
+
+@pytest.mark.parametrize(("who", "mode"), WAYS)
+@pytest.mark.parametrize("missed", [1, LONGEST_GAP])
+def test_nobody_else_gets_a_face_that_is_missed(who: str | None, mode: str, missed: int) -> None:
+    both = SUBJECT | OTHER
+    out = run([both] * 8 + [OTHER] * missed + [both] * 8, who, mode)
+    assert [place(t, 0) for t in out] == [205.0] * (16 + missed)
+    assert {f.track for t in out for f in t.faces} == {0}
+
+
+@pytest.mark.parametrize(("who", "mode"), WAYS)
+def test_somebody_who_leaves_hands_over_after_the_longest_gap(who: str | None, mode: str) -> None:
+    script: Script = [SUBJECT | OTHER] * 8 + [OTHER] * 12
+    assert [place(t, 0) for t in run(script, who, mode)] == [205.0] * 8 + [None] * LONGEST_GAP + [100.0] * 7
+    assert [place(t, 0) for t in run(script, who, mode, cuts=(8,))] == [205.0] * 8 + [100.0] * 12
+
+
+@pytest.mark.parametrize(("who", "mode"), WAYS)
+def test_somebody_who_jumps_too_far_to_be_followed_keeps_the_face(who: str | None, mode: str) -> None:
+    out = run([SUBJECT | OTHER] * 8 + [{"A": (280.0, 60.0)} | OTHER] * 4, who, mode)
+    assert [place(t, 0) for t in out] == [205.0] * 8 + [280.0] * 4
+
+
 def test_longer_absence_stays_a_hole_and_is_reported() -> None:
     out = run([{"A": (100, 60)}] * 5 + [{}] * 6 + [{"A": (100, 60)}] * 5)
     assert [i for i, t in enumerate(out) if not t.faces] == list(range(5, 11))
@@ -162,6 +198,22 @@ def test_a_stranger_who_enters_gets_nothing() -> None:
 def test_the_better_match_takes_the_reference_over() -> None:
     out = run([{"E": (100, 60)}] * 10 + [{"E": (100, 60), "A": (250, 60)}] * 10)
     assert [place(t, 0) for t in out] == [100.0] * 10 + [250.0] * 10
+
+
+def test_a_threshold_below_zero_lets_everybody_match() -> None:
+    references = np.stack([-IDENTITIES["A"], -IDENTITIES["B"]])
+    for people in ({"A": (100.0, 60.0)}, {"A": (100.0, 60.0), "B": (250.0, 60.0)}):
+        selection = Selection("reference", references[: len(people)], threshold=-1.0)
+        for tracked in follow(stream([people] * 3), Embedder(), selection, frontal):
+            assert sorted(f.person for f in tracked.faces) == list(range(len(people)))
+            assert not tracked.report.skipped
+
+
+def test_one_good_match_counts_more_than_two_poor_ones() -> None:
+    A, B, C = (IDENTITIES[name] for name in "ABC")
+    selection = Selection("reference", np.stack([0.6 * A + 1.5 * B, B + 3.0 * C]), threshold=0.2)
+    for tracked in follow(stream([{"A": (100, 60), "B": (250, 60)}] * 3), Embedder(), selection, frontal):
+        assert [place(tracked, person) for person in (0, 1)] == [250.0, None]
 
 
 def test_more_references_than_people_and_nobody_at_all() -> None:

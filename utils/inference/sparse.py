@@ -1,7 +1,8 @@
 """Look for faces in every few frames of a video, and follow them through the frames between by how the picture moves.
 
-Nothing is missed: where the faces that were followed are not just those that are found again, where one of them could
-not be followed, and where there is none to follow, every frame is searched.
+Where the faces that were followed are not just those that are found again, where one of them could not be followed, and
+where there is none to follow, every frame is searched. What stays unseen: a face that appears after one search and is
+gone before the next, after EVERY - 1 frames at most, while all others are followed.
 """
 
 from __future__ import annotations

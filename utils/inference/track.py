@@ -23,6 +23,7 @@ LONGEST_GAP = 5  # missed detections that are bridged
 LOOK_AHEAD = LONGEST_GAP + RADIUS  # frames held back
 
 _LOYALTY = 0.05  # similarity by which somebody else must be more like a reference to take a person over
+_ANY = 1e-6  # score of a match that only just passes a threshold of 0 or less
 _HELD = 0.7  # the largest face stays chosen until it is smaller than this part of another one
 _LONGEST_WAIT = 25  # frames until a face that matched nobody is identified once more; new faces wait less
 
@@ -166,7 +167,8 @@ class _People:
         if self.selection.mode == "all":
             persons: dict[int, int] = dict.fromkeys(seen, 0)
         elif self.selection.mode == "largest":
-            persons = {self._largest(seen, frame, faces): 0} if seen else {}
+            free = {p: t for p, t in seen.items() if not self._reserved(t)}
+            persons = {self._largest(free, frame, faces): 0} if free else {}
         else:
             persons = self._match_references(seen)
         for position, track in seen.items():
@@ -174,6 +176,14 @@ class _People:
             if track.person is not None and person != track.person:
                 track.number, self._next = self._next, self._next + 1
             track.person = person
+
+    def _reserved(self, track: Track) -> set[int]:
+        """Persons that a visible track cannot be: they were seen beside it, and are missed only since a moment ago.
+
+        A track that began later may be the same person, who jumped too far to be followed.
+        """
+        held = [t for t in self.tracks if track.born <= t.index < track.index <= t.index + LONGEST_GAP]
+        return {t.person for t in held if t.person is not None}
 
     def _largest(self, seen: dict[int, Track], frame: Frame, faces: list[Face]) -> int:
         """Position of the face that is chosen by its size; whoever was chosen before stays so a little longer."""
@@ -186,8 +196,12 @@ class _People:
             return {}
         positions = list(seen)
         likeness = np.stack([seen[p].likeness(self.references) for p in positions])
-        scores = np.where(likeness >= self.selection.threshold, likeness, 0.0)
+        # Whatever passes the threshold has to score more than 0, but no more than that: with a larger bonus, two poor
+        # matches would outdo a good one.
+        lift = _ANY - min(self.selection.threshold, 0.0)
+        scores = np.where(likeness >= self.selection.threshold, likeness + lift, 0.0)
         for row, position in enumerate(positions):
+            scores[row, list(self._reserved(seen[position]))] = 0.0
             person = seen[position].person
             if person is not None and scores[row, person] > 0.0:
                 scores[row, person] += _LOYALTY
@@ -198,13 +212,17 @@ class _People:
         return NO_MATCH if self.selection.mode == "reference" and not self._first_face else NOT_SELECTED
 
 
-def _bridge(pending: Iterable[_Pending], track: Track, last: int, last_kps: np.ndarray, index: int) -> None:
-    """Fill the frames between `last` and `index`, where the detector missed the face, by straight lines."""
+def _bridge(pending: Iterable[_Pending], track: Track, last: int, last_kps: np.ndarray, shared: bool) -> None:
+    """Fill the frames since `last`, where the detector missed the face, by straight lines.
+
+    shared: whether one person may be on several faces of a frame.
+    """
     assert track.person is not None
     for entry in pending:
         at = entry.frame.index
-        if last < at < index and all(s.person != track.person for s in entry.sightings.values()):
-            share = (at - last) / (index - last)
+        free = shared or all(s.person != track.person for s in entry.sightings.values())
+        if last < at < track.index and free:
+            share = (at - last) / (track.index - last)
             kps = ((1.0 - share) * last_kps + share * track.kps).astype(np.float32)
             entry.sightings[track.number] = _Sighting(kps, track.person, detected=False)
 
@@ -221,7 +239,7 @@ def _take_in(people: _People, frame: Frame, faces: list[Face], cut: bool, pendin
             continue
         entry.sightings[track.number] = _Sighting(track.kps, track.person)
         if track.number in before and frame.index - before[track.number][0] > 1:
-            _bridge(pending, track, *before[track.number], frame.index)
+            _bridge(pending, track, *before[track.number], people.selection.mode == "all")
     pending.append(entry)
 
 
