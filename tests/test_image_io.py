@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms
 
 from utils.errors import InputError, OutputError
@@ -88,6 +90,68 @@ def test_16_bit_grey(tmp_path: Path) -> None:
     assert photo.image.dtype == np.uint16 and np.array_equal(photo.image[..., 1], grey)
 
 
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_16_bit_tiff_is_turned_once(tmp_path: Path, planar: str, orientation: int) -> None:
+    pixels = picture(dtype=np.uint16)
+    write_deep_tiff(tmp_path / "t.tif", pixels, planar, photometric="rgb", extratags=[(274, "H", 1, orientation)])
+    assert np.array_equal(read_photo(tmp_path / "t.tif").image[..., ::-1], upright(pixels, orientation))
+
+
+def write_deep_tiff(path: Path, pixels: np.ndarray, planar: str = "contig", **options: Any) -> None:
+    """pixels (H, W, C) uint16, stored by pixel or by plane."""
+    stored = np.moveaxis(pixels, -1, 0) if planar == "separate" else pixels
+    tifffile.imwrite(path, stored, planarconfig=planar, **options)
+
+
+@pytest.mark.parametrize("options", [{"compression": "zlib"}, {"byteorder": ">"}, {"rowsperstrip": 7}])
+def test_16_bit_tiff_by_planes(tmp_path: Path, options: dict[str, Any]) -> None:
+    pixels = picture(channels=4, dtype=np.uint16)
+    write_deep_tiff(tmp_path / "p.tif", pixels, "separate", photometric="rgb", extrasamples=["unassalpha"], **options)
+    photo = read_photo(tmp_path / "p.tif")
+    assert photo.alpha is not None
+    assert np.array_equal(np.dstack([photo.image[..., ::-1], photo.alpha]), pixels)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_16_bit_tiff_with_colours_multiplied_by_alpha(tmp_path: Path, planar: str) -> None:
+    pixels = picture(channels=4, dtype=np.uint16)
+    pixels[0, :, 3], pixels[1, :, 3] = 0, 65535
+    multiplied = pixels.copy()
+    multiplied[..., :3] = np.round(pixels[..., :3] * (pixels[..., 3:] / 65535))
+    write_deep_tiff(tmp_path / "a.tif", multiplied, planar, photometric="rgb", extrasamples=["assocalpha"])
+    photo = read_photo(tmp_path / "a.tif")
+    assert photo.alpha is not None and np.array_equal(photo.alpha, pixels[..., 3])
+    seen = photo.alpha > 0
+    assert np.abs(photo.image[seen][:, ::-1].astype(int) - pixels[seen][:, :3]).max() <= 3  # alpha is at least 0.2
+
+
+def test_16_bit_tiff_with_a_channel_that_is_not_alpha(tmp_path: Path) -> None:
+    pixels = picture(channels=4, dtype=np.uint16)
+    for planar in ("contig", "separate"):
+        write_deep_tiff(tmp_path / "m.tif", pixels, planar, photometric="rgb", extrasamples=["unspecified"])
+        photo = read_photo(tmp_path / "m.tif")
+        assert photo.alpha is None and np.array_equal(photo.image[..., ::-1], pixels[..., :3])
+
+
+def test_16_bit_grey_tiff_with_white_as_zero(tmp_path: Path) -> None:
+    grey = picture(channels=1, dtype=np.uint16)[..., 0]
+    tifffile.imwrite(tmp_path / "w.tif", 65535 - grey, photometric="miniswhite")
+    assert np.array_equal(read_photo(tmp_path / "w.tif").image[..., 0], grey)
+
+
+def test_16_bit_tiffs_that_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "c.tif"
+    write_deep_tiff(path, picture(channels=4, dtype=np.uint16), photometric="separated")
+    with pytest.raises(InputError, match=r"CMYK picture with 16 bits.*save it as RGB"):
+        read_photo(path)
+    write_deep_tiff(path, picture(dtype=np.uint16), "separate", photometric="rgb")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages.first.tags[259].overwrite(5)  # called LZW, which tifffile alone does not write
+    with pytest.raises(InputError, match=r"channels are stored one after the other.*save it with interleaved"):
+        read_photo(path)
+
+
 @pytest.mark.parametrize("suffix", sorted(FORMATS))
 def test_every_format(tmp_path: Path, suffix: str) -> None:
     photo = Photo(picture(), picture(channels=1)[..., 0] | 15, PROFILE)
@@ -120,6 +184,28 @@ def truncated_jpeg() -> bytes:
     return buffer.getvalue()[:1500]
 
 
+def damaged_avif() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture(200, 300)).save(buffer, "AVIF")
+    head, data = buffer.getvalue().split(b"mdat")
+    return head + b"mdat" + bytes(len(data))
+
+
+def damaged_dds() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture()).save(buffer, "DDS")
+    data = bytearray(buffer.getvalue())
+    data[80:84] = bytes(4)  # flags of the pixel format
+    return bytes(data)
+
+
+def truncated_planes() -> bytes:
+    buffer = io.BytesIO()
+    planes = np.moveaxis(picture(dtype=np.uint16), -1, 0)
+    tifffile.imwrite(buffer, planes, photometric="rgb", planarconfig="separate", compression="zlib")
+    return buffer.getvalue()[:-300]
+
+
 def bomb() -> bytes:
     buffer = io.BytesIO()
     Image.new("1", (30000, 30000)).save(buffer, "PNG")
@@ -128,7 +214,8 @@ def bomb() -> bytes:
 
 @pytest.mark.parametrize(("content", "words"), [
     (b"", "is empty"), (b"hello, this is text", "not a picture"), (truncated_jpeg(), "damaged or cut short"),
-    (bomb(), "enormous"),
+    (bomb(), "enormous"), (damaged_avif(), "damaged or cut short"), (damaged_dds(), "damaged or cut short"),
+    (truncated_planes(), "damaged or cut short"),
 ])
 def test_bad_files(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "bad.jpg"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +16,15 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from utils.errors import InputError, OutputError
+from utils.io import tiff
 from utils.io.atomic import atomic_path
 
-_ORIENTATION, _BITS = 274, 258  # EXIF and TIFF tags
+_ORIENTATION = 274  # EXIF tag
 Image.MAX_IMAGE_PIXELS = 2**28  # Pillow refuses twice as many: half a billion, 1.6 GB at 8 bit
+
+# What the decoders raise on damaged files, depending on the format.
+_DAMAGED = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, RuntimeError, struct.error, zlib.error,
+            cv2.error)
 
 
 @dataclass(frozen=True)
@@ -69,8 +75,7 @@ def read_photo(path: Path | str) -> Photo:
                          "shrink it first") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is not a picture in a known format (such as JPEG, PNG, WebP, TIFF)") from error
-    # Pillow raises these on damaged files, depending on the format.
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error, cv2.error) as error:
+    except _DAMAGED as error:
         raise InputError(f"{path} is damaged or cut short and cannot be read: {error}") from error
     except MemoryError as error:
         raise InputError(f"{path} is too large for this machine's memory") from error
@@ -105,7 +110,7 @@ def _decode(path: Path, picture: Image.Image, data: bytes) -> Photo:
     if getattr(picture, "n_frames", 1) > 1:
         notes.append(f"{path} holds several pictures; the first one is used")
     profile = picture.info.get("icc_profile")
-    pixels = _deep_pixels(picture, data)
+    pixels = _deep_pixels(path, picture, data)
     if pixels is None:
         converted, profile = _to_rgb(path, picture, profile, notes)
         pixels = np.asarray(converted)
@@ -113,22 +118,29 @@ def _decode(path: Path, picture: Image.Image, data: bytes) -> Photo:
     elif profile and profile[16:20] != b"RGB ":
         profile = None
         notes.append(f"{path}: its grey colour profile was left out")
-    pixels = upright(pixels, picture.getexif().get(_ORIENTATION, 1))
+    if picture.format != "TIFF":  # Pillow and OpenCV turn these themselves
+        pixels = upright(pixels, picture.getexif().get(_ORIENTATION, 1))
     alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
     return Photo(np.ascontiguousarray(pixels[..., :3]), alpha, profile, tuple(notes))
 
 
-def _deep_pixels(picture: Image.Image, data: bytes) -> np.ndarray | None:
+def _deep_pixels(path: Path, picture: Image.Image, data: bytes) -> np.ndarray | None:
     """(H, W, 3 or 4) uint16 BGR(A) of a picture with 16 bits per channel, else None."""
+    tags = getattr(picture, "tag_v2", {})
     if picture.mode.startswith("I"):  # grey; mode I holds 16 bits in the formats that give it
         picture.load()
         grey = np.clip(np.asarray(picture), 0, 65535).astype(np.uint16)
+        if tags.get(tiff.PHOTOMETRIC) == tiff.WHITE_IS_ZERO:  # Pillow heeds it at 8 bits only
+            grey = 65535 - grey
         return np.repeat(grey[..., None], 3, axis=2)
-    deep_png = picture.format == "PNG" and data[24:25] == b"\x10"
-    tags = getattr(picture, "tag_v2", {})
-    if not deep_png and tuple(tags.get(_BITS, ())) not in ((16,) * 3, (16,) * 4):
-        return None
     # Pillow cuts colour pictures to 8 bits.
+    if 16 in tags.get(tiff.BITS, ()):
+        return tiff.straight(picture, _by_opencv(tiff.interleaved(path, picture, data)))
+    return _by_opencv(data) if picture.format == "PNG" and data[24:25] == b"\x10" else None
+
+
+def _by_opencv(data: bytes) -> np.ndarray:
+    """(H, W, 3 or 4) uint16 BGR(A) of a file with 16 bits per channel; a TIFF is turned upright, a PNG is not."""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ValueError("its 16-bit data cannot be decoded")
