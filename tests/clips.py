@@ -34,9 +34,10 @@ def make_clip(
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
     still: np.ndarray | None = None,
+    silent: int = 0,
 ) -> Path:
     """Write a clip. times: time stamps in ticks; sound: one codec per track; turn: degrees of the rotation tag;
-    still: a BGR picture to show all the time.
+    still: a BGR picture to show all the time; silent: frames at the end without sound.
     """
     with av.open(str(path), "w", options=container_options or {}) as out:
         video: Any = out.add_stream(codec, rate=rate, options=options or {})
@@ -47,6 +48,9 @@ def make_clip(
         if turn is not None:
             video.set_display_rotation(turn)
         tracks: list[Any] = [out.add_stream(name, rate=48000, layout="mono") for name in sound]
+        for track in tracks:
+            if track.name == "wmav2":
+                track.bit_rate = 64_000  # has no default
         for index in range(frames):
             frame = av.VideoFrame.from_ndarray(picture(index, *size) if still is None else still, format="bgr24")
             frame = frame.reformat(format=pixel_format)
@@ -55,7 +59,7 @@ def make_clip(
             out.mux(video.encode(frame))
         out.mux(video.encode(None))
         for number, track in enumerate(tracks):
-            _sing(out, track, 48000 * frames // rate, 220 * (number + 1))
+            _sing(out, track, 48000 * (frames - silent) // rate, 220 * (number + 1))
     return path
 
 

@@ -16,7 +16,7 @@ from utils.io.colour import from_bgr, updated
 from utils.io.decoded import DecodedPicture
 from utils.io.encoders import EncodeOptions, choose_encoder, container_for
 from utils.io.sound import Sound
-from utils.io.video import Note, VideoInfo
+from utils.io.video import Note, VideoInfo, open_container
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -144,11 +144,9 @@ class VideoWriter:
 
 
 def _open_sound(stack: ExitStack, container: OutputContainer, info: VideoInfo, holds: bool, note: Note) -> Sound | None:
-    import av
-
     if not info.container:
         return None
-    source = stack.enter_context(av.open(str(info.path)))
+    source = stack.enter_context(open_container(info.path))
     if not source.streams.audio:
         return None
     if not holds:
@@ -174,7 +172,8 @@ def video_writer(path: Path | str, info: VideoInfo, options: EncodeOptions, note
         note(f"{info.width}x{info.height} has an odd side; the result gains one edge row or column")
     with atomic_path(path) as temporary, ExitStack() as stack:
         with _failures_as_os_errors():
-            container = stack.enter_context(av.open(str(temporary), "w", format=form.muxer, options=dict(form.options)))
+            file = str(temporary.absolute())  # names with a colon alone would be taken for addresses
+            container = stack.enter_context(av.open(file, "w", format=form.muxer, options=dict(form.options)))
             pictures = _Pictures(container, info, name, settings)
             sound = _open_sound(stack, container, info, form.sound, note)
         writer = VideoWriter(container, pictures, sound)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from utils.io.video import Note, VideoInfo
+from utils.io.video import RUNS_BACK, Note, VideoInfo
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -24,6 +26,9 @@ _INSTEAD = {"mp4": "aac", "mov": "aac", "matroska": "aac", "webm": "libopus"}
 _NAMES = {"aac": "AAC", "libopus": "Opus"}
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 _GAP = 0.1  # seconds
+_AHEAD = 1.0  # seconds by which sound may lie before the pictures in a file that are seen meanwhile
+_SAME_JOIN = 10.0  # seconds by which the sound of a recording may end before or after its pictures
+_MILLISECOND = Fraction(1, 1000)
 _OPUS_RATE = 48_000
 _AAC_RATES = {96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350}
 
@@ -34,6 +39,9 @@ class _Track:
     target: AudioStream
     copied: bool
     shift: int = 0  # ticks to subtract, so that the used part begins at 0
+    end: float | None = None  # seconds where the last packet ends
+    added: float = 0.0  # seconds added to the time stamps since they ran back
+    written: int | None = None  # time stamp of the last packet that was copied
     heard: int | None = None  # samples given to the encoder, counted from the beginning of the used part
 
 
@@ -43,10 +51,10 @@ class Sound:
     def __init__(self, source: InputContainer, target: OutputContainer, info: VideoInfo, note: Note) -> None:
         self._source, self._target, self._info, self._note = source, target, info, note
         self._begin = info.origin + info.span.start  # time in the file where the used part begins, seconds
-        self._skipped = 0
+        self._skipped = self._held = 0
         self._tracks = {stream.index: self._add(stream) for stream in source.streams.audio if stream.codec_context}
         self._packets = self._demux()
-        self._next: Packet[Any] | None = None
+        self._until: float | None = None
 
     def _add(self, stream: AudioStream) -> _Track:
         container, codec = self._target.format.name, stream.codec_context.codec.canonical_name
@@ -69,28 +77,69 @@ class Sound:
         target.codec_context.layout = _LAYOUTS.get(channels, "stereo")
         return target
 
-    def _demux(self) -> Iterator[Packet[Any]]:
-        """Packets of the used part, in the order of the file; ends where the file does."""
+    def _demux(self) -> Iterator[Packet[Any] | None]:
+        """Packets of the used part, in the order of the file; None where the pictures have to go on first.
+
+        Ends where the file does, or the part for every track.
+        """
         import av
 
         tracks, span = self._tracks, self._info.span
-        if not tracks:
-            return
-        if span.start:
-            self._source.seek(int(self._begin * 1_000_000))
+        self._seek()
         packets = self._source.demux([track.source for track in tracks.values()])
-        while True:
+        going = set(tracks)
+        while going:
             try:
                 packet = next(packets, None)
             except (av.EOFError, av.InvalidDataError):
                 return
             if packet is None:
                 return
+            if not packet.size:
+                continue
+            yield from self._run_on(packet, tracks[packet.stream_index])
             time = self._time(packet)
-            early = time is not None and time < 0.0 and span.start > 0.0
-            late = time is not None and span.end is not None and time >= span.end - span.start
-            if packet.size and not early and not late:
+            if time is not None and span.end is not None and time >= span.end - span.start:
+                going.discard(packet.stream_index)
+            elif time is None or time >= 0.0 or not span.start:
+                while time is not None and self._until is not None and time > self._until:
+                    yield None
                 yield packet
+
+    def _seek(self) -> None:
+        """Go to where the pictures are read from, or a little before; where that fails, all is read."""
+        import av
+
+        place = self._info.read_from
+        for seconds in (place - _AHEAD, place):  # some formats refuse places before the first key frame
+            if seconds > 0:
+                with suppress(av.FFmpegError):
+                    return self._source.seek(int((self._info.origin + seconds) * 1_000_000))
+
+    def _run_on(self, packet: Packet[Any], track: _Track) -> Iterator[None]:
+        """Move a packet to the pictures of its recording, once the time stamps have run back."""
+        time, tick = self._time(packet), packet.time_base
+        if time is None or tick is None:
+            return
+        if track.end is not None and time + track.added < track.end - RUNS_BACK:
+            yield from self._join(track, track.end - time)
+        ticks = round(track.added / tick)
+        packet.pts = None if packet.pts is None else packet.pts + ticks
+        packet.dts = None if packet.dts is None else packet.dts + ticks
+        track.end = time + track.added + float((packet.duration or 0) * tick)
+
+    def _join(self, track: _Track, behind: float) -> Iterator[None]:
+        """Find what the pictures add from here on; `behind` would put the sound right behind what came before."""
+        enough = (track.end or 0.0) + _SAME_JOIN
+        while True:
+            for added in self._info.joins:
+                if added > track.added and abs(added - behind) < _SAME_JOIN:
+                    track.added = added
+                    return
+            if self._until is None or self._until > enough:  # only the sound runs back
+                track.added = behind
+                return
+            yield None
 
     def _time(self, packet: Packet[Any]) -> float | None:
         """Seconds from the beginning of the used part."""
@@ -101,24 +150,34 @@ class Sound:
 
     def advance(self, until: float | None) -> None:
         """Write what is heard before `until`, seconds from the beginning of the used part; None: all the rest."""
-        while (packet := self._next or next(self._packets, None)) is not None:
-            time = self._time(packet)
-            if until is not None and time is not None and time > until:
-                self._next = packet
+        self._until = until
+        for packet in self._packets:  # goes on where it stopped
+            if packet is None:
                 return
-            self._next = None
             self._write(packet, self._tracks[packet.stream_index])
 
     def _write(self, packet: Packet[Any], track: _Track) -> None:
         if track.copied:
             packet.pts = None if packet.pts is None else packet.pts - track.shift
             packet.dts = None if packet.dts is None else packet.dts - track.shift
+            self._hold(packet, track)
             packet.stream = track.target
             self._target.mux(packet)
         else:
             self._encode(packet, track)
 
-    def _encode(self, packet: Packet[Any], track: _Track) -> None:
+    def _hold(self, packet: Packet[Any], track: _Track) -> None:
+        """Put a packet that is not later than the one before after it; no file takes others."""
+        if packet.dts is None or packet.time_base is None:
+            return
+        if track.written is not None and packet.dts <= track.written:
+            packet.dts = track.written + math.ceil(_MILLISECOND / packet.time_base)
+            packet.pts = None if packet.pts is None else max(packet.pts, packet.dts)
+            self._held += 1
+        track.written = packet.dts
+
+    def _encode(self, packet: Packet[Any] | None, track: _Track) -> None:
+        """Encode what a packet holds anew; None: what the decoder still has."""
         import av
 
         try:
@@ -146,6 +205,9 @@ class Sound:
         self.advance(None)
         for track in self._tracks.values():
             if not track.copied:
+                self._encode(None, track)
                 self._target.mux(track.target.encode(None))
         if self._skipped:
             self._note(f"{self._skipped} broken piece(s) of sound left out")
+        if self._held:
+            self._note(f"{self._held} piece(s) of sound overlap; each follows right after the one before")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,7 @@ from utils.errors import InputError, OptionError
 from utils.inference.types import Frame
 from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, to_bgr
 from utils.io.decoded import DecodedPicture
+from utils.io.upright import Upright, upright_of
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -26,10 +28,12 @@ if TYPE_CHECKING:
 FOLDER_RATE = Fraction(25)  # pictures per second of a folder of images
 _MILLISECOND = Fraction(1, 1000)
 _PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
-_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 _ENDS_EARLY = 0.5  # seconds missing at the end that are worth a note
+_FURTHER_BACK = 10.0  # seconds; longer than from one key frame to the next
+RUNS_BACK = 0.5  # seconds by which time stamps fall where another recording begins, and not by mere inaccuracy
 
 Note = Callable[[str], None]
+_Timed = tuple[float, "VideoFrame"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class VideoInfo:
     colour: Colour = field(default_factory=Colour)
     pixel_aspect: Fraction = Fraction(1)  # width over height of a pixel
     container: bool = True  # whether the file is one that can hold sound
+    read_from: float = 0.0  # seconds where reading began, at `span.start` or further back
+    joins: list[float] = field(default_factory=list, compare=False)  # seconds added where time stamps run back, so far
 
 
 @dataclass
@@ -93,25 +99,46 @@ def open_video(
     elif _only_pillow_animates(path):
         yield _from_pictures(path, _animation(path), span)
     else:
-        import av
+        with closing(_File(path, span, note, threads)) as file:
+            yield file.open()
 
-        try:
-            container = av.open(str(path))
-        except av.FFmpegError as error:
-            raise InputError(f"{path} cannot be read as a video ({error.strerror}); give a video file") from error
-        with container:
-            yield _File(path, container, span, note, threads).open()
+
+def open_container(path: Path) -> InputContainer:
+    """Open a file with FFmpeg, which takes names like 12:30.mp4 for addresses unless folders come before."""
+    import av
+
+    return av.open(str(path.absolute()))
 
 
 class _File:
     """A video that FFmpeg reads."""
 
-    def __init__(self, path: Path, container: InputContainer, span: Span, note: Note, threads: int) -> None:
-        self._path, self._container, self._span, self._note = path, container, span, note
+    def __init__(self, path: Path, span: Span, note: Note, threads: int) -> None:
+        self._path, self._span, self._note, self._threads = path, span, note, threads
+        self._joins: list[float] = []
+        self._load()
+        self._origin = max(0, self._container.start_time or 0) / 1_000_000
+
+    def _load(self) -> None:
+        """Open the file, to read it from its beginning."""
+        import av
+
+        try:
+            self._container = open_container(self._path)
+        except av.FFmpegError as error:
+            raise InputError(f"{self._path} cannot be read as a video ({error.strerror}); give a video file") from error
         self._stream = self._find_stream()
-        self._stream.thread_type, self._stream.thread_count = "AUTO", threads
-        self._origin = max(0, container.start_time or 0) / 1_000_000
-        self._broken = 0
+        self._stream.thread_type, self._stream.thread_count = "AUTO", self._threads
+        self._forget()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+    def _forget(self) -> None:
+        """Reading begins anew."""
+        self._broken, self._landed = 0, math.inf
+        self._joins.clear()
 
     def _find_stream(self) -> VideoStream:
         from av.stream import Disposition
@@ -123,50 +150,87 @@ class _File:
 
     def open(self) -> Video:
         """Read the first frame of the used part, which knows more than the file's header."""
-        stream, tick = self._stream, self._stream.time_base or Fraction(1, 1000)
-        if self._span.start:
-            self._container.seek(int((self._span.start + self._origin) / tick), stream=stream)
-        timed = self._timed(float(tick), float(1 / (stream.average_rate or stream.guessed_rate or FOLDER_RATE)))
-        first = next(timed, None)
+        read_from, first, rest = self._begin()
         if first is None:
             raise self._nothing_there()
-        time, frame = first
-        turn = round(frame.rotation / 90) * 90 % 360
-        self._say_what_is_adapted(frame, turn)
+        stream, frame = self._stream, first[1]
+        upright = upright_of(frame)
+        self._say_what_is_adapted(frame, upright)
         width, height, aspect = frame.width, frame.height, Fraction(stream.sample_aspect_ratio or 1)
-        if turn in (90, 270):
+        if upright.swaps_sides:
             width, height, aspect = height, width, 1 / aspect
-        rate = Fraction(stream.average_rate or stream.guessed_rate or FOLDER_RATE)
+        rate, tick = self._rate(), self._tick()
         info = VideoInfo(
             self._path, width, height, rate, tick, self._expected(rate), self._span, self._origin,
-            colour_of(frame), aspect,
+            colour_of(frame), aspect, read_from=read_from, joins=self._joins,
         )  # fmt: skip
-        return Video(info, self._frames(info, (time, frame), timed, turn))
+        return Video(info, self._frames(info, first, rest, upright))
 
-    def _frames(
-        self, info: VideoInfo, first: tuple[float, VideoFrame], rest: Iterator[tuple[float, VideoFrame]], turn: int
-    ) -> Iterator[Frame]:
+    def _tick(self) -> Fraction:
+        return self._stream.time_base or _MILLISECOND
+
+    def _rate(self) -> Fraction:
+        return Fraction(self._stream.average_rate or self._stream.guessed_rate or FOLDER_RATE)
+
+    def _begin(self) -> tuple[float, _Timed | None, Iterator[_Timed]]:
+        """Where reading begins in seconds, the first frame of the used part, and the others.
+
+        Some formats know no key frames to begin at (MPEG-TS), some no places at all (raw streams). Where no frame from
+        before the used part comes, reading begins further back, in the end at the beginning of the file.
+        """
+        start = self._span.start
+        latest = start + float(1 / self._rate())
+        for place in (start, start - _FURTHER_BACK):
+            if place > 0 and self._go_to(place):
+                timed = self._timed()
+                first = next(timed, None)
+                self._broken = 0  # on the way from a place without a key frame
+                if self._landed <= latest and (first is not None or place == start):
+                    return place, first, timed
+        if start:
+            self.close()
+            self._load()
+        timed = self._timed()
+        return 0.0, next(timed, None), timed
+
+    def _go_to(self, place: float) -> bool:
+        """Read on from the key frame before `place`, in seconds; whether the file can do so."""
+        import av
+
+        self._forget()
+        try:
+            self._container.seek(int((place + self._origin) / self._tick()), stream=self._stream)
+        except av.FFmpegError:
+            return False
+        return True
+
+    def _frames(self, info: VideoInfo, first: _Timed, rest: Iterator[_Timed], upright: Upright) -> Iterator[Frame]:
         from av.video.reformatter import VideoReformatter
 
         time, converter, size = 0.0, VideoReformatter(), (info.width, info.height)
         for index, (time, frame) in enumerate(_chain(first, rest)):
-            if not turn and can_keep(frame, info.colour) and (frame.width, frame.height) == size:
+            if not upright and can_keep(frame, info.colour) and (frame.width, frame.height) == size:
                 yield Frame(DecodedPicture(frame, info.colour), index, time)
                 continue
-            image = to_bgr(frame, info.colour, converter, frame.height)
-            if turn:
-                image = cv2.rotate(image, _TURNS[turn])
+            image = upright.applied(to_bgr(frame, info.colour, converter, frame.height))
             if image.shape[1::-1] != size:  # broadcasts may change their size
                 self._note(f"frames change their size; all are written as {info.width}x{info.height}")
                 image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
             yield Frame(image, index, time)
         self._say_what_was_missing(time + float(1 / info.rate))
 
-    def _timed(self, tick: float, step: float) -> Iterator[tuple[float, VideoFrame]]:
-        """Decoded frames of the used part with their times in seconds."""
-        last = -step
-        for frame in self._decoded():
-            time = last + step if frame.pts is None else frame.pts * tick - self._origin
+    def _timed(self) -> Iterator[_Timed]:
+        """Decoded frames of the used part with their times in seconds, which run on where another recording begins."""
+        tick, step = float(self._tick()), float(1 / self._rate())
+        last, added = -step, 0.0
+        for number, frame in enumerate(self._decoded()):
+            time = last + step if frame.pts is None else frame.pts * tick - self._origin + added
+            if number == 0:
+                self._landed = time
+            elif time < last - RUNS_BACK:
+                added += last + step - time
+                time = last + step
+                self._joins.append(added)
             last = time
             if self._span.holds(time):
                 yield time, frame
@@ -214,13 +278,15 @@ class _File:
 
     def _nothing_there(self) -> InputError | OptionError:
         seconds = self._seconds()
-        if self._span.start and seconds is not None and self._span.start >= seconds:
-            return OptionError(f"--start {self._span.start:g} s lies behind the end of {self._path} ({seconds:.3f} s)")
+        if self._span.start and self._landed < math.inf and (seconds is None or self._span.start >= seconds):
+            length = "" if seconds is None else f" ({seconds:.3f} s)"
+            return OptionError(f"--start {self._span.start:g} s lies behind the end of {self._path}{length}")
         return InputError(f"{self._path} has no frame that can be decoded; is the file whole?")
 
-    def _say_what_is_adapted(self, frame: VideoFrame, turn: int) -> None:
-        if turn:
-            self._note("the video is rotated by a tag; the result is written upright")
+    def _say_what_is_adapted(self, frame: VideoFrame, upright: Upright) -> None:
+        if upright:
+            how = "rotated" if upright.only_turns else "mirrored"
+            self._note(f"the video is {how} by a tag; the result is written upright")
         if colour_of(frame).high_dynamic_range:
             self._note("the video has a high dynamic range (HDR); the result is mapped to the standard range, BT.709")
         if bit_depth(frame) > 8:
@@ -229,6 +295,8 @@ class _File:
             self._note("subtitles are left out")
 
     def _say_what_was_missing(self, end: float) -> None:
+        if self._joins:
+            self._note("the time stamps run back; what follows is shown after what came before")
         if self._broken:
             self._note(f"{self._broken} broken frame(s) left out; the frame before is shown longer")
         seconds = self._seconds()
@@ -263,12 +331,21 @@ def _animation(path: Path) -> Iterator[tuple[np.ndarray, float]]:
 
 def _folder(path: Path) -> Iterator[tuple[np.ndarray, float]]:
     """The pictures of a folder in the order of their names, numbers counted as numbers."""
-    names = sorted((p for p in path.iterdir() if p.suffix.lower() in _PICTURES), key=_natural)
+    names = sorted((p for p in path.iterdir() if p.suffix.lower() in _PICTURES and not p.is_dir()), key=_natural)
     for index, name in enumerate(names):
-        image = cv2.imdecode(np.fromfile(name, np.uint8), cv2.IMREAD_COLOR) if name.stat().st_size else None
-        if image is None:
-            raise InputError(f"{name} cannot be read as an image; remove it from the folder or replace it")
-        yield image, float(index / FOLDER_RATE)
+        yield _picture(name), float(index / FOLDER_RATE)
+
+
+def _picture(name: Path) -> np.ndarray:
+    advice = "remove it from the folder or replace it"
+    try:
+        data = np.fromfile(name, np.uint8)
+    except OSError as error:  # a link that leads nowhere, for instance
+        raise InputError(f"{name} cannot be read ({error.strerror}); {advice}") from error
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise InputError(f"{name} cannot be read as an image; {advice}")
+    return image
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

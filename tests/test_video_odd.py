@@ -1,0 +1,191 @@
+"""Videos that are not as one would wish: places that cannot be found, clocks that run back, mirrored pictures."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.clips import make_clip, packets, picture, pictures, times
+from tests.test_video_io import copy, first, seconds_of_sound
+from utils.errors import InputError, OptionError
+from utils.io import encode
+from utils.io.video import Span, open_container
+
+JOINED = "the time stamps run back; what follows is shown after what came before"
+PROGRAM_STREAM = {"codec": "mpeg2video", "sound": ("mp2",), "tick": Fraction(1, 25), "options": {"g": "50"}}
+
+
+@pytest.mark.parametrize("start", [1.0, 3.0, 9.0])
+@pytest.mark.parametrize(("name", "settings"), [("in.ts", {"options": {"g": "50"}}), ("in.mpg", PROGRAM_STREAM)])
+def test_start_between_key_frames(tmp_path: Path, name: str, settings: dict[str, Any], start: float) -> None:
+    clip = make_clip(tmp_path / name, frames=250, **settings)
+    count, notes = copy(clip, tmp_path / "out.mp4", Span(start))
+    assert count == pytest.approx(250 - 25 * start, abs=1) and not any("broken" in note for note in notes)
+    assert times(tmp_path / "out.mp4") == pytest.approx([i / 25 for i in range(count)], abs=0.04)
+    assert pictures(tmp_path / "out.mp4")[0].mean() == pytest.approx(pictures(clip)[-count].mean(), abs=2)
+    assert seconds_of_sound(tmp_path / "out.mp4") == pytest.approx(10 - start, abs=0.1)
+
+
+def test_start_behind_the_end_where_places_are_hard_to_find(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="behind the end"):
+        copy(make_clip(tmp_path / "in.ts"), tmp_path / "out.mp4", Span(5.0))
+
+
+@pytest.mark.parametrize(("name", "settings"), [("in.h264", {}),
+                                                ("in.mjpeg", {"codec": "mjpeg", "pixel_format": "yuvj420p"})])
+def test_start_in_streams_without_places(tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
+    clip = make_clip(tmp_path / name, frames=50, sound=(), **settings)
+    assert copy(clip, tmp_path / "out.mp4", Span(0.8, 1.2)) == (10, [])
+    assert pictures(tmp_path / "out.mp4")[0].mean() == pytest.approx(pictures(clip)[20].mean(), abs=2)
+    with pytest.raises(OptionError, match="behind the end"):
+        copy(clip, tmp_path / "none.mp4", Span(5.0))
+
+
+@pytest.mark.parametrize("name", ["in.flv", "in.avi"])
+def test_sound_near_the_beginning_of_files_that_cannot_be_rewound(tmp_path: Path, name: str) -> None:
+    clip = make_clip(tmp_path / name, frames=100, codec="mpeg4" if name == "in.avi" else "flv1", sound=("libmp3lame",))
+    count, notes = copy(clip, tmp_path / "out.mp4", Span(1.02))
+    assert count in (74, 75) and notes == []
+    assert seconds_of_sound(tmp_path / "out.mp4") == pytest.approx(2.98, abs=0.06)
+
+
+def joined(clip: Path, parts: int) -> Path:
+    """The same recording several times in one file, as `cat` makes it."""
+    path = clip.with_name(f"joined{clip.suffix}")
+    path.write_bytes(parts * clip.read_bytes())
+    return path
+
+
+def sound_begins(path: Path) -> list[float]:
+    """Times of all packets of sound, seconds."""
+    with av.open(str(path)) as container:
+        return [float(p.pts * p.time_base) for p in container.demux(audio=0) if p.pts is not None]
+
+
+@pytest.mark.parametrize("sound", [("aac",), ("mp2",), ()])
+def test_time_stamps_that_run_back_are_continued(tmp_path: Path, sound: tuple[str, ...]) -> None:
+    clip = joined(make_clip(tmp_path / "in.ts", frames=50, sound=sound), 3)
+    count, notes = copy(clip, tmp_path / "out.mp4")
+    assert count == 150 and JOINED in notes
+    assert np.diff(times(tmp_path / "out.mp4")) == pytest.approx(149 * [0.04], abs=0.001)
+    if sound == ("aac",):
+        assert packets(tmp_path / "out.mp4") == [packet[7:] for packet in packets(clip)]  # MPEG-TS has headers there
+        assert any("overlap" in note for note in notes)  # AAC comes in whole packets, so that sound is the longer
+    if sound:
+        assert seconds_of_sound(tmp_path / "out.mp4") == pytest.approx(6, abs=0.15)
+
+
+def test_sound_stays_with_the_pictures_of_its_recording(tmp_path: Path) -> None:
+    clip = joined(make_clip(tmp_path / "in.ts", frames=50, silent=15), 3)
+    copy(clip, tmp_path / "out.mp4")
+    begins = np.array(sound_begins(tmp_path / "out.mp4"))
+    gaps = begins[1:][np.diff(begins) > 0.3]
+    assert gaps == pytest.approx([begins[0] + 2, begins[0] + 4], abs=0.03)
+
+
+@pytest.mark.parametrize("start", [1.0, 3.0])
+def test_start_before_and_behind_a_join(tmp_path: Path, start: float) -> None:
+    clip = joined(make_clip(tmp_path / "in.ts", frames=50, options={"g": "50"}), 2)
+    count, notes = copy(clip, tmp_path / "out.mp4", Span(start))
+    assert count == 100 - 25 * start and JOINED in notes
+    assert seconds_of_sound(tmp_path / "out.mp4") == pytest.approx(4 - start, abs=0.1)
+
+
+def set_matrix(clip: Path, matrix: tuple[int, int, int, int]) -> None:
+    """Overwrite the display matrix of the only track of an MP4 file."""
+    a, b, c, d = (value << 16 for value in matrix)
+    data = clip.read_bytes()
+    place = data.index(b"tkhd") + 44
+    clip.write_bytes(data[:place] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30) + data[place + 36 :])
+
+
+@pytest.mark.parametrize(
+    ("matrix", "shown", "said"),
+    [
+        ((-1, 0, 0, 1), lambda image: image[:, ::-1], ["mirrored"]),
+        ((1, 0, 0, -1), lambda image: image[::-1], ["mirrored"]),
+        ((0, 1, 1, 0), lambda image: image.transpose(1, 0, 2), ["mirrored"]),
+        ((0, -1, -1, 0), lambda image: image[::-1, ::-1].transpose(1, 0, 2), ["mirrored"]),
+        ((0, 1, -1, 0), lambda image: np.rot90(image, -1), ["rotated"]),
+        ((-1, 0, 0, -1), lambda image: image[::-1, ::-1], ["rotated"]),
+        ((1, 0, 0, 1), lambda image: image, []),
+    ],
+)
+def test_display_matrices(tmp_path: Path, matrix: Any, shown: Callable[[np.ndarray], np.ndarray], said: Any) -> None:
+    clip, notes = make_clip(tmp_path / "in.mp4", frames=1, sound=()), list[str]()
+    before = np.asarray(first(clip)[1].image)
+    set_matrix(clip, matrix)
+    after = np.asarray(first(clip, note=notes.append)[1].image)
+    assert np.abs(after.astype(int) - shown(before)).max() <= 2
+    assert len(notes) == len(said) and all(word in note for word, note in zip(said, notes, strict=True))
+
+
+def test_pictures_are_turned_by_exif_as_well(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x112] = 6  # a quarter clockwise
+    Image.fromarray(picture(0)[..., ::-1]).save(tmp_path / "in.jpg", exif=exif, quality=100)
+    image = first(tmp_path / "in.jpg")[1].image
+    assert image.shape == (64, 48, 3) and image[0, -1].min() > 200 > image[0, 0].max()
+
+
+def test_what_is_no_picture_in_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    (folder / "4.png").mkdir(parents=True)
+    for number in range(1, 4):
+        Image.fromarray(picture(number)).save(folder / f"{number}.png")
+    assert copy(folder, tmp_path / "out.mp4") == (3, [])
+    for name in ("5.png", "0.png"):
+        (folder / name).symlink_to(tmp_path / "nowhere.png")
+        with pytest.raises(InputError, match=rf"{name} cannot be read"):
+            copy(folder, tmp_path / "out.mp4")
+
+
+def test_names_that_look_like_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_clip(tmp_path / "2024-01-01T12:30:00.mp4")
+    assert copy(Path("2024-01-01T12:30:00.mp4"), Path("2024-01-01T12:40:00.mp4")) == (20, [])
+    assert packets(tmp_path / "2024-01-01T12:40:00.mp4") != []
+
+
+class _Counting:
+    """A container that counts the packets that are taken from it."""
+
+    def __init__(self, path: Path) -> None:
+        self._container, self.taken = open_container(path), 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def __enter__(self) -> _Counting:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._container.close()
+
+    def demux(self, *streams: Any) -> Iterator[Any]:
+        for packet in self._container.demux(*streams):
+            self.taken += 1
+            yield packet
+
+
+def test_sound_behind_the_end_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[_Counting] = []
+    monkeypatch.setattr(encode, "open_container", lambda path: opened.append(_Counting(path)) or opened[-1])
+    clip = make_clip(tmp_path / "in.mp4", frames=100, sound=("aac", "aac"))
+    copy(clip, tmp_path / "out.mp4", Span(0, 0.4))
+    written = sum(len(packets(tmp_path / "out.mp4", track=track)) for track in (0, 1))
+    assert written <= opened[0].taken <= written + 40 < 2 * len(packets(clip))
+
+
+def test_the_decoder_gives_its_last_sound(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.wmv", codec="mpeg4", sound=("wmav2",))
+    copy(clip, tmp_path / "out.webm")
+    assert seconds_of_sound(tmp_path / "out.webm") == pytest.approx(seconds_of_sound(clip), abs=0.001)
