@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from utils.io.video import RUNS_BACK, Note, VideoInfo
+from utils.io.video import MILLISECOND, RUNS_BACK, Note, VideoInfo
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -28,7 +28,6 @@ _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 _GAP = 0.1  # seconds
 _AHEAD = 1.0  # seconds by which sound may lie before the pictures in a file that are seen meanwhile
 _SAME_JOIN = 10.0  # seconds by which the sound of a recording may end before or after its pictures
-_MILLISECOND = Fraction(1, 1000)
 _OPUS_RATE = 48_000
 _AAC_RATES = {96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350}
 
@@ -171,7 +170,7 @@ class Sound:
         if packet.dts is None or packet.time_base is None:
             return
         if track.written is not None and packet.dts <= track.written:
-            packet.dts = track.written + math.ceil(_MILLISECOND / packet.time_base)
+            packet.dts = track.written + math.ceil(MILLISECOND / packet.time_base)
             packet.pts = None if packet.pts is None else max(packet.pts, packet.dts)
             self._held += 1
         track.written = packet.dts

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 FOLDER_RATE = Fraction(25)  # pictures per second of a folder of images
-_MILLISECOND = Fraction(1, 1000)
+MILLISECOND = Fraction(1, 1000)
 _PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 _ENDS_EARLY = 0.5  # seconds missing at the end that are worth a note
 _FURTHER_BACK = 10.0  # seconds; longer than from one key frame to the next
@@ -167,7 +167,7 @@ class _File:
         return Video(info, self._frames(info, first, rest, upright))
 
     def _tick(self) -> Fraction:
-        return self._stream.time_base or _MILLISECOND
+        return self._stream.time_base or MILLISECOND
 
     def _rate(self) -> Fraction:
         return Fraction(self._stream.average_rate or self._stream.guessed_rate or FOLDER_RATE)
@@ -359,7 +359,7 @@ def _from_pictures(path: Path, pictures: Iterator[tuple[np.ndarray, float]], spa
     if first is None:
         raise InputError(f"{path} has no pictures" + (" in the chosen part" if span.start else ""))
     height, width = first[0].shape[:2]
-    info = VideoInfo(path, width, height, time_base=_MILLISECOND, span=span, colour=Colour(RGB), container=False)
+    info = VideoInfo(path, width, height, time_base=MILLISECOND, span=span, colour=Colour(RGB), container=False)
     return Video(info, _same_size(path, _chain(first, used), (height, width)))
 
 
