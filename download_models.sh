@@ -4,8 +4,10 @@ set -eu
 
 NOT_FOUND=4 NETWORK=5 MISMATCH=6 CANNOT_WRITE=7
 MANIFEST=weights/manifest.tsv
-RECORDED=weights/recorded.tsv
-LOCK=weights/.download.lock
+FOLDER=${GHOST_WEIGHTS:-weights}
+case $FOLDER in weights | /*) ;; *) FOLDER=$PWD/$FOLDER ;; esac
+RECORDED=$FOLDER/recorded.tsv
+LOCK=$FOLDER/.download.lock
 TAB=$(printf '\t')
 
 usage() {
@@ -20,9 +22,10 @@ Fetches the files of weights/manifest.tsv. Without arguments: inference.
 
 Broken transfers are continued, files that are there and right are left alone: run it again at any time.
 Size and SHA-256 are verified where they are known. Where they are not, those of the first download are recorded in
-weights/recorded.tsv and hold from then on.
+recorded.tsv beside the weights and hold from then on.
 
 Environment:
+  GHOST_WEIGHTS     folder that stands for weights/, as for the programs
   GHOST_MIRROR      fetch NAME from $GHOST_MIRROR/NAME instead of its own address (one folder with all files)
   GHOST_DOWNLOADER  curl or wget; without it, whichever is installed
   GHOST_ATTEMPTS    how often a broken transfer is taken up again (5)
@@ -56,11 +59,11 @@ sha256_of() { $hasher "$1" | cut -c1-64; }
 
 # Two runs would write to the same partial files.
 lock() {
-    mkdir -p weights 2>/dev/null || die $CANNOT_WRITE "cannot create the folder $PWD/weights"
+    mkdir -p "$FOLDER" 2>/dev/null || die $CANNOT_WRITE "cannot create the folder $FOLDER"
     if [ -f "$LOCK" ] && kill -0 "$(cat "$LOCK")" 2>/dev/null; then
         die 2 "another download runs in this folder (process $(cat "$LOCK")); wait for it or stop it"
     fi
-    echo $$ 2>/dev/null >"$LOCK" || die $CANNOT_WRITE "cannot write to $PWD/weights"
+    echo $$ 2>/dev/null >"$LOCK" || die $CANNOT_WRITE "cannot write to $FOLDER"
     trap 'rm -f "$LOCK"' EXIT
     trap 'complain "interrupted; run it again to continue"; exit 130' INT TERM
 }
@@ -188,7 +191,7 @@ obtain() {
         *#*) ;;
         *) fetch "$address" "$2.partial"; return ;;
     esac
-    archive=weights/${address##*/}.partial
+    archive=$FOLDER/${address##*/}.partial
     fetch "$address" "$archive" || return
     if ! unpack "$archive" "${1##*#}" "$2.partial" || [ ! -s "$2.partial" ]; then
         complain "cannot take ${1##*#} out of $archive: not a whole archive, or the disk is full; it was removed"
@@ -275,6 +278,7 @@ main() {
     worst=0
     while IFS=$TAB read -r name path url bytes sha groups licence; do
         [ "$name" != name ] && wanted "$name" "$groups" "$@" || continue
+        case $path in weights/*) path=$FOLDER/${path#weights/} ;; esac
         status=0
         get_file "$path" "$url" || status=$?
         [ "$worst" != 0 ] || worst=$status

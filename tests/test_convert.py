@@ -32,11 +32,14 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
         lambda: AEI_Net("linknet", num_blocks=1, c_id=16, width=0.25, size=128),
     "iresnet(depth=18, num_features=16, width=0.125, size=64)":
         lambda: iresnet(18, num_features=16, width=0.125, size=64),
-    "LandmarkNet(channels=[8, 12, 16], points=106)": lambda: LandmarkNet((8, 12, 16)),
+    "LandmarkNet(channels=[8, 12, 16], points=106, neck=0)": lambda: LandmarkNet((8, 12, 16)),
+    "LandmarkNet(channels=[8, 12], points=106, neck=6)": lambda: LandmarkNet((8, 12), neck=6),
     "LIPSPADEGenerator(ngf=4)": lambda: LIPSPADEGenerator(4),
     "FAN(stacks=1)": lambda: FAN(1),
-    "MultiscaleDiscriminator(input_nc=3, ndf=4, n_layers=5)":
+    "MultiscaleDiscriminator(input_nc=3, ndf=4, n_layers=5, num_D=3)":
         lambda: MultiscaleDiscriminator(3, 4, 5, nn.InstanceNorm2d),
+    "MultiscaleDiscriminator(input_nc=3, ndf=4, n_layers=4, num_D=2)":
+        lambda: MultiscaleDiscriminator(3, 4, 4, nn.InstanceNorm2d, num_D=2),
 }  # fmt: skip
 
 
@@ -72,6 +75,12 @@ def test_there_and_back(name: str, tmp_path: Path, capsys: pytest.CaptureFixture
     assert sorted(returned) == sorted(state)
     for key, tensor in state.items():
         assert torch.equal(returned[key], tensor) and returned[key].dtype == tensor.dtype
+
+
+@pytest.mark.parametrize("name", ["generator", "identity", "landmarks"])
+def test_shipped_weights(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = ROOT / "weights" / f"ghost_compact_{name}.safetensors"
+    assert run(capsys, source, tmp_path / "a.safetensors")["largest_difference"] == 0
 
 
 def test_half_precision_and_what_it_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

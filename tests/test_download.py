@@ -270,6 +270,13 @@ def test_unknown_checksum_is_recorded_and_holds(checkout: Checkout) -> None:
     assert not path.exists()
 
 
+def test_another_folder_of_weights(checkout: Checkout) -> None:
+    path = checkout.add("G.pth", CONTENT, known=False)
+    assert checkout.run(GHOST_WEIGHTS=str(checkout.folder / "else where")).returncode == 0
+    assert not path.exists() and (checkout.folder / "else where" / "G.pth").read_bytes() == CONTENT
+    assert (checkout.folder / "else where" / "recorded.tsv").is_file()
+
+
 def test_second_run_fetches_nothing(checkout: Checkout) -> None:
     known, unknown = checkout.add("G.pth", CONTENT), checkout.add("H.pth", CONTENT, known=False)
     checkout.run()

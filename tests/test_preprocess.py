@@ -115,13 +115,15 @@ class ByPlace:
 def test_worker_keeps_the_person_and_refuses_strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_photos(tmp_path / "in", [f"anna/{i}.jpg" for i in range(4)])
     cv2.imwrite(str(tmp_path / "in/anna/stranger.jpg"), np.zeros((224, 224, 3), np.uint8))
+    (tmp_path / "in/anna/zz_broken.jpg").write_bytes((tmp_path / "in/anna/0.jpg").read_bytes()[:900])
     monkeypatch.setattr(work, "load_detector", lambda device, threads: TwoFaces())
     monkeypatch.setattr(work, "load_identifier", lambda device, threads: (ByPlace(), 0.3))
     config = PreprocessConfig(path_to_dataset=str(tmp_path / "in"), save_path=str(tmp_path / "out"), size=64)
     (found,) = list_units(tmp_path / "in")
     records = work.Worker(config)(found)
-    assert [bool(record.crop) for record in records] == [True] * 4 + [False]
+    assert [bool(record.crop) for record in records] == [True] * 4 + [False] * 2
     assert records[4].reason.startswith("another person: cosine")
+    assert records[5].reason.startswith("cannot be read")
     assert [record.score for record in records[:4]] == [0.8] * 4  # the small face, though the large one is prominent
     assert not (tmp_path / "out/anna/stranger.jpg").exists()
 
@@ -145,8 +147,47 @@ def test_keypoints_file_is_checked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="kp3_x"):
         read_keypoints(path)
     path.write_text(",".join(["id", *COLUMNS]) + "\na,1,2,3,4,5,6,7,8,9,x\n")
-    with pytest.raises(InputError, match="not a number"):
+    with pytest.raises(InputError, match="line 2, id a: not the keypoints"):
         read_keypoints(path)
+    for numbers in ("1," * 9 + "1", "nan,2,3,4,5,6,7,8,9,10"):
+        path.write_text(",".join(["id", *COLUMNS]) + f"\na,{numbers}\n")
+        with pytest.raises(InputError, match="id a: not the keypoints"):
+            read_keypoints(path)
+    with pytest.raises(InputError, match="line 3, id a: this id came before"):
+        read_keypoints(write_keypoints(path, ["a", "a"]))
+
+
+def test_keypoints_of_equal_names_in_two_folders(tmp_path: Path) -> None:
+    write_photos(tmp_path / "in", ["a/1.jpg", "b/1.jpg"])
+    keys = write_keypoints(tmp_path / "k.csv", ["a/1", "b/1"])
+    keys.write_text(keys.read_text().replace(f"b/1,{FRONTAL[0, 0]}", f"b/1,{FRONTAL[0, 0] + 9}"))
+    argv = ["--path_to_dataset", str(tmp_path / "in"), "--save_path", str(tmp_path / "out"), "--keypoints", str(keys),
+            "--workers", "1", "--quiet"]  # fmt: skip
+    assert main(argv) == 0
+    one, other = ((float(row["kp1_x"]), float(row["kp2_x"])) for row in rows(tmp_path / "out/index.csv"))
+    assert abs((one[1] - one[0]) - (other[1] - other[0])) > 2
+
+
+@pytest.mark.parametrize("inside", ["", "crops"])
+def test_photos_are_not_replaced_by_their_crops(
+    tmp_path: Path, inside: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_photos(tmp_path, ["a/1.jpg"])
+    before = (tmp_path / "a/1.jpg").read_bytes()
+    argv = ["--path_to_dataset", str(tmp_path), "--save_path", str(tmp_path / inside), "--workers", "1"]
+    assert main(argv) == OptionError.exit_code
+    assert "--save_path" in capsys.readouterr().err and (tmp_path / "a/1.jpg").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_another_data_set_goes_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = write_keypoints(tmp_path / "k.csv", ["1"])
+    codes = []
+    for name in ("one", "other"):
+        write_photos(tmp_path / name, ["a/1.jpg"])
+        codes.append(main(["--path_to_dataset", str(tmp_path / name), "--save_path", str(tmp_path / "out"),
+                           "--keypoints", str(keys), "--workers", "1", "--quiet"]))  # fmt: skip
+    assert codes == [0, OptionError.exit_code] and "other options" in capsys.readouterr().err
 
 
 def test_crops_index_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

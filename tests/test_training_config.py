@@ -49,6 +49,12 @@ def test_booleans_are_read_as_written(words: list[str], value: bool) -> None:
     ("--run_name x --pretrained True", "./saved_models/G.pth"),
     ("--run_name x --vgg maybe", "maybe"),
     ("--run_name x --scheduler --cosine", "--cosine"),
+    ("--run_name x --beta1 1", "--beta1"),
+    ("--run_name x --width 0", "--width"),
+    ("--run_name x --discr_scales 0", "--discr_scales"),
+    ("--run_name x --tone 2", "--tone"),
+    ("--run_name x --task identity --student_size 100", "--student_size"),
+    ("--run_name x --weight_adv 0 --weight_id 0 --weight_attr 0 --weight_rec 0", "--weight_id"),
     ("--run_name x --weigth_id 3", "--weigth_id"),
 ])  # fmt: skip
 def test_refusals_name_the_option(words: str, part: str) -> None:

@@ -109,9 +109,10 @@ def test_validation_photos_are_held_out(tmp_path: Path) -> None:
     train, held = hold_out(faces, names)
     assert sorted(path.stem for path in held.paths) == ["0003", "0005"] and len(train) == 10
     assert train.kps is not None and len(train.kps) == 10
-    names.write_text("other\n")
-    with pytest.raises(InputError, match=r"names\.txt"):
-        hold_out(faces, names)
+    for wrong in (b"other\n", b"0003\n0004.png\n", b"\xff\xfe", b"\n"):
+        names.write_bytes(wrong)
+        with pytest.raises(InputError, match=r"names\.txt"):
+            hold_out(faces, names)
 
 
 def test_plain_views_are_the_middle_of_the_stored_crop() -> None:

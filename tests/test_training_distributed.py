@@ -46,3 +46,8 @@ def test_two_processes_equal_one_with_the_doubled_batch(root: Path) -> None:
             assert b[name] == pytest.approx(a[name], rel=1e-3, abs=1e-6), (a["step"], name)
     # Later gradients have such differences in them; this one has the masks', whose corners snap to whole pixels.
     assert two[0]["grad_G"] == pytest.approx(one[0]["grad_G"], rel=3e-3)
+
+
+def test_a_checkpoint_at_the_last_step(root: Path) -> None:
+    losses(root, "often", 2, batch_size=3, max_steps=10, checkpoint_minutes=0)
+    assert (root / "saved_models_often" / "checkpoints" / "state_000000010.pt").is_file()

@@ -12,8 +12,11 @@ import torch
 
 from tests.training_set import options, write_networks, write_set
 from utils import registry
-from utils.errors import DivergedError
+from utils.errors import DivergedError, WeightsError
+from utils.training.checkpoints import read_state as read_checkpoint
 from utils.training.config import parse
+from utils.training.export import write_half
+from utils.training.generator import GeneratorTask
 from utils.training.logging import Console, Files, TensorBoard, Wandb
 from utils.training.watch import Watch
 from utils.weights_file import read_state
@@ -35,7 +38,7 @@ def train(arguments: list[str]) -> int:
 
 def test_users_files_load_where_swaps_are_made(root: Path) -> None:
     held = root / "held.txt"
-    held.write_text("0001 0004 0007")
+    held.write_text("0001\n0004\n0007\n")
     assert train(options(root, "files", max_steps=3, save_epoch=1, show_step=2, export_name="mine", validation=held,
                          keep=2, batch_size=3)) == 0  # fmt: skip
     folder = root / "saved_models_files"
@@ -55,6 +58,27 @@ def test_users_files_load_where_swaps_are_made(root: Path) -> None:
     measured = [line for line in lines if "val_source" in line]
     assert measured and all(math.isfinite(value) for value in measured[-1].values())
     assert {"adv", "attr", "id", "rec", "D", "lr_G", "lr_D", "images_per_second", "waiting"} <= lines[0].keys()
+
+
+def test_the_best_state_is_one_that_was_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.5, 0.1, 0.4, 0.45, 0.1, 0.3])  # of step 1, 2 and 2's checkpoint, 3, 4 and 4's checkpoint
+    monkeypatch.setattr(GeneratorTask, "validate", lambda self: {"val_score": next(scores)})
+    assert train(options(root, "best", max_steps=2, validate_step=1)) == 0
+    assert read_checkpoint(root / "saved_models_best/checkpoints/best.pt")["step"] == 2
+    assert train(options(root, "best", max_steps=4, validate_step=1, resume="auto")) == 0
+    assert read_checkpoint(root / "saved_models_best/checkpoints/best.pt")["step"] == 4
+
+
+def test_a_missing_encoder_is_named(root: Path, capsys: pytest.CaptureFixture) -> None:
+    lost = root / "lost" / "ghost_compact_identity.safetensors"
+    assert train(options(root, "lost", identity=lost)) == WeightsError.exit_code
+    assert str(lost) in capsys.readouterr().err
+
+
+def test_numbers_beyond_half_precision_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="too large"):
+        write_half(tmp_path / "a.safetensors", {"fc.weight": torch.tensor([1e5])})
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_earlier_run_is_not_overwritten(root: Path, capsys: pytest.CaptureFixture) -> None:

@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.training_set import options, write_networks, write_set
-from utils.errors import INTERRUPTED, InputError
-from utils.training.checkpoints import Checkpoints, read_state
+from utils.errors import INTERRUPTED, InputError, OptionError
+from utils.training.checkpoints import Checkpoints, check_same_run, read_state
+from utils.training.config import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 # Everything that holds state: EMA, a scheduler, a discriminator that steps now and then, blends, several terms.
@@ -147,6 +148,32 @@ def test_kill_in_the_middle_of_a_checkpoint(root: Path, undisturbed: dict) -> No
     train(options(root, "killed", **BUSY, resume="auto"))
     assert differing(final(root, "killed")["task"], undisturbed["task"]) == []
     assert not list(folder.glob(".*.partial.pt"))
+
+
+def test_a_checkpoint_named_by_its_file_takes_other_options(root: Path) -> None:
+    train(options(root, "changed", **BUSY | {"max_steps": 2}))
+    begun = root / "saved_models_changed/checkpoints/state_000000002.pt"
+    train(options(root, "changed", **BUSY | {"max_steps": 3, "beta1": 0.5, "weight_decay": 0.05}, resume=begun))
+    task = read_state(begun.with_name("state_000000003.pt"))["task"]
+    for name in ("G", "D"):
+        (group,) = task[name]["optimizer"]["param_groups"]
+        assert (group["betas"], group["weight_decay"]) == ((0.5, 0.999), 0.05)
+
+
+def test_an_option_that_a_checkpoint_does_not_know_had_its_default() -> None:
+    config = parse(["--run_name", "x", "--resume", "auto", "--rim_contrast", "0.6"])
+    known = {name: value for name, value in vars(config).items() if name != "rim_contrast"}
+    with pytest.raises(OptionError, match=r"--rim_contrast 0\.6 differs from the 0\.0"):
+        check_same_run({"world": 1, "config": known}, config, 1)
+
+
+def test_states_without_second_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*paths: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", refuse)
+    Checkpoints(tmp_path, 2).save({"step": 1}, best=True)
+    assert read_state(tmp_path / "best.pt")["step"] == 1
 
 
 def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

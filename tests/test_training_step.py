@@ -18,6 +18,7 @@ from utils.training import generator, stock
 from utils.training.config import TrainConfig, parse, read_preset
 from utils.training.faces import Faces
 from utils.training.generator import GeneratorTask
+from utils.training.pasting import Pasting
 from utils.training.setup import build_task
 from utils.training.terms import SwapBatch, shown_to_critics
 
@@ -328,7 +329,7 @@ def test_judges_of_identity_see_no_stains() -> None:
     batch = SwapBatch(Xt, Xt, empty, empty, empty, empty)
     for pixels, felt in ((slice(None), False), (slice(8, 10), True)):
         stain[:, 0, :, pixels], stain[:, 2, :, pixels] = 1, -1
-        seen = shown_to_critics(Y * 0.1 + 0.3, batch, tone=1.0)
+        seen = shown_to_critics(Y * 0.1 + 0.3, batch, Pasting(tone=1.0))
         (gradient,) = torch.autograd.grad((seen * stain).sum(), Y)
         assert bool(gradient.abs().max() > 1e-4) is felt  # what many pixels share is the target's
         stain.zero_()

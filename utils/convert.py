@@ -94,9 +94,12 @@ def _landmarks(state: Mapping[str, Tensor]) -> Architecture | None:
         return None
     from coordinate_reg.network import LandmarkNet
 
-    # A strided convolution and a residual block per stage.
-    channels = [state[f"stages.{i}.0.weight"].shape[0] for i in range(0, _count(state, r"stages\.(\d+)\.") + 1, 2)]
-    arguments: dict[str, Any] = {"channels": channels, "points": state["fc.bias"].shape[0] // 2}
+    # A strided convolution and a residual block per stage; the last one may be a neck.
+    last = _count(state, r"stages\.(\d+)\.")
+    firsts = [state[f"stages.{i}.0.weight"] for i in range(0, last + 1, 2)]
+    channels = [first.shape[0] for first in firsts if first.shape[2:] == (3, 3)]
+    neck = firsts[-1].shape[0] if len(channels) < len(firsts) else 0
+    arguments: dict[str, Any] = {"channels": channels, "points": state["fc.bias"].shape[0] // 2, "neck": neck}
     side = 7 * 2 ** len(channels)
     return Architecture("LandmarkNet", arguments, lambda: LandmarkNet(**arguments), ((1, 3, side, side),),
                         {"crop_size": side})
@@ -122,7 +125,7 @@ def _eyes(state: Mapping[str, Tensor]) -> Architecture | None:
 
 
 def _discriminator(state: Mapping[str, Tensor]) -> Architecture | None:
-    if "layer0.0.weight" not in state or "layer2.0.weight" not in state:
+    if "layer0.0.weight" not in state or state["layer0.0.weight"].shape[1:] != (3, 4, 4):
         return None
     from torch.nn import InstanceNorm2d
 
@@ -130,7 +133,8 @@ def _discriminator(state: Mapping[str, Tensor]) -> Architecture | None:
 
     # Convolutions of a scale: a first one, n_layers more and the one that gives the map.
     layers = len({name for name in state if re.fullmatch(r"layer0\.\d+\.bias", name)}) - 2
-    arguments: dict[str, Any] = {"input_nc": 3, "ndf": state["layer0.0.weight"].shape[0], "n_layers": layers}
+    arguments: dict[str, Any] = {"input_nc": 3, "ndf": state["layer0.0.weight"].shape[0], "n_layers": layers,
+                                 "num_D": _count(state, r"layer(\d+)\.0\.") + 1}
     return Architecture("MultiscaleDiscriminator", arguments,
                         lambda: MultiscaleDiscriminator(norm_layer=InstanceNorm2d, **arguments),
                         ((1, 3, 256, 256),), {})
@@ -157,7 +161,7 @@ def convert(source: Path, target: Path, dtype: str) -> dict[str, Any]:
     known = read_card(source) if source.with_suffix(".json").is_file() else {}
     architecture = recognise(state, source)
     with atomic_path(target) as temporary:
-        temporary.write_bytes(_serialise(_cast(state, dtype, source), target.suffix))
+        temporary.write_bytes(_serialise(cast(state, dtype, source), target.suffix))
         absolute, relative = _difference(architecture, state, read_state(temporary), source)
     if target.suffix == ".safetensors":
         digest = hashlib.sha256(target.read_bytes()).hexdigest()
@@ -169,8 +173,8 @@ def convert(source: Path, target: Path, dtype: str) -> dict[str, Any]:
             "largest_difference": absolute, "relative_difference": relative}
 
 
-def _cast(state: Mapping[str, Tensor], dtype: str, source: Path) -> dict[str, Tensor]:
-    """Copies in another precision; integers stay as they are."""
+def cast(state: Mapping[str, Tensor], dtype: str, source: Path) -> dict[str, Tensor]:
+    """Copies in another precision; integers stay as they are. Raises WeightsError for numbers that do not fit."""
     import torch
 
     wanted: torch.dtype = getattr(torch, dtype)

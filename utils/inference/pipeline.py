@@ -26,7 +26,7 @@ from utils.errors import (
     NoFaceInTargetError,
     OptionError,
 )
-from utils.inference import align, blend, mask, tone
+from utils.inference import align, blend, mask, rim, tone
 from utils.inference.config import InferenceConfig
 from utils.inference.doubt import Trust, trust
 from utils.inference.identify import normalise, steer
@@ -36,7 +36,7 @@ from utils.inference.sparse import detect_sparsely
 from utils.inference.stages import Stages, load_stages
 from utils.inference.stream import prefetch
 from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow, most_prominent
-from utils.inference.types import Crop, Face, Frame, SwappedFrame, TrackedFace
+from utils.inference.types import Face, Frame, Swap, SwappedFrame, TrackedFace
 from utils.io.image import Photo, check_output, read_photo, write_photo
 
 log = logging.getLogger("ghost")
@@ -44,7 +44,7 @@ _CPU_BATCH = 4  # faces; larger batches are no faster there, and the encoder wou
 _BATCHES_AHEAD = 3  # faces are found in many frames at once, and the generator should not wait for the next ones
 _MOST_BYTES = 2**26  # frames that wait for a full batch of faces
 
-_NewFace = tuple[Crop, np.ndarray, np.ndarray, Trust]  # its swap, the soft mask, the mask's matrix from the frame
+_NewFace = tuple[Swap, np.ndarray, np.ndarray, Trust]  # its swap, the soft mask, the mask's matrix from the frame
 
 
 def _faces(batch: Sequence[TrackedFrame]) -> list[tuple[Frame, TrackedFace]]:
@@ -177,13 +177,13 @@ class SwapPipeline:
         if batch:
             yield batch
 
-    def _swapped(self, batches: Iterable[list[TrackedFrame]]) -> Iterator[tuple[list[TrackedFrame], list[Crop]]]:
+    def _swapped(self, batches: Iterable[list[TrackedFrame]]) -> Iterator[tuple[list[TrackedFrame], list[Swap]]]:
         """Swap all faces of some frames at once."""
         for batch in batches:
             faces = _faces(batch)
             yield batch, self._swaps(faces) if faces else []
 
-    def _pasted(self, batch: Sequence[TrackedFrame], swaps: Sequence[Crop]) -> Iterator[SwappedFrame]:
+    def _pasted(self, batch: Sequence[TrackedFrame], swaps: Sequence[Swap]) -> Iterator[SwappedFrame]:
         """Put swapped faces back into their frames."""
         left = iter(self._finished(_faces(batch), swaps) if swaps else ())
         for entry in batch:
@@ -198,7 +198,7 @@ class SwapPipeline:
             self.report.count(entry.report)
             yield SwappedFrame(pixels, frame.index, frame.time, tuple(changed), entry.report)
 
-    def _swaps(self, faces: Sequence[tuple[Frame, TrackedFace]]) -> list[Crop]:
+    def _swaps(self, faces: Sequence[tuple[Frame, TrackedFace]]) -> list[Swap]:
         """New faces, in the target's light."""
         stages, stage = self.stages, self.report.stage
         with stage("align"):
@@ -212,16 +212,16 @@ class SwapPipeline:
         if stages.tone:
             with stage("tone"):
                 swaps = [tone.toned(swap, crop.image, stages.tone) for swap, crop in zip(swaps, crops, strict=True)]
-        return [Crop(image, align.estimate(face.kps, image.shape[0], face.template)[0])
-                for image, (_, face) in zip(swaps, faces, strict=True)]
+        return [Swap(image, align.estimate(face.kps, image.shape[0], face.template)[0], crop.image)
+                for image, crop, (_, face) in zip(swaps, crops, faces, strict=True)]
 
-    def _finished(self, faces: Sequence[tuple[Frame, TrackedFace]], swaps: Sequence[Crop]) -> list[_NewFace]:
+    def _finished(self, faces: Sequence[tuple[Frame, TrackedFace]], swaps: Sequence[Swap]) -> list[_NewFace]:
         """What is needed to paste the swaps."""
         stages, mask_size = self.stages, self.config.crop_size
         with self.report.stage("landmarks"):
             after = stages.landmarks.find([cv2.resize(swap.image, (mask_size, mask_size)) for swap in swaps])
         results = []
-        for (_, face), swap, points, soft in zip(faces, swaps, after, self._masks(faces, after), strict=True):
+        for (_, face), swap, points, soft in zip(faces, swaps, after, self._masks(faces, swaps, after), strict=True):
             M_frame2mask, _ = align.estimate(face.kps, mask_size, face.template)
             shown = trust(face.kps, points, M_frame2mask, stages.max_yaw) if stages.max_yaw else Trust()
             results.append((swap, soft, M_frame2mask, shown))
@@ -244,7 +244,9 @@ class SwapPipeline:
         own = np.stack([self._own_id[face.track] for _, face in faces])
         return steer(own, z_id, strength, reach)
 
-    def _masks(self, faces: Sequence[tuple[Frame, TrackedFace]], after: np.ndarray) -> list[np.ndarray]:
+    def _masks(
+        self, faces: Sequence[tuple[Frame, TrackedFace]], swaps: Sequence[Swap], after: np.ndarray
+    ) -> list[np.ndarray]:
         """Soft masks; a person keeps the parameters of the first frame of its appearance.
 
         after: (N, 106, 2) float32, landmarks of the swaps, crop pixels.
@@ -257,8 +259,14 @@ class SwapPipeline:
                     before = self.stages.landmarks.find([target])[0]
                 self._mask_params[face.track] = mask.choose_params(after[position], before, self.stages.reach)
         with stage("mask"):
-            return [mask.draw(self._landmarks.settle(face.track, points), self._mask_params[face.track], size)
-                    for points, (_, face) in zip(after, faces, strict=True)]
+            return [self._mask(face.track, swap, points)
+                    for swap, points, (_, face) in zip(swaps, after, faces, strict=True)]
+
+    def _mask(self, track: int, swap: Swap, points: np.ndarray) -> np.ndarray:
+        """One face's soft mask; points: (106, 2) float32, landmarks of the swap."""
+        points, contrast = self._landmarks.settle(track, points), self.stages.rim_contrast
+        soft = mask.draw(points, self._mask_params[track], self.config.crop_size)
+        return rim.kept(soft, points, swap.image, swap.target, contrast) if contrast else soft
 
     def swap_photo(
         self,

@@ -39,6 +39,7 @@ class Stages:
     landmarks: Landmarks
     enhancer: Enhancer | None
     reach: Reach  # of the masks
+    rim_contrast: float  # by which a swap may differ on forehead and temples before the target is shown; 0: by any
     grain: float  # share of the target's fine detail that is laid over swaps
     identity_strength: float | None  # share of the way from the target's embedding to the source's, as the user wants
     identity_reach: float  # its length where the user says nothing; 0: the source's embedding as it is
@@ -104,7 +105,7 @@ def load_stages(config: InferenceConfig) -> Stages:
         landmarks=_landmarks(published, device, used),
         enhancer=_enhancer(device, used) if config.use_sr else None,
         reach=Reach(int(generator.card.get("mask_wider", 0)), float(generator.card.get("mask_higher", 0))),
-        grain=float(generator.card.get("grain", 0)),
+        rim_contrast=float(generator.card.get("rim_contrast", 0)), grain=float(generator.card.get("grain", 0)),
         identity_strength=config.identity_strength, identity_reach=float(generator.card.get("identity_reach", 0)),
         tone=float(generator.card.get("tone", 0)) if config.tone is None else config.tone,
         max_yaw=float(generator.card.get("max_yaw", 0)), threshold=_threshold(config, identity),

@@ -63,6 +63,13 @@ class Crop:
     M_frame2crop: np.ndarray  # (2, 3) float64
 
 
+@dataclass(frozen=True)
+class Swap(Crop):
+    """A swapped face."""
+
+    target: np.ndarray  # (T, T, 3) uint8 BGR, the crop that it was made of
+
+
 @dataclass
 class FrameReport:
     """What happened to one frame, in numbers that add up over a run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from utils.errors import OptionError
 from utils.options import boolean, build_parser, option
@@ -28,8 +29,8 @@ class PreprocessConfig:
     )
     keypoints: str | None = option(
         None,
-        "CSV of known keypoints (columns id, kp1_x, kp1_y to kp5_x, kp5_y; id is the "
-        "photo's name without ending) instead of the detector",
+        "CSV of known keypoints (columns id, kp1_x, kp1_y to kp5_x, kp5_y; id is the photo's name without ending, "
+        "or folder/name where names come twice) instead of the detector",
         metavar="P",
     )
 
@@ -75,6 +76,10 @@ class PreprocessConfig:
             raise OptionError(f"--min_face must be 0 or more, not {self.min_face}")
         if self.workers < 1:
             raise OptionError(f"--workers must be 1 or more, not {self.workers}")
+        photos, crops = Path(self.path_to_dataset).resolve(), Path(self.save_path).resolve()
+        if crops.is_relative_to(photos):
+            raise OptionError(f"--save_path {self.save_path} lies in --path_to_dataset {self.path_to_dataset}: crops "
+                              "would replace photos or be cut once more; give a folder elsewhere")
 
     @property
     def border(self) -> int:
@@ -84,7 +89,7 @@ class PreprocessConfig:
     def decisive(self) -> dict[str, str | int | float | bool | None]:
         """The options that change the result; a run can only go on with the same ones."""
         names = ("keypoints", "size", "margin", "format", "min_face", "min_score", "check_person")
-        return {name: getattr(self, name) for name in names}
+        return {"path_to_dataset": str(Path(self.path_to_dataset).resolve()), **{n: getattr(self, n) for n in names}}
 
 
 def parse(argv: Sequence[str] | None = None) -> PreprocessConfig:

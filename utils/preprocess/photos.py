@@ -12,6 +12,7 @@ import numpy as np
 from utils.errors import InputError
 
 _SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
+_COLUMNS = [f"kp{i}_{axis}" for i in range(1, 6) for axis in "xy"]
 _LOOSE = 16  # photos without a person in common that are worked on together
 
 
@@ -74,27 +75,35 @@ def list_units(folder: Path) -> list[Unit]:
     return units + [Unit(tuple(loose[i : i + _LOOSE]), False) for i in range(0, len(loose), _LOOSE)]
 
 
-def _points(numbers: list[str]) -> np.ndarray:
-    return np.array([float(number) for number in numbers], np.float32).reshape(5, 2)
+def _known(row: dict[str, str]) -> tuple[np.ndarray, float]:
+    """Keypoints and score of a row; raises ValueError, TypeError."""
+    kps = np.array([float(row[name]) for name in _COLUMNS], np.float32).reshape(5, 2)
+    if not np.isfinite(kps).all() or len(np.unique(kps, axis=0)) < len(kps):
+        raise ValueError("expected five points that differ")
+    return kps, float(row.get("det_score") or 1)
 
 
 def read_keypoints(path: Path) -> dict[str, tuple[np.ndarray, float]]:
-    """Known keypoints by photo name: kps (5, 2) float32, photo pixels, and the detector's score (1 where not given).
+    """Known keypoints by photo name, with its folder or without: kps (5, 2) float32, photo pixels, and the detector's
+    score (1 where not given).
 
     Raises InputError that names the column or row at fault.
     """
-    columns = [f"kp{i}_{axis}" for i in range(1, 6) for axis in "xy"]
+    found: dict[str, tuple[np.ndarray, float]] = {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            missing = [name for name in ("id", *columns) if name not in (reader.fieldnames or ())]
+            missing = [name for name in ("id", *_COLUMNS) if name not in (reader.fieldnames or ())]
             if missing:
                 raise InputError(f"{path}: column {missing[0]} is missing; expected id, kp1_x, kp1_y, ... kp5_y")
-            return {
-                row["id"]: (_points([row[name] for name in columns]), float(row.get("det_score") or 1))
-                for row in reader
-            }
+            for row in reader:
+                name, where = row["id"], f"{path}, line {reader.line_num}, id {row['id']}"
+                if name in found:
+                    raise InputError(f"{where}: this id came before; name photos of several folders as folder/name")
+                try:
+                    found[name] = _known(row)
+                except (TypeError, ValueError) as error:
+                    raise InputError(f"{where}: not the keypoints of a face ({error})") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot read {path}: {error}") from error
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: a keypoint is not a number ({error})") from error
+    return found

@@ -79,7 +79,8 @@ class Worker:
             looks.append(look)
         _agree(looks, self._stranger)
         # A person may have a thousand photos: they are read again rather than kept.
-        return [self._write(photo, self._read(photo), look) for photo, look in zip(unit.photos, looks, strict=True)]
+        return [self._write(photo, self._read(photo) if look.candidates else None, look)
+                for photo, look in zip(unit.photos, looks, strict=True)]
 
     def _alone(self, photo: Photo) -> Record:
         """A photo that is decided without others: the most prominent of its good faces."""
@@ -111,7 +112,8 @@ class Worker:
     def _faces(self, photo: Photo, image: np.ndarray) -> list[Face]:
         if self._detector is not None:
             return self._detector.detect(image)
-        known = (self._keypoints or {}).get(Path(photo.file).stem)
+        path, keypoints = Path(photo.file), self._keypoints or {}
+        known = keypoints.get(path.with_suffix("").as_posix()) or keypoints.get(path.stem)
         if known is None:
             return []
         kps, score = known

@@ -7,6 +7,8 @@ import logging
 import os
 import pickle
 import random
+import shutil
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ def set_random_states(states: dict[str, Any]) -> None:
     np.random.set_state((kind, keys.numpy().astype(np.uint32), place, has_gauss, gauss))
     torch.set_rng_state(states["torch"])
     if states["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
+        torch.cuda.set_rng_state_all(states["cuda"][: torch.cuda.device_count()])
 
 
 class Checkpoints:
@@ -81,10 +83,13 @@ class Checkpoints:
         return path
 
     def _link(self, path: Path, name: Path) -> None:
-        """Give a state a second name, which costs no disk."""
+        """Give a state a second name, which costs no disk where the file system can do it."""
         with atomic_path(name) as temporary:
             temporary.unlink()
-            os.link(path, temporary)
+            try:
+                os.link(path, temporary)
+            except OSError:  # this file system knows no second names
+                shutil.copyfile(path, temporary)
 
     def _tidy(self) -> None:
         for stale in self.folder.glob(".*.partial.pt"):  # of processes that were killed while writing
@@ -142,8 +147,9 @@ def check_same_run(state: dict[str, Any], config: TrainConfig, world: int) -> No
             f"the checkpoint was made by {state['world']} processes, not {world}: start as many with torchrun"
         )
     free = FREE - ({"max_steps", "max_epoch"} if config.cosine else set())
-    for name, value in state["config"].items():
-        now = getattr(config, name, value)
+    for option in fields(config):
+        name, now = option.name, getattr(config, option.name)
+        value = state["config"].get(name, option.default)  # which an older version of the program did not know
         if name in free or now == value:
             continue
         if config.resume == "auto":

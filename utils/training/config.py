@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from utils import registry
 from utils.errors import InputError, OptionError
 from utils.options import Parser, boolean, build_parser, option
 
@@ -46,10 +47,7 @@ class TrainConfig:
 
     # data
     dataset_path: str = option(
-        "/VggFace2-crop/",
-        "crops made by preprocess_vgg.py, or a folder of aligned face crops",
-        metavar="P",
-        group="data",
+        "/VggFace2-crop/", "crops made by preprocess_vgg.py, or a folder of aligned faces", metavar="P", group="data"
     )
     vgg: bool = option(
         True, "one sub-folder per identity (VGGFace2); False: every photo is another person", type=boolean
@@ -263,65 +261,28 @@ class TrainConfig:
     )
     tone: float = option(0.0, "see inference.py; the judges of identity see it too", type=float, metavar="X")
     mask_wider: int = option(
-        0, "how much wider than the published masks the pipeline's are to be with this generator, pixels of 224",
-        type=int, metavar="N",
+        0, "by how many pixels of 224 the pipeline's masks are wider than the published ones", type=int, metavar="N"
     )
     mask_higher: float = option(
-        0.0, "how much further they reach above the brows, in half distances from the lid (published: 2)",
-        type=float, metavar="X",
+        0.0, "how much further above the brows, in half distances from the lid (published: 2)", type=float, metavar="X"
+    )
+    rim_contrast: float = option(
+        0.0, "share of brightness by which swaps may differ on forehead and temples; 0: any", type=float, metavar="X"
     )
     tensorboard: bool = option(False, "write TensorBoard's files beside metrics.jsonl", type=boolean)
     use_wandb: bool = option(False, "log to Weights & Biases", type=boolean)
     wandb_project: str = option("ghost", "its project", metavar="NAME")
     wandb_entity: str | None = option(None, "its account", metavar="NAME")
     wandb_mode: str = option(
-        "offline", "offline writes to the disk only (send it later with `wandb sync`)", choices=("offline", "online")
+        "offline", "offline: to the disk only (send it later with `wandb sync`)", choices=("offline", "online")
     )
     output: str = option(".", "folder in which the run's folders are made", metavar="P")
 
     def check(self) -> None:
         """Refuse values and combinations that cannot work, before any work; raises OptionError."""
-        if not self.run_name or Path(self.run_name).name != self.run_name:
-            raise OptionError("give --run_name with a name for this run, without slashes")
-        self._check_numbers()
-        self._check_combinations()
+        from utils.training import checks
 
-    def _check_numbers(self) -> None:
-        whole = ("batch_size", "accumulate", "teacher_reuse", "log_step", "show_step", "scheduler_step", "max_epoch")
-        for name in whole:
-            if getattr(self, name) < 1:
-                raise OptionError(f"--{name} must be 1 or more, not {getattr(self, name)}")
-        for name in ("same_person", "source_novel", "alike_targets", "mirror", "identity_blend", "ema", "beta1"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise OptionError(f"--{name} must be from 0 to 1, not {getattr(self, name)}")
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if isinstance(value, (int, float)) and not value >= 0:
-                raise OptionError(f"--{entry.name} must be 0 or more, not {value}")
-        if self.lr_G == 0 or self.lr_D == 0:
-            raise OptionError("--lr_G and --lr_D must be above 0")
-
-    def _check_combinations(self) -> None:
-        if self.same_identity and not self.vgg and self.same_person > 0 and self.task == "generator":
-            raise OptionError(
-                "--same_identity True needs several photos of a person, which --vgg False rules out: "
-                "give --same_identity False"
-            )
-        if self.eye_detector_loss and self.weight_eyes == 0:
-            raise OptionError("--eye_detector_loss True with --weight_eyes 0 does nothing: give --weight_eyes 800")
-        if self.weight_eyes > 0 and not self.eye_detector_loss:
-            raise OptionError(f"--weight_eyes {self.weight_eyes:g} does nothing without --eye_detector_loss True")
-        unmarked = self.weight_transplant == 0 and self.task == "generator"
-        if (self.source_novel > 0 or self.alike_targets > 0 or self.weight_features > 0) and unmarked:
-            raise OptionError("--source_novel, --alike_targets and --weight_features need --weight_transplant")
-        if (self.lr_identity > 0 or self.weight_faceres > 0) and self.identity_blend > 0:
-            raise OptionError("--identity_blend suits neither --lr_identity nor --weight_faceres: give 0 for one")
-        if self.weight_distill > 0 and (self.lr_identity == 0 or self.critic != "sface"):
-            raise OptionError("--weight_distill needs an encoder that learns, --lr_identity, and --critic sface")
-        if self.cosine and self.scheduler:
-            raise OptionError("--cosine and --scheduler are two ways to lower the learning rates: choose one")
-        if self.export_name and Path(self.export_name).name != self.export_name:
-            raise OptionError(f"--export_name {self.export_name}: expected a plain name without slashes")
+        checks.check(self)
 
     @property
     def saved_models(self) -> Path:
@@ -393,7 +354,7 @@ def _check_sources(config: TrainConfig, chosen: dict[str, Any]) -> None:
     asked = any(name in chosen for name in (*SOURCES, "pretrained"))
     for name in SOURCES if config.task == "generator" else SOURCES[:1]:
         path = getattr(config, name)
-        if asked and path and not Path(path).is_file():
+        if asked and path and not registry.resolve_file(path).is_file():
             raise OptionError(
                 f"--{name} {path}: no such file. Give the file to start from, --pretrained False to start "
                 f"from scratch, or --{name} '' to start this network alone from scratch"

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from utils.convert import cast
 from utils.io.atomic import atomic_path
 from utils.training.config import TrainConfig
+from utils.training.networks import identity_file
 
 State = dict[str, Tensor]
 
@@ -28,10 +30,13 @@ def _portable(state: State) -> State:
 
 
 def write_half(path: Path, state: State) -> str:
-    """A state_dict as .safetensors with float16 numbers; returns the file's sha256. Raises OutputError."""
+    """A state_dict as .safetensors with float16 numbers; returns the file's sha256.
+
+    Raises OutputError, WeightsError for numbers that are too large.
+    """
     from safetensors.torch import save
 
-    half = {name: t.half() if t.is_floating_point() else t for name, t in _portable(state).items()}
+    half = cast(_portable(state), "float16", path)
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(half))  # save_file() would let nobody else read the file
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -66,17 +71,19 @@ def write_generator(
 ) -> None:
     """G_latest and D_latest, the generator's card, and the identity encoder it needs where that is a file of the
     user's."""
-    path = Path(config.identity)
-    card = {"network": "AEI_Net", "arguments": arguments, "crop_size": config.size, "identity": path.stem,
+    card = {"network": "AEI_Net", "arguments": arguments, "crop_size": config.size,
+            "identity": Path(config.identity).stem,
             "licence": config.licence, "origin": origin}  # fmt: skip
-    ways = ("max_yaw", "grain", "identity_reach", "tone", "mask_wider", "mask_higher")
+    ways = ("max_yaw", "grain", "identity_reach", "tone", "mask_wider", "mask_higher", "rim_contrast")
     card |= {name: getattr(config, name) for name in ways if getattr(config, name) != getattr(TrainConfig, name)}
     write_network(folder, "G_latest", config, networks["G"], card)
     write_weights(folder / "D_latest.pth", networks["D"])
-    if path.suffix and not config.lr_identity:
+    path = identity_file(config)
+    if path is not None and not config.lr_identity:
         for file in (path, path.with_suffix(".json")):
-            if not (folder / file.name).is_file() or not file.samefile(folder / file.name):
-                shutil.copyfile(file, folder / file.name)
+            if not (folder / file.name).is_file():
+                with atomic_path(folder / file.name) as temporary:
+                    shutil.copyfile(file, temporary)
 
 
 def write_identity(folder: Path, config: TrainConfig, state: State, facts: dict[str, Any], origin: str) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from utils import registry
 from utils.errors import InputError
 from utils.io.crops import read_square
 from utils.training.augment import Framing
@@ -119,14 +120,21 @@ def _side(paths: list[Path]) -> int:
 def hold_out(faces: Faces, names_file: Path | str | None) -> tuple[Faces, Faces]:
     """Part a set into training and validation photos; `names_file` lists names without ending, one a line.
 
-    Raises InputError when the file is missing or names none of the photos.
+    Raises InputError when the file is missing, or names none or all of the photos, or others.
     """
     if not names_file:
         return faces, faces.subset([])
     try:
-        names = set(Path(names_file).read_text(encoding="utf-8").split())
-    except OSError as error:
-        raise InputError(f"--validation {names_file}: {error.strerror or error}") from error
+        lines = registry.resolve_file(str(names_file)).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--validation {names_file}: cannot be read ({error})") from error
+    names = {line.strip() for line in lines if line.strip() and not line.startswith("#")}
+    unknown = sorted(names - {path.stem for path in faces.paths})
+    if unknown:
+        raise InputError(
+            f"--validation {names_file}: {len(unknown)} of its {len(names)} names have no photo in "
+            f"{faces.paths[0].parent}, the first is {unknown[0]!r}; expected names without ending, one a line"
+        )
     held = [i for i, path in enumerate(faces.paths) if path.stem in names]
     if not held or len(held) == len(faces):
         raise InputError(

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from utils.inference.tone import COLOUR_CELLS, LIGHT_CELLS
+from utils.inference import rim
+from utils.inference.tone import COLOUR_CELLS, COLOURFUL, GREY, LIGHT_CELLS, MIDDLE
 
 _LUMA = (0.299, 0.587, 0.114)  # of RGB, ITU-R BT.601
 
@@ -34,9 +35,38 @@ def _bell(size: int, sigma: float, like: Tensor) -> Tensor:
 def toned(Y: Tensor, Xt: Tensor, share: float) -> Tensor:
     """As utils.inference.tone.toned, without its rounding: swaps Y with the light and skin tone of targets Xt, each
     (B, 3, S, S) float [-1, 1] RGB."""
-    size = Y.shape[-2:]
-    apart = F.adaptive_avg_pool2d(Xt - Y, COLOUR_CELLS)
-    light = (apart * apart.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
-    coarse = F.adaptive_avg_pool2d(light, LIGHT_CELLS)
-    shift = sum(F.interpolate(x, size, mode="bilinear", align_corners=False) for x in (apart - light, coarse))
-    return (Y + share * shift).clamp(-1, 1)
+    size, wanted = Y.shape[-2:], F.adaptive_avg_pool2d(Xt, COLOUR_CELLS)
+    colours = _colourfulness(wanted)
+    Y = torch.lerp(_light(Y).expand_as(Y), Y, colours)
+    apart = wanted - F.adaptive_avg_pool2d(Y, COLOUR_CELLS)
+    light = _light(apart)
+    coarse = share * F.adaptive_avg_pool2d(light, LIGHT_CELLS)
+    colour = (apart - light) * (1 - colours * (1 - share))
+    shift = sum(F.interpolate(x, size, mode="bilinear", align_corners=False) for x in (colour, coarse))
+    return (Y + shift).clamp(-1, 1)
+
+
+def _light(x: Tensor) -> Tensor:
+    """Brightness of (B, 3, H, W) RGB, (B, 1, H, W)."""
+    return (x * x.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+
+
+def _colourfulness(cells: Tensor) -> Tensor:
+    """As that of utils.inference.tone, (B, 1, 1, 1); cells: (B, 3, COLOUR_CELLS, COLOUR_CELLS) [-1, 1]."""
+    face = (cells[..., MIDDLE, MIDDLE] + 1) * 127.5
+    light = _light(face)
+    chroma = (face - light).abs().amax(1).mean((1, 2)) / light.mean((1, 2, 3)).clamp(min=1)
+    return ((chroma - GREY) / (COLOURFUL - GREY)).clamp(0, 1)[:, None, None, None]
+
+
+def kept_rim(Y: Tensor, Xt: Tensor, sure: Tensor, contrast: float) -> Tensor:
+    """By how much utils.inference.rim.kept lowers a mask: swaps Y and targets Xt, each (B, 3, S, S) float [-1, 1] RGB;
+    sure: (B, 1, SIDE, SIDE), its `features`. Returns (B, 1, S, S) without a gradient."""
+    with torch.no_grad():
+        small = F.adaptive_avg_pool2d(torch.stack((Y, Xt)).flatten(0, 1), rim.SIDE).unflatten(0, (2, -1))
+        one, other = (small + 1) * 127.5
+        apart = ((one - other).abs() / ((one + other) / 2 + rim.DARK)).amax(1, keepdim=True)
+        means = F.avg_pool2d(F.pad(apart, [rim.MEAN // 2] * 4, mode="reflect"), rim.MEAN, 1)
+        widest = F.max_pool2d(means, rim.WIDER, 1, rim.WIDER // 2)
+        alike = gaussian_blur((2 - widest * (2 / contrast)).clamp(0, 1), rim.FEATHER)
+        return F.interpolate(alike + sure * (1 - alike), Y.shape[-2:], mode="bilinear", align_corners=False)

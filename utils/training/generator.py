@@ -30,6 +30,7 @@ from utils.training.networks import (
 )
 from utils.training.optimise import Updater, learning_rate_factor, training_dtype
 from utils.training.pairs import PairPlan, Pairs, Share, batches
+from utils.training.pasting import Pasting
 from utils.training.prepare import Preparer
 from utils.training.task import Task
 from utils.training.terms import DiscriminatorTerms, GeneratorTerms, Judges, SwapBatch, as_pasted
@@ -65,8 +66,9 @@ class GeneratorTask(Task[Pairs]):
         self._E_updater = self._learner(device, dtype) if config.lr_identity else None
         E = None if self._E_updater is None else self._E_updater.network
         self._reals = "Xt" if config.source_novel else "Xs"  # as published, but invented people are not real
+        self._pasting = Pasting.of(config)
         G_terms = GeneratorTerms(G, self._D, self._judges, list(config.weights()), dtype, config.critic_blur, E,
-                                config.tone, config.id_margin)
+                                self._pasting, config.id_margin)
         D_terms = DiscriminatorTerms(self._D, dtype)
         if config.compile and can_compile(device):
             # A penalty on gradients is beyond the compiler.
@@ -130,7 +132,7 @@ class GeneratorTask(Task[Pairs]):
                 Y, terms = self._G_terms(batch)
                 loss = self._weighted(terms, number)
                 self._G_updater.backward(loss / len(parts))
-            shown.append((as_pasted(Y.detach(), batch, self._config.tone), getattr(batch, self._reals)))
+            shown.append((as_pasted(Y.detach(), batch, self._pasting), getattr(batch, self._reals)))
             for name, value in {**terms, "G": loss, "spread": _spread(Y, batch)}.items():
                 sums[name] = sums.get(name, 0) + value.detach() / len(parts)
         self._D.requires_grad_(True)

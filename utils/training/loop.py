@@ -98,6 +98,7 @@ class Training:
         self._watch = Watch(config.collapse_steps, config.optim_level != "O0" and device.type == "cuda")
         self._sinks: list[Sink] = []
         self._last_good: Path | None = None
+        self._saved = -1  # step of the newest state; each process remembers, since only one of them writes
         self._resume()
 
     def _resume(self) -> None:
@@ -123,6 +124,8 @@ class Training:
         self.metrics.names, self.metrics.means = state["metrics"]["names"], state["metrics"]["means"].to(self._device)
         set_random_states(state["random"][rank()])
         self._last_good = self.checkpoints.latest if auto else Path(self.config.resume)
+        if auto:
+            self._saved = self.progress.step
         log.info("going on at step %d", self.progress.step)
 
     @property
@@ -211,15 +214,12 @@ class Training:
         for sink in self._sinks:
             sink.numbers(self.progress.step, values)
 
-    def _validate(self) -> bool:
-        """Measure; returns whether the network is the best so far."""
+    def _validate(self) -> float:
+        """Measure; returns the score, which is lower for better networks."""
         values = self.task.validate() if rank() == 0 else {}
         if values:
             self._numbers(values)
-        score = values.get("val_score", self._running_loss())
-        better = score < self.progress.best
-        self.progress.best = min(score, self.progress.best)
-        return better
+        return values.get("val_score", self._running_loss())
 
     def _running_loss(self) -> float:
         running = self.metrics.running()
@@ -245,10 +245,12 @@ class Training:
 
     def _save(self) -> None:
         """Write the complete state and the users' files, unless the numbers have gone wrong."""
-        if self.metrics.means is None or self.checkpoints.latest == self._path_of_now():
+        if self.metrics.means is None or self._saved == self.progress.step:
             return
         self._watch.look(self.progress.step, self.metrics.running(), self._last_good)
-        best = self._validate()
+        score, self._saved = self._validate(), self.progress.step
+        best = score < self.progress.best
+        self.progress.best = min(score, self.progress.best)
         states = gather_objects(random_states())
         if rank():
             return
@@ -259,9 +261,6 @@ class Training:
         }  # fmt: skip
         self._last_good = self.checkpoints.save(state, best)
         self.task.export(self.config.saved_models, self._origin())
-
-    def _path_of_now(self) -> Path:
-        return self.checkpoints.folder / f"state_{self.progress.step:09d}.pt"
 
     def _origin(self) -> str:
         images = self.progress.step * self.config.batch_size * self.config.accumulate * world_size()

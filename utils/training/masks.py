@@ -7,6 +7,7 @@ import numpy as np
 
 from utils.inference.align import BASE
 from utils.inference.mask import USUAL, Reach, draw
+from utils.inference.rim import features
 from utils.training.config import TrainConfig
 
 # Contour, brows and eyes make the hull; the forehead above the brows is face too.
@@ -40,5 +41,18 @@ def pasting_masks(points: np.ndarray, config: TrainConfig) -> np.ndarray:
     points: (B, 106, 2) float, shares of the side from the centre. Returns (B, 1, S, S) float32 [0, 1].
     """
     params, side = Reach(config.mask_wider, config.mask_higher).applied(USUAL), (config.size, config.size)
-    pixels = np.nan_to_num((points + 0.5) * BASE - 0.5).clip(-BASE, 2 * BASE)
-    return np.stack([cv2.resize(draw(face, params, BASE), side, interpolation=cv2.INTER_AREA)[None] for face in pixels])
+    drawn = (draw(face, params, BASE) for face in _pixels(points))
+    return np.stack([cv2.resize(mask, side, interpolation=cv2.INTER_AREA)[None] for mask in drawn])
+
+
+def sure_parts(points: np.ndarray) -> np.ndarray:
+    """Where the pipeline shows swaps however much they differ from the target; see utils.inference.rim.
+
+    points: like those of `pasting_masks`. Returns (B, 1, SIDE, SIDE) float32 [0, 1].
+    """
+    return np.stack([features(face, BASE)[None] for face in _pixels(points)])
+
+
+def _pixels(points: np.ndarray) -> np.ndarray:
+    """Shares of the side to pixels of the pipeline's masks."""
+    return np.nan_to_num((points + 0.5) * BASE - 0.5).clip(-BASE, 2 * BASE)

@@ -27,10 +27,21 @@ def frozen(network: nn.Module, device: torch.device) -> nn.Module:
     return network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
+def identity_file(config: TrainConfig) -> Path | None:
+    """The user's own encoder, where --identity names a file; raises WeightsError where that is not there."""
+    if not Path(config.identity).suffix:
+        return None
+    path = registry.resolve_file(config.identity)
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise WeightsError(f"--identity {config.identity}: no such file; give the .safetensors of an identity encoder, "
+                           "with its JSON beside it, or the name of an encoder such as ghost_compact_identity")
+    return path
+
+
 def load_identity(config: TrainConfig, device: torch.device) -> tuple[IResNet, dict[str, Any]]:
     """The encoder that conditions the generator, and what its JSON says of it; raises WeightsError."""
-    path = Path(config.identity)
-    loaded = registry.load_identity(path.stem if path.suffix else config.identity, beside=path if path.suffix else None)
+    path = identity_file(config)
+    loaded = registry.load_identity(config.identity if path is None else path.stem, beside=path)
     network = frozen(loaded.network, device)
     assert isinstance(network, IResNet)
     return network, dict(loaded.card)
@@ -102,9 +113,10 @@ def build_discriminator(config: TrainConfig) -> MultiscaleDiscriminator:
 def start_from(network: nn.Module, path: str, expected: str) -> None:
     """Load weights strictly, where the file is there; the options' check has refused files that were asked for and
     missing."""
-    if path and Path(path).is_file():
-        state = read_state(Path(path))
-        check_names_and_shapes(network.state_dict(), state, Path(path), expected)
+    file = registry.resolve_file(path)
+    if path and file.is_file():
+        state = read_state(file)
+        check_names_and_shapes(network.state_dict(), state, file, expected)
         network.load_state_dict(state)
 
 

@@ -117,6 +117,9 @@ class Updater:
         self.network.load_state_dict(state["network"])
         if self.average is not None:
             self.average.load_state_dict(state["average"] or state["network"])
+        chosen = [{name: group[name] for name in ("betas", "weight_decay")} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, options in zip(self.optimizer.param_groups, chosen, strict=True):
+            group.update(options)  # a run may go on with others
         self._scaler.load_state_dict(state["scaler"])
         self.steps = state["steps"]

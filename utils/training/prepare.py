@@ -19,10 +19,11 @@ from utils.training.draws import Draws
 from utils.training.faceres import SIDE, Appearance, FaceRes
 from utils.training.faces import Faces, Framing, spaced
 from utils.training.invent import Known, most_alike
-from utils.training.masks import face_masks, pasting_masks
+from utils.training.masks import face_masks, pasting_masks, sure_parts
 from utils.training.networks import landmark_view, resized
 from utils.training.optimise import mixed_precision
 from utils.training.pairs import Pairs, Share
+from utils.training.pasting import Pasting
 from utils.training.sface import ARCFACE_112
 from utils.training.stock import CANDIDATES, Stock
 from utils.training.terms import Judges, SwapBatch, shown_to_critics
@@ -221,6 +222,7 @@ class Preparer:
             points = extra["points"].cpu().numpy()  # type: ignore[union-attr]
             extra["face"] = torch.from_numpy(face_masks(points, self._config.size)).to(self._device)
             extra["shown"] = torch.from_numpy(pasting_masks(points, self._config)).to(self._device)
+            extra["sure"] = torch.from_numpy(sure_parts(points)).to(self._device)
         return SwapBatch(**{**vars(batch), **extra})
 
     def _glance(self, pairs: Pairs) -> Tensor:
@@ -250,6 +252,7 @@ class Preparer:
             laid_over = None
             if self._config.weight_features:
                 assert batch.donor is not None
-                pasted = shown_to_critics(batch.donor, batch)
+                # Warped swaps are in the target's light already.
+                pasted = shown_to_critics(batch.donor, batch, Pasting(rim_contrast=self._config.rim_contrast))
                 laid_over = self._judges.appearance(geometry.warp(pasted, M_face, SIDE))
         return replace(batch, M_face=M_face, resembled=resembled, laid_over=laid_over)

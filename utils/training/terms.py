@@ -12,9 +12,10 @@ from coordinate_reg.network import LandmarkNet
 from utils.training import distill, geometry, losses
 from utils.training.eyes import EyeHeatmaps
 from utils.training.faceres import SIDE, Appearance, FaceRes
-from utils.training.filters import gaussian_blur, toned
+from utils.training.filters import gaussian_blur
 from utils.training.networks import Critic, landmark_view
 from utils.training.optimise import mixed_precision
+from utils.training.pasting import PLAIN, Pasting
 
 _BY_LANDMARKS = {"landmarks": losses.landmark_consistency_loss, "pose": losses.pose_loss}
 _BY_APPEARANCE = ("faceres", "features")
@@ -36,6 +37,7 @@ class SwapBatch:
     points: Tensor | None = None  # (B, 106, 2) float32, the target's landmarks in shares of the crop
     face: Tensor | None = None  # (B, 1, S, S) float32 [0, 1], 1 inside the target's face
     shown: Tensor | None = None  # (B, 1, S, S), like face: 1 where the pipeline will show the swap
+    sure: Tensor | None = None  # (B, 1, 64, 64), where it does so however much the swap differs from the target
     donor: Tensor | None = None  # (B, 3, S, S), like Xs: swaps by warping
     belief: Tensor | None = None  # (B,) float32 [0, 1], how far each of them shows what is wanted
     openings: Tensor | None = None  # (B, 1, S, S) float32 [0, 1], 1 between the target's lids and lips
@@ -67,18 +69,18 @@ class GeneratorTerms(nn.Module):
 
     def __init__(
         self, G: nn.Module, D: nn.Module, judges: Judges, names: list[str], dtype: torch.dtype,
-        critic_blur: float = 0.0, E: nn.Module | None = None, tone: float = 0.0, id_margin: float = 0.0,
+        critic_blur: float = 0.0, E: nn.Module | None = None, pasting: Pasting = PLAIN, id_margin: float = 0.0,
     ) -> None:  # fmt: skip
         """names: the terms wanted, of adv, attr, id, encoder, rec, eyes, tone, outside, landmarks, pose,
         transplant, distill.
         critic_blur: of the swaps that the critic sees, standard deviation in pixels. E: an identity encoder that
-        learns; without one, the batch's z_id conditions the generator. tone: share of the target's light and skin tone
-        that the pipeline gives to swaps. id_margin: by which swaps should be nearer to source than to target."""
+        learns; without one, the batch's z_id conditions the generator. pasting: as the pipeline does it.
+        id_margin: by which swaps should be nearer to source than to target."""
         super().__init__()
         self.G, self.E = G, E
         self._D = (D,)  # in a tuple, so that it is not a part of this module
         self._judges, self._names, self._dtype = judges, names, dtype
-        self._critic_blur, self._share, self._margin = critic_blur, tone, id_margin
+        self._critic_blur, self._pasting, self._margin = critic_blur, pasting, id_margin
 
     def forward(self, batch: SwapBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns Y (B, 3, S, S) float32 [-1, 1] RGB, with its graph, and the terms by name."""
@@ -97,10 +99,10 @@ class GeneratorTerms(nn.Module):
         return Y, terms
 
     def _adv(self, Y: Tensor, batch: SwapBatch) -> Tensor:
-        return losses.adversarial_loss(full_precision(self._D[0](as_pasted(Y, batch, self._share))))
+        return losses.adversarial_loss(full_precision(self._D[0](as_pasted(Y, batch, self._pasting))))
 
     def _id(self, Y: Tensor, batch: SwapBatch) -> Tensor:
-        seen = shown_to_critics(Y, batch, self._share)
+        seen = shown_to_critics(Y, batch, self._pasting)
         seen = gaussian_blur(seen, self._critic_blur) if self._critic_blur else seen
         found = self._judges.critic(seen, batch.M_align)
         loss = losses.identity_loss(batch.wanted, found)
@@ -109,7 +111,7 @@ class GeneratorTerms(nn.Module):
         return loss + losses.margin_loss(batch.wanted, batch.avoided, found, self._margin, batch.same)
 
     def _encoder(self, Y: Tensor, batch: SwapBatch) -> Tensor:
-        return losses.identity_loss(batch.z_id, self._judges.encoder(shown_to_critics(Y, batch, self._share), None))
+        return losses.identity_loss(batch.z_id, self._judges.encoder(shown_to_critics(Y, batch, self._pasting), None))
 
     def _rec(self, Y: Tensor, batch: SwapBatch) -> Tensor:
         return losses.reconstruction_loss(Y, batch.Xt, batch.same, batch.same_pairs)
@@ -145,7 +147,7 @@ class GeneratorTerms(nn.Module):
         if not names:
             return {}
         assert self._judges.appearance is not None and batch.M_face is not None
-        found = self._judges.appearance(geometry.warp(shown_to_critics(Y, batch, self._share), batch.M_face, SIDE))
+        found = self._judges.appearance(geometry.warp(shown_to_critics(Y, batch, self._pasting), batch.M_face, SIDE))
         terms = {}
         if "faceres" in names:
             assert batch.resembled is not None
@@ -156,18 +158,17 @@ class GeneratorTerms(nn.Module):
         return terms
 
 
-def as_pasted(Y: Tensor, batch: SwapBatch, tone: float) -> Tensor:
-    """The swap as the pipeline will show it: with a share `tone` of the target's light and skin tone, and within the
-    mask, where the landmarks for that are known."""
-    Y = toned(Y, batch.Xt, tone) if tone else Y
-    return Y if batch.shown is None else torch.lerp(batch.Xt, Y, batch.shown)
+def as_pasted(Y: Tensor, batch: SwapBatch, pasting: Pasting) -> Tensor:
+    """The swap as the pipeline will show it: in the target's light and skin tone, and within the mask, where the
+    landmarks for that are known."""
+    return pasting.lay(Y, batch.Xt, batch.shown, batch.sure)
 
 
-def shown_to_critics(Y: Tensor, batch: SwapBatch, tone: float = 0.0) -> Tensor:
+def shown_to_critics(Y: Tensor, batch: SwapBatch, pasting: Pasting = PLAIN) -> Tensor:
     """The swap as judges of identity see it: as it will be pasted, so that likeness goes where it will be seen; and
     with the target's gaze and teeth, where the openings of eyes and mouth are known, since these are not the source's
     to decide. They close mouths and blur eyes otherwise."""
-    pasted = as_pasted(Y, batch, tone)
+    pasted = as_pasted(Y, batch, pasting)
     return pasted if batch.openings is None else torch.lerp(pasted, batch.Xt, batch.openings)
 
 

@@ -13,10 +13,10 @@ from utils.inference.identify import both_ways
 from utils.training import augment, geometry, losses
 from utils.training.config import TrainConfig
 from utils.training.faces import Faces, spaced
-from utils.training.filters import toned
-from utils.training.masks import pasting_masks
+from utils.training.masks import pasting_masks, sure_parts
 from utils.training.networks import landmark_view, resized
 from utils.training.optimise import mixed_precision
+from utils.training.pasting import Pasting
 from utils.training.prepare import alignment, embed_set
 from utils.training.terms import Judges
 
@@ -46,10 +46,12 @@ class SwapCheck:
             self._known = F.normalize(known)
         kps = None if faces.kps is None else geometry.transform(geometry.invert(views), faces.kps.to(device))
         self._shown: Tensor | None = None
+        self._sure: Tensor | None = None
         if judges.landmarks is not None and self._measured:
             with torch.no_grad():
                 points = judges.landmarks(landmark_view(self._X)).cpu().numpy()
             self._shown = torch.from_numpy(pasting_masks(points, config)).to(device)
+            self._sure = torch.from_numpy(sure_parts(points)).to(device)
         self._M_align = alignment(kps) if aligned and kps is not None else None
 
     @torch.no_grad()
@@ -93,8 +95,7 @@ class SwapCheck:
         z_id = self._embed(encoder)
         Y = self._swap(G, z_id.roll(1, 0), count)
         itself = self._swap(G, z_id, count)
-        pasted = toned(Y, self._X, self._config.tone) if self._config.tone else Y
-        pasted = pasted if self._shown is None else torch.lerp(self._X, pasted, self._shown)
+        pasted = Pasting.of(self._config).lay(Y, self._X, self._shown, self._sure)
         seen = F.normalize(torch.cat([self._critic(pasted, slice(i, i + _BATCH)) for i in range(0, count, _BATCH)]))
         alike = seen @ self._known.T
         order = torch.arange(count, device=alike.device)

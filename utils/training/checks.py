@@ -1,0 +1,70 @@
+"""What options of train.py can be; each fault is an OptionError that names the option."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utils.errors import OptionError
+
+if TYPE_CHECKING:
+    from utils.training.config import TrainConfig
+
+_AT_LEAST_ONE = ("batch_size", "accumulate", "teacher_reuse", "log_step", "show_step", "scheduler_step", "max_epoch",
+                 "discr_scales", "discr_channels", "discr_layers")  # fmt: skip
+_SHARES = ("same_person", "source_novel", "alike_targets", "mirror", "identity_blend", "ema", "tone", "grain")
+_ABOVE_ZERO = ("lr_G", "lr_D", "width")
+
+
+def check(config: TrainConfig) -> None:
+    """Refuse values and combinations that cannot work."""
+    if not config.run_name or Path(config.run_name).name != config.run_name:
+        raise OptionError("give --run_name with a name for this run, without slashes")
+    _check_numbers(config)
+    _check_combinations(config)
+    if config.task == "generator" and not config.weights():
+        raise OptionError("all weights of the losses are 0: give one, such as --weight_id 20")
+
+
+def _check_numbers(config: TrainConfig) -> None:
+    for entry in fields(config):
+        name, value = entry.name, getattr(config, entry.name)
+        if not isinstance(value, (int, float)):
+            continue
+        if not value >= 0:
+            raise OptionError(f"--{name} must be 0 or more, not {value}")
+        if name in _AT_LEAST_ONE and value < 1:
+            raise OptionError(f"--{name} must be 1 or more, not {value}")
+        if name in _SHARES and value > 1:
+            raise OptionError(f"--{name} must be from 0 to 1, not {value}")
+        if name in _ABOVE_ZERO and value == 0:
+            raise OptionError(f"--{name} must be above 0")
+    if config.beta1 >= 1:
+        raise OptionError(f"--beta1 must be below 1, not {config.beta1}")
+    if config.student_size < 16 or config.student_size % 16:
+        raise OptionError(f"--student_size must be a multiple of 16, not {config.student_size}")
+
+
+def _check_combinations(config: TrainConfig) -> None:
+    if config.same_identity and not config.vgg and config.same_person > 0 and config.task == "generator":
+        raise OptionError(
+            "--same_identity True needs several photos of a person, which --vgg False rules out: "
+            "give --same_identity False"
+        )
+    if config.eye_detector_loss and config.weight_eyes == 0:
+        raise OptionError("--eye_detector_loss True with --weight_eyes 0 does nothing: give --weight_eyes 800")
+    if config.weight_eyes > 0 and not config.eye_detector_loss:
+        raise OptionError(f"--weight_eyes {config.weight_eyes:g} does nothing without --eye_detector_loss True")
+    unmarked = config.weight_transplant == 0 and config.task == "generator"
+    if (config.source_novel > 0 or config.alike_targets > 0 or config.weight_features > 0) and unmarked:
+        raise OptionError("--source_novel, --alike_targets and --weight_features need --weight_transplant")
+    if (config.lr_identity > 0 or config.weight_faceres > 0) and config.identity_blend > 0:
+        raise OptionError("--identity_blend suits neither --lr_identity nor --weight_faceres: give 0 for one")
+    if config.weight_distill > 0 and (config.lr_identity == 0 or config.critic != "sface"):
+        raise OptionError("--weight_distill needs an encoder that learns, --lr_identity, and --critic sface")
+    if config.cosine and config.scheduler:
+        raise OptionError("--cosine and --scheduler are two ways to lower the learning rates: choose one")
+    if config.export_name and Path(config.export_name).name != config.export_name:
+        raise OptionError(f"--export_name {config.export_name}: expected a plain name without slashes")
+
