@@ -19,6 +19,7 @@ import inference
 from tests.conftest import ROOT
 from utils import errors
 from utils.io.image import read_photo
+from utils.io.mark import SOURCE_TYPE
 
 People = Callable[[int, str], Path]
 
@@ -139,6 +140,7 @@ def test_alpha_and_16_bits_survive(call: Callable, photos: dict[str, str], tmp_p
     assert code == 0 and result.image.dtype == np.uint16
     assert result.alpha is not None and np.array_equal(result.alpha, alpha)
     assert np.array_equal(result.image[:20], image[:20]) and (result.image != image).any()
+    assert SOURCE_TYPE.encode() in (tmp_path / "o.tif").read_bytes()
 
 
 @pytest.mark.parametrize(("source", "target", "error"), [

@@ -22,6 +22,7 @@ from tests.conftest import ROOT
 from utils import errors
 from utils.inference.pipeline import SwapPipeline, load_pipeline
 from utils.inference.types import Frame, TrackedFace
+from utils.io.mark import SOURCE_TYPE
 
 People = Callable[[int, str], Path]
 Call = Callable[..., tuple[int, dict[str, Any], str]]
@@ -82,6 +83,7 @@ def test_a_video_is_swapped_and_its_times_and_sound_are_kept(
         assert change[100:140, 110:140].mean() > 10
         assert change[:16].max() == 0
     assert sorted(path.name for path in out.parent.iterdir()) == ["out.mp4", "out.preview.jpg"]
+    assert all(SOURCE_TYPE.encode() in path.read_bytes() for path in out.parent.iterdir())
 
 
 def test_every_person_keeps_the_own_source_while_they_pass_each_other(

@@ -38,6 +38,7 @@ from utils.inference.stream import prefetch
 from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow, most_prominent
 from utils.inference.types import Face, Frame, Swap, SwappedFrame, TrackedFace
 from utils.io.image import Photo, check_output, read_photo, write_photo
+from utils.io.mark import XMP
 
 log = logging.getLogger("ghost")
 _CPU_BATCH = 4  # faces; larger batches are no faster there, and the encoder would wait for them
@@ -288,7 +289,7 @@ class SwapPipeline:
         if not report.swapped:
             self.fail(target)
         with report.stage("write"):
-            notes = write_photo(output, Photo(result.image, photo.alpha, photo.icc_profile))
+            notes = write_photo(output, Photo(result.image, photo.alpha, photo.icc_profile, xmp=XMP))
         for text in notes:
             report.note(text)
         return self.result(output)

@@ -20,6 +20,7 @@ from utils.io.atomic import output_error
 from utils.io.encode import VideoWriter, video_writer
 from utils.io.encoders import EncodeOptions, choose_encoder
 from utils.io.image import Photo, check_input, write_photo
+from utils.io.mark import COMMENT, XMP
 from utils.io.video import Span, Video, VideoInfo, open_video
 from utils.memory import give_freed_frames_back, uncollected
 
@@ -82,7 +83,7 @@ def swap_video(
     begin = time.perf_counter()
     with (
         open_video(target, span, report.note, half_of_the_cores()) as video,
-        video_writer(output, video.info, encode_options(config), report.note) as writer,
+        video_writer(output, video.info, encode_options(config), report.note, COMMENT) as writer,
     ):
         _stream(pipeline, video, writer, output)
         _check(pipeline, target)
@@ -113,7 +114,7 @@ def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: P
 def _preview(result: SwappedFrame, output: Path) -> None:
     """Show how far it is, in a picture beside the output."""
     path = output.with_name(f"{output.stem}.preview.jpg")
-    write_photo(path, Photo(result.image))
+    write_photo(path, Photo(result.image, xmp=XMP))
 
 
 def _check(pipeline: SwapPipeline, target: Path | str) -> None:

@@ -156,11 +156,13 @@ def _open_sound(stack: ExitStack, container: OutputContainer, info: VideoInfo, h
 
 
 @contextmanager
-def video_writer(path: Path | str, info: VideoInfo, options: EncodeOptions, note: Note) -> Iterator[VideoWriter]:
+def video_writer(
+    path: Path | str, info: VideoInfo, options: EncodeOptions, note: Note, comment: str = ""
+) -> Iterator[VideoWriter]:
     """Open a video for writing; it appears under its name when the block ends well, and never otherwise.
 
     info: of the video whose size, timing, colours and sound the result keeps.
-    note: told what has to be adapted.
+    note: told what has to be adapted. comment: that the file carries, in formats that hold one.
     Raises OutputError when the result cannot be written, OptionError for an encoder that does not fit.
     """
     import av
@@ -174,6 +176,7 @@ def video_writer(path: Path | str, info: VideoInfo, options: EncodeOptions, note
         with _failures_as_os_errors():
             file = str(temporary.absolute())  # names with a colon alone would be taken for addresses
             container = stack.enter_context(av.open(file, "w", format=form.muxer, options=dict(form.options)))
+            container.metadata.update({"comment": comment} if comment else {})
             pictures = _Pictures(container, info, name, settings)
             sound = _open_sound(stack, container, info, form.sound, note)
         writer = VideoWriter(container, pictures, sound)

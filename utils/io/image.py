@@ -19,7 +19,8 @@ from utils.errors import InputError, OutputError
 from utils.io import tiff
 from utils.io.atomic import atomic_path
 
-_ORIENTATION = 274  # EXIF tag
+_ORIENTATION, _XMP = 274, 700  # tags of EXIF and TIFF
+_PNG_HEADER = 33  # bytes
 Image.MAX_IMAGE_PIXELS = 2**28  # Pillow refuses twice as many: half a billion, 1.6 GB at 8 bit
 
 # What the decoders raise on damaged files, depending on the format.
@@ -35,6 +36,7 @@ class Photo:
     alpha: np.ndarray | None = None  # (H, W), type of image; None: opaque
     icc_profile: bytes | None = None  # of an RGB colour space; None: sRGB
     notes: tuple[str, ...] = field(default=())  # what reading had to adapt
+    xmp: bytes | None = None  # to write, in formats that hold it; reading leaves it out
 
 
 class _Format(NamedTuple):
@@ -44,15 +46,17 @@ class _Format(NamedTuple):
     alpha: bool = False
     deep: bool = False  # 16 bits per channel
     profile: bool = True
+    xmp: bool = False
     options: dict[str, object] = {}  # noqa: RUF012 - never changed
 
 
-_PNG, _TIFF = _Format("PNG", alpha=True, deep=True), _Format("TIFF", True, True, options={"compression": "tiff_lzw"})
-_JPEG = _Format("JPEG", options={"quality": 95, "subsampling": 0})
+_PNG = _Format("PNG", alpha=True, deep=True, xmp=True)
+_TIFF = _Format("TIFF", alpha=True, deep=True, xmp=True, options={"compression": "tiff_lzw"})
+_JPEG = _Format("JPEG", xmp=True, options={"quality": 95, "subsampling": 0})
 FORMATS = {
     ".png": _PNG, ".tif": _TIFF, ".tiff": _TIFF, ".jpg": _JPEG, ".jpeg": _JPEG, ".jpe": _JPEG, ".jfif": _JPEG,
-    ".webp": _Format("WEBP", alpha=True, options={"quality": 95, "method": 4}),
-    ".avif": _Format("AVIF", alpha=True, options={"quality": 90}),
+    ".webp": _Format("WEBP", alpha=True, xmp=True, options={"quality": 95, "method": 4}),
+    ".avif": _Format("AVIF", alpha=True, xmp=True, options={"quality": 90}),
     ".jp2": _Format("JPEG2000", alpha=True, profile=False),
     ".bmp": _Format("BMP", profile=False),
     ".tga": _Format("TGA", alpha=True, profile=False),
@@ -224,6 +228,8 @@ def write_photo(path: Path | str, photo: Photo) -> list[str]:
     except (OSError, ValueError, struct.error, cv2.error) as error:
         height, width = photo.image.shape[:2]
         raise OutputError(f"cannot write {path} ({width} x {height} pixels) as {kind.name}: {error}") from error
+    if photo.xmp and kind.name == "PNG":
+        data = _with_xmp(data, photo.xmp)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
     return notes
@@ -244,16 +250,30 @@ def _adapt(photo: Photo, kind: _Format, suffix: str) -> tuple[Photo, list[str]]:
         notes.append(f"{suffix} holds no colour profile; it was left out")
     if kind.name == "GIF":
         notes.append(f"{suffix} holds 256 colours; the photo was reduced to them")
-    return Photo(image, alpha, profile), notes
+    return Photo(image, alpha, profile, xmp=photo.xmp if kind.xmp else None), notes
 
 
 def _encode(photo: Photo, kind: _Format) -> bytes:
     channels = [photo.image[..., ::-1]] + ([] if photo.alpha is None else [photo.alpha[..., None]])
     picture = Image.fromarray(np.ascontiguousarray(np.concatenate(channels, axis=2)))
-    options = kind.options | ({"icc_profile": photo.icc_profile} if photo.icc_profile else {})
+    options = kind.options | ({"icc_profile": photo.icc_profile} if photo.icc_profile else {}) | _statement(photo, kind)
     buffer = io.BytesIO()
     picture.save(buffer, kind.name, **options)
     return buffer.getvalue()
+
+
+def _statement(photo: Photo, kind: _Format) -> dict[str, object]:
+    """Pillow's options for a photo's XMP; a PNG gets it afterwards."""
+    if photo.xmp is None or kind.name == "PNG":
+        return {}
+    return {"tiffinfo": {_XMP: photo.xmp}} if kind.name == "TIFF" else {"xmp": photo.xmp}
+
+
+def _with_xmp(data: bytes, xmp: bytes) -> bytes:
+    """A PNG with XMP in the chunk that is meant for it, right after the header; OpenCV would write another one."""
+    content = b"iTXtXML:com.adobe.xmp\0\0\0\0\0" + xmp
+    chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+    return data[:_PNG_HEADER] + chunk + data[_PNG_HEADER:]
 
 
 def _encode_deep(photo: Photo, kind: _Format) -> bytes:
@@ -278,5 +298,6 @@ def _encode_deep_tiff(photo: Photo) -> bytes:
     pixels = photo.image[..., ::-1]
     pixels = pixels if photo.alpha is None else np.dstack([pixels, photo.alpha])
     tifffile.imwrite(buffer, pixels, photometric="rgb", extrasamples=None if photo.alpha is None else ["unassalpha"],
-                     iccprofile=photo.icc_profile, compression="zlib")
+                     iccprofile=photo.icc_profile, compression="zlib",
+                     extratags=[(_XMP, "B", len(photo.xmp), photo.xmp, True)] if photo.xmp else None)
     return buffer.getvalue()
