@@ -131,6 +131,15 @@ def test_several_faces_in_the_source_are_said(call: Callable, photos: dict[str, 
     assert "shows 2 faces" in said
 
 
+def test_a_small_source_is_said(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
+    image = cv2.imread(photos["a"])
+    cv2.imwrite(str(tmp_path / "small.png"), cv2.resize(image, (96, 96), interpolation=cv2.INTER_AREA))
+    code, result, said = call(*swap(str(tmp_path / "small.png"), photos["b"], tmp_path / "o.png"))
+    assert code == 0 and any("pixels between the eyes" in note for note in result["notes"])
+    assert "small.png has" in said
+    assert not call(*swap(photos["a"], photos["b"], tmp_path / "o.png"))[1]["notes"]
+
+
 def test_alpha_and_16_bits_survive(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
     image = read_photo(photos["b"]).image.astype(np.uint16) * 257
     alpha = np.tile(np.linspace(0, 65535, 360).astype(np.uint16), (360, 1))

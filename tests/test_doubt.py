@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from utils.inference.align import TEMPLATES, estimate
-from utils.inference.doubt import TINY, TURNED, UNCLEAR, trust, yaw
+from utils.inference.doubt import TINY, TURNED, UNCLEAR, misgiving, trust, yaw
 from utils.inference.report import RunReport
 from utils.inference.types import FrameReport
 from utils.inference.warp import apply
@@ -46,6 +46,12 @@ def test_profiles_tiny_and_unclear_faces_are_left_out() -> None:
     assert judge(PROFILE).share == 0 and judge(PROFILE).reason == TURNED
     assert judge(FRONTAL * 5 / 32).share == 0 and judge(FRONTAL * 5 / 32).reason == TINY
     assert judge(FRONTAL, moved=0.6).share == 0 and judge(FRONTAL, moved=0.6).reason == UNCLEAR
+
+
+def test_weak_sources_are_told_from_good_ones() -> None:
+    assert misgiving(FRONTAL) == misgiving((FRONTAL + LEFT) / 2) == ""
+    assert "turned away by about" in misgiving(PROFILE)
+    assert "pixels between the eyes" in misgiving(FRONTAL / 3)
 
 
 def test_in_between_they_fade_steadily() -> None:

@@ -1,4 +1,5 @@
-"""How far a swap can be trusted: faces that the generator never learned fade back to the original."""
+"""How far a swap can be trusted: faces that the generator never learned fade back to the original; and what a source
+photo is good for."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ _NOSE = 0.55  # how far the nose's tip stands out, in eye distances
 _EYE_DISTANCES = (6.0, 10.0)  # frame pixels: nothing to be seen below the first, trusted from the second on
 _MISSES = (0.5, 0.25)  # of the landmarks from the keypoints, in eye distances: not trusted from the first on
 _YAW_RANGE = 15.0  # degrees over which a swap fades
+_SOURCE_YAW, _SOURCE_EYES = 40, 20  # degrees and pixels between the eyes beyond which likeness suffers
 # The 106 landmarks around each eye, at the nose's tip and at the corners of the mouth.
 _EYES = ((35, 41, 40, 42, 39, 37, 33, 36), (89, 95, 94, 96, 93, 91, 87, 90))
 _NOSE_AND_MOUTH = (86, 52, 61)
@@ -44,13 +46,27 @@ def yaw(kps: np.ndarray) -> float:
     return float(np.degrees(np.arctan(abs(offset) / _NOSE)))
 
 
+def _eye_distance(kps: np.ndarray) -> float:
+    """Pixels between the eyes (5, 2), as if the face looked at the camera."""
+    return float(np.linalg.norm(kps[1] - kps[0])) / max(float(np.cos(np.radians(yaw(kps)))), 0.2)
+
+
+def misgiving(kps: np.ndarray) -> str:
+    """What keeps a source's face, keypoints (5, 2) in pixels, from giving full likeness; empty where nothing does."""
+    if yaw(kps) > _SOURCE_YAW:
+        return f"is turned away by about {yaw(kps):.0f} degrees; a photo that looks at the camera gives more likeness"
+    if _eye_distance(kps) < _SOURCE_EYES:
+        return f"has {_eye_distance(kps):.0f} pixels between the eyes; from {_SOURCE_EYES} on there is more likeness"
+    return ""
+
+
 def trust(kps: np.ndarray, landmarks: np.ndarray, M_frame2crop: np.ndarray, max_yaw: float) -> Trust:
     """Judge one swap.
 
     kps: (5, 2) float, keypoints of the face, frame pixels. landmarks: (106, 2) float, of the swap, crop pixels.
     M_frame2crop: (2, 3). max_yaw: degrees beyond which the generator is not to be used.
     """
-    distance = float(np.linalg.norm(kps[1] - kps[0])) / max(float(np.cos(np.radians(yaw(kps)))), 0.2)
+    distance = _eye_distance(kps)
     seen = np.stack([landmarks[list(eye)].mean(axis=0) for eye in _EYES] + [landmarks[i] for i in _NOSE_AND_MOUTH])
     scale = float(np.sqrt(abs(np.linalg.det(M_frame2crop[:, :2]))))
     miss = np.linalg.norm(seen - apply(M_frame2crop, kps), axis=1).mean() / max(distance * scale, 1e-6)

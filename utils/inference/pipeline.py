@@ -28,7 +28,7 @@ from utils.errors import (
 )
 from utils.inference import align, blend, mask, rim, tone
 from utils.inference.config import InferenceConfig
-from utils.inference.doubt import Trust, trust
+from utils.inference.doubt import Trust, misgiving, trust
 from utils.inference.identify import normalise, steer
 from utils.inference.report import RunReport
 from utils.inference.smooth import SteadyLandmarks
@@ -114,6 +114,9 @@ class SwapPipeline:
                 x, y = face.kps.mean(axis=0)
                 self.report.note(f"{kind} {path} shows {len(faces)} faces; the most prominent one, at "
                                  f"({x:.0f}, {y:.0f}), is used")
+            weak = misgiving(face.kps)
+            if weak:
+                self.report.note(f"the face in the {kind} {path} {weak}")
             with self.report.stage("identify"):
                 embeddings.append(self.stages.identifier.embed(image, [face]))
         return np.concatenate(embeddings)
