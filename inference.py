@@ -15,14 +15,16 @@ from utils.inference.report import console, profile_table
 
 def run(config: InferenceConfig) -> dict[str, Any]:
     """Swap as the options say; returns the result for --json."""
+    from utils.inference.people import photos_of
     from utils.inference.pipeline import load_pipeline  # PyTorch and all: --help must not wait for it
     from utils.inference.video import check_video
     from utils.io.image import check_input, check_output
 
-    photos = (*config.source_paths, *config.target_faces_paths)
-    for path in (*photos, *([config.target] if config.image_to_image else [])):
+    photos = photos_of((*config.source_paths, *config.target_faces_paths))
+    for path in photos:
         check_input(path)
     if config.image_to_image:
+        check_input(config.target)
         check_output(config.output, not config.no_overwrite, inputs=(*photos, config.target))
         swap = load_pipeline(config).swap_photo
     else:

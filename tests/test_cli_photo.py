@@ -18,6 +18,8 @@ import pytest
 import inference
 from tests.conftest import ROOT
 from utils import errors
+from utils.inference.people import identities, photos_of
+from utils.inference.pipeline import load_pipeline
 from utils.io.image import read_photo
 from utils.io.mark import SOURCE_TYPE
 
@@ -129,6 +131,33 @@ def test_several_faces_in_the_source_are_said(call: Callable, photos: dict[str, 
     assert code == 0
     assert any("shows 2 faces; the most prominent one" in note for note in result["notes"])
     assert "shows 2 faces" in said
+
+
+def test_a_folder_is_one_person(call: Callable, photos: dict[str, str], random_weights: Path, tmp_path: Path,
+                                monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    folder = tmp_path / "anna"
+    folder.mkdir()
+    with pytest.raises(errors.InputError, match="anna has no pictures"):
+        photos_of([folder])
+    for name, kind in (("1.png", "a"), ("2.png", "b"), ("10.png", "nobody")):
+        shutil.copy(photos[kind], folder / name)
+    assert [path.name for path in photos_of([folder, photos["a"]])] == ["1.png", "2.png", "10.png", "a.png"]
+    code, result, _ = call(*swap(str(folder), photos["b"], tmp_path / "o.png", "--similarity_th", "1"))
+    assert code == 0
+    notes = " ".join(result["notes"])
+    assert "no face found in" in notes and "10.png; the other photos of" in notes and "somebody else" in notes
+    code, _, said = call(*swap(str(folder), photos["b"], folder / "2.png"))
+    assert code == errors.OutputError.exit_code and "is a photo that is read" in said
+    pipeline = load_pipeline(device="cpu")
+    args = ("source", errors.NoFaceInSourceError, pipeline.stages, pipeline.report)
+    one, two, both = identities([photos["a"], photos["b"], folder], *args)
+    direction = one / np.linalg.norm(one) + two / np.linalg.norm(two)
+    length = (np.linalg.norm(one) + np.linalg.norm(two)) / 2
+    assert np.allclose(both, direction / np.linalg.norm(direction) * length, rtol=1e-4, atol=1e-5)
+    (folder / "1.png").unlink(), (folder / "2.png").unlink()
+    with pytest.raises(errors.NoFaceInSourceError, match="anna"):
+        identities([folder], *args)
 
 
 def test_a_small_source_is_said(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:

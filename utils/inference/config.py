@@ -19,11 +19,14 @@ class InferenceConfig:
     """Everything a run depends on, in the groups of the help text."""
 
     # what to swap
-    source_paths: Sequence[str] = option(list, "photos of the faces whose identity is taken, one per person",
-                                         nargs="+", metavar="P", group="what to swap")
-    target_faces_paths: Sequence[str] = option(list, "reference photos of the people to replace: the first source "
-                                               "goes to the person of the first reference, and so on", nargs="*",
-                                               metavar="P")
+    source_paths: Sequence[str] = option(
+        list, "photos of the faces whose identity is taken, one per person, or a folder with several of that person",
+        nargs="+", metavar="P", group="what to swap",
+    )
+    target_faces_paths: Sequence[str] = option(
+        list, "reference photos, or folders of several, of the people to replace: the first source goes to the person "
+        "of the first reference, and so on", nargs="*", metavar="P",
+    )  # fmt: skip
     image_to_image: bool = option(False, "swap in a photo (--target_image) instead of a video (--target_video)",
                                   type=boolean)
     target_image: str | None = option(None, "photo to change", alias="--target_path", metavar="P")

@@ -19,7 +19,6 @@ import cv2
 import numpy as np
 
 from utils.errors import (
-    GhostError,
     NobodyMatchedError,
     NoFaceInReferenceError,
     NoFaceInSourceError,
@@ -28,16 +27,17 @@ from utils.errors import (
 )
 from utils.inference import align, blend, mask, rim, tone
 from utils.inference.config import InferenceConfig
-from utils.inference.doubt import Trust, misgiving, trust
+from utils.inference.doubt import Trust, trust
 from utils.inference.identify import normalise, steer
+from utils.inference.people import identities, photos_of, read
 from utils.inference.report import RunReport
 from utils.inference.smooth import SteadyLandmarks
 from utils.inference.sparse import detect_sparsely
 from utils.inference.stages import Stages, load_stages
 from utils.inference.stream import prefetch
-from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow, most_prominent
+from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow
 from utils.inference.types import Face, Frame, Swap, SwappedFrame, TrackedFace
-from utils.io.image import Photo, check_output, read_photo, write_photo
+from utils.io.image import Photo, check_output, write_photo
 from utils.io.mark import XMP
 
 log = logging.getLogger("ghost")
@@ -86,7 +86,8 @@ class SwapPipeline:
         return self.report
 
     def set_sources(self, sources: Sequence[Path | str], references: Sequence[Path | str] = ()) -> None:
-        """Take the identities of source photos and, where given, the people of reference photos who get them.
+        """Take the identities of source photos and, where given, the people of reference photos who get them; a folder
+        stands for several photos of one person.
 
         Raises InputError, NoFaceInSourceError, NoFaceInReferenceError, OptionError.
         """
@@ -95,38 +96,11 @@ class SwapPipeline:
                               "or one reference per source")
         if references:
             self.config.check_references()
-        self._z_id = self._identities(sources, "source", NoFaceInSourceError)
+        self._z_id = identities(sources, "source", NoFaceInSourceError, self.stages, self.report)
         self._references = None
         if references:
-            self._references = normalise(self._identities(references, "reference", NoFaceInReferenceError))
-
-    def _identities(self, paths: Sequence[Path | str], kind: str, no_face: type[GhostError]) -> np.ndarray:
-        """Raw embedding (N, D) of the most prominent face of each photo."""
-        embeddings = []
-        for path in paths:
-            image = self._read(path).image
-            with self.report.stage("detect"):
-                faces = self.stages.detector.detect(image, careful=True)
-            if not faces:
-                raise no_face(f"no face found in the {kind} {path}; give a photo that shows one clearly")
-            face = faces[most_prominent(faces, image.shape)]
-            if len(faces) > 1:
-                x, y = face.kps.mean(axis=0)
-                self.report.note(f"{kind} {path} shows {len(faces)} faces; the most prominent one, at "
-                                 f"({x:.0f}, {y:.0f}), is used")
-            weak = misgiving(face.kps)
-            if weak:
-                self.report.note(f"the face in the {kind} {path} {weak}")
-            with self.report.stage("identify"):
-                embeddings.append(self.stages.identifier.embed(image, [face]))
-        return np.concatenate(embeddings)
-
-    def _read(self, path: Path | str) -> Photo:
-        with self.report.stage("read"):
-            photo = read_photo(path)
-        for text in photo.notes:
-            self.report.note(text)
-        return photo
+            known = identities(references, "reference", NoFaceInReferenceError, self.stages, self.report)
+            self._references = normalise(known)
 
     def run(self, frames: Iterable[Frame], careful: bool = False) -> Iterator[SwappedFrame]:
         """Swap the chosen faces; frames come out in order, some frames after they went in.
@@ -284,10 +258,10 @@ class SwapPipeline:
         Raises the errors of utils.errors: InputError, OutputError, the NoFace errors, NobodyMatchedError.
         """
         sources = [sources] if isinstance(sources, (str, Path)) else sources
-        check_output(output, not self.config.no_overwrite, inputs=(*sources, *references, target))
+        check_output(output, not self.config.no_overwrite, inputs=(*photos_of((*sources, *references)), target))
         report = self.begin()
         self.set_sources(sources, references)
-        photo = self._read(target)
+        photo = read(target, self.report)
         (result,) = self.run([Frame(photo.image)], careful=True)
         if not report.swapped:
             self.fail(target)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from utils.device import half_of_the_cores, shared_processor
 from utils.errors import OutputError, SkippedError
 from utils.inference.config import InferenceConfig
+from utils.inference.people import photos_of
 from utils.inference.report import RunReport
 from utils.inference.stream import prefetch
 from utils.inference.types import SwappedFrame
@@ -74,7 +75,7 @@ def swap_video(
     Raises the errors of utils.errors: InputError, OutputError, OptionError, the NoFace errors, NobodyMatchedError,
     SkippedError.
     """
-    check_video(pipeline.config, target, output, (*sources, *references))
+    check_video(pipeline.config, target, output, photos_of((*sources, *references)))
     give_freed_frames_back()
     config, output = pipeline.config, Path(output)
     report = pipeline.begin()

@@ -18,6 +18,7 @@ from utils.errors import InputError, OptionError
 from utils.inference.types import Frame
 from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, to_bgr
 from utils.io.decoded import DecodedPicture
+from utils.io.folder import pictures_in
 from utils.io.upright import Upright, upright_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 FOLDER_RATE = Fraction(25)  # pictures per second of a folder of images
 MILLISECOND = Fraction(1, 1000)
-_PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 _ENDS_EARLY = 0.5  # seconds missing at the end that are worth a note
 _FURTHER_BACK = 10.0  # seconds; longer than from one key frame to the next
 RUNS_BACK = 0.5  # seconds by which time stamps fall where another recording begins, and not by mere inaccuracy
@@ -330,9 +330,7 @@ def _animation(path: Path) -> Iterator[tuple[np.ndarray, float]]:
 
 
 def _folder(path: Path) -> Iterator[tuple[np.ndarray, float]]:
-    """The pictures of a folder in the order of their names, numbers counted as numbers."""
-    names = sorted((p for p in path.iterdir() if p.suffix.lower() in _PICTURES and not p.is_dir()), key=_natural)
-    for index, name in enumerate(names):
+    for index, name in enumerate(pictures_in(path)):
         yield _picture(name), float(index / FOLDER_RATE)
 
 
@@ -346,10 +344,6 @@ def _picture(name: Path) -> np.ndarray:
     if image is None:
         raise InputError(f"{name} cannot be read as an image; {advice}")
     return image
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _from_pictures(path: Path, pictures: Iterator[tuple[np.ndarray, float]], span: Span) -> Video:

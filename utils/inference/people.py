@@ -1,0 +1,88 @@
+"""Who the sources and references are: one photo of a person, or a folder of several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from utils.errors import GhostError, InputError
+from utils.inference.doubt import misgiving
+from utils.inference.identify import normalise
+from utils.inference.report import RunReport
+from utils.inference.stages import Stages
+from utils.inference.track import most_prominent
+from utils.io.folder import pictures_in
+from utils.io.image import Photo, read_photo
+
+
+def photos_of(people: Sequence[Path | str]) -> list[Path]:
+    """The files behind some people; raises InputError for a folder without pictures."""
+    return [photo for person in people for photo in _photos(Path(person))]
+
+
+def _photos(person: Path) -> list[Path]:
+    if not person.is_dir():
+        return [person]
+    photos = pictures_in(person)
+    if not photos:
+        raise InputError(f"{person} has no pictures; give a photo, or a folder with photos of one person")
+    return photos
+
+
+def read(path: Path | str, report: RunReport) -> Photo:
+    """A photo, with what had to be adapted in the report; raises InputError."""
+    with report.stage("read"):
+        photo = read_photo(path)
+    for text in photo.notes:
+        report.note(text)
+    return photo
+
+
+def identities(
+    people: Sequence[Path | str], kind: str, no_face: type[GhostError], stages: Stages, report: RunReport
+) -> np.ndarray:
+    """Raw embedding (N, D) float32 of each person: of the most prominent face of the photo, or the mean of several.
+
+    kind: source or reference, for messages. Raises InputError, and no_face where a person's photos show nobody.
+    """
+    return np.stack([_identity(Path(person), kind, no_face, stages, report) for person in people])
+
+
+def _identity(person: Path, kind: str, no_face: type[GhostError], stages: Stages, report: RunReport) -> np.ndarray:
+    photos = _photos(person)
+    found = {path: _embedding(path, kind, stages, report) for path in photos}
+    known = {path: z_id for path, z_id in found.items() if z_id is not None}
+    if not known:
+        raise no_face(f"no face found in the {kind} {person}; give a photo that shows one clearly")
+    for path in [path for path in photos if path not in known]:
+        report.note(f"no face found in {path}; the other photos of {person} are used")
+    rows = np.stack(list(known.values()))
+    if len(rows) == 1:
+        return rows[0]
+    directions = normalise(rows)
+    for path, row in zip(known, directions, strict=True):
+        alike = float(normalise(directions.sum(0, keepdims=True) - row)[0] @ row)
+        if alike < stages.threshold:
+            report.note(f"{path} seems to show somebody else than the other photos of {person} (cosine {alike:.2f})")
+    # A mean is shorter than what it is made of, and the generator was trained with whole lengths.
+    return normalise(directions.mean(0, keepdims=True))[0] * np.linalg.norm(rows, axis=1).mean()
+
+
+def _embedding(path: Path, kind: str, stages: Stages, report: RunReport) -> np.ndarray | None:
+    """Of a photo's most prominent face, raw; None where there is no face."""
+    image = read(path, report).image
+    with report.stage("detect"):
+        faces = stages.detector.detect(image, careful=True)
+    if not faces:
+        return None
+    face = faces[most_prominent(faces, image.shape)]
+    if len(faces) > 1:
+        x, y = face.kps.mean(axis=0)
+        report.note(f"{kind} {path} shows {len(faces)} faces; the most prominent one, at ({x:.0f}, {y:.0f}), is used")
+    weak = misgiving(face.kps)
+    if weak:
+        report.note(f"the face in the {kind} {path} {weak}")
+    with report.stage("identify"):
+        return stages.identifier.embed(image, [face])[0]

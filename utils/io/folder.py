@@ -1,0 +1,17 @@
+"""Pictures that lie in a folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder in the order of their names, numbers counted as numbers."""
+    return sorted((p for p in folder.iterdir() if p.suffix.lower() in _PICTURES and not p.is_dir()), key=_natural)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
