@@ -73,3 +73,9 @@ def test_training_sees_the_same(seeds: tuple[int, int]) -> None:
     expected = cv2.resize(alike + sure * (1 - alike), (128, 128), interpolation=cv2.INTER_LINEAR)
     assert expected.min() < 0.1
     assert np.abs(found[0, 0].numpy() - expected).max() < 0.03
+
+
+def test_the_features_move_by_parts_of_a_pixel() -> None:
+    means = [features(face() + np.float32(step), SIZE).mean() for step in np.linspace(0, 7, 15)]
+    steps = np.diff(means)
+    assert (steps < 0).all() and steps.min() > 3 * steps.max()

@@ -16,6 +16,7 @@ MEAN, WIDER, FEATHER = 3, 3, 1.0  # pixels: means that are compared, their maxim
 DARK = 32.0  # levels that count as brightness in the dark, where grain would be contrast otherwise
 _CONTOUR = 33  # landmarks of the jaw and cheeks, which come first
 _EYES = [33, 35, 36, 37, 39, 40, 41, 42, 87, 89, 90, 91, 93, 94, 95, 96]  # corners and lids
+_SHIFT = 4  # bits behind the point of drawn corners
 _CHEEK = 5  # pixels: how far below the eyes the rim is the swap's again
 
 
@@ -25,12 +26,14 @@ def features(landmarks: np.ndarray, size: int) -> np.ndarray:
     landmarks: (106, 2) float, pixels of a crop with sides of `size`. Returns (SIDE, SIDE) float32 [0, 1].
     """
     points = (landmarks + 0.5) * (SIDE / size) - 0.5
-    below = int(np.clip(points[_EYES, 1].mean() + _CHEEK, 0, SIDE))
+    below = points[_EYES, 1].mean() + _CHEEK
     contour = points[:_CONTOUR]
-    hull = cv2.convexHull(np.concatenate((contour[contour[:, 1] > below], points[_CONTOUR:])).round().astype(np.int32))
-    drawn = cv2.fillConvexPoly(np.zeros((SIDE, SIDE), np.float32), hull, 1.0)
-    drawn[below:] = 1.0
-    return _blurred(drawn)
+    hull = cv2.convexHull(np.concatenate((contour[contour[:, 1] > below], points[_CONTOUR:])).astype(np.float32))
+    # Parts of pixels, since whole ones would flicker in videos.
+    corners = (hull * (1 << _SHIFT)).round().astype(np.int32)
+    drawn = cv2.fillConvexPoly(np.zeros((SIDE, SIDE), np.uint8), corners, 255, cv2.LINE_AA, _SHIFT)
+    rows = (np.arange(SIDE, dtype=np.float32) - np.float32(below)).clip(0, 1)
+    return _blurred(np.maximum(drawn.astype(np.float32) / 255, rows[:, None]))
 
 
 def agreement(swap: np.ndarray, target: np.ndarray, contrast: float) -> np.ndarray:
