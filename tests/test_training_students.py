@@ -42,7 +42,7 @@ class Teacher(nn.Module):
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_set(tmp_path / "set")
-    (tmp_path / "held.txt").write_text("0001 0004 0007")
+    (tmp_path / "held.txt").write_text("0001\n0004\n0007\n")
 
     def label(faces: Faces, path: str) -> tuple[Tensor, np.ndarray]:
         """Every landmark somewhere on the lines between the keypoints."""
