@@ -4,8 +4,11 @@ set -eu
 
 NOT_FOUND=4 NETWORK=5 MISMATCH=6 CANNOT_WRITE=7
 MANIFEST=weights/manifest.tsv
-FOLDER=${GHOST_WEIGHTS:-weights}
-case $FOLDER in weights | /*) ;; *) FOLDER=$PWD/$FOLDER ;; esac
+case ${GHOST_WEIGHTS:-} in
+    '') FOLDER=weights ;;
+    /*) FOLDER=$GHOST_WEIGHTS ;;
+    *) FOLDER=$PWD/$GHOST_WEIGHTS ;;
+esac
 RECORDED=$FOLDER/recorded.tsv
 LOCK=$FOLDER/.download.lock
 TAB=$(printf '\t')

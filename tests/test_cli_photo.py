@@ -155,7 +155,8 @@ def test_a_folder_is_one_person(call: Callable, photos: dict[str, str], random_w
     direction = one / np.linalg.norm(one) + two / np.linalg.norm(two)
     length = (np.linalg.norm(one) + np.linalg.norm(two)) / 2
     assert np.allclose(both, direction / np.linalg.norm(direction) * length, rtol=1e-4, atol=1e-5)
-    (folder / "1.png").unlink(), (folder / "2.png").unlink()
+    for name in ("1.png", "2.png"):
+        (folder / name).unlink()
     with pytest.raises(errors.NoFaceInSourceError, match="anna"):
         identities([folder], *args)
 
@@ -167,6 +168,8 @@ def test_a_small_source_is_said(call: Callable, photos: dict[str, str], tmp_path
     assert code == 0 and any("pixels between the eyes" in note for note in result["notes"])
     assert "small.png has" in said
     assert not call(*swap(photos["a"], photos["b"], tmp_path / "o.png"))[1]["notes"]
+    reference = ("--target_faces_paths", str(tmp_path / "small.png"), "--similarity_th", "-1")
+    assert not call(*swap(photos["a"], photos["b"], tmp_path / "o.png", *reference))[1]["notes"]
 
 
 def test_alpha_and_16_bits_survive(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def _embedding(path: Path, kind: str, stages: Stages, report: RunReport) -> np.n
     if len(faces) > 1:
         x, y = face.kps.mean(axis=0)
         report.note(f"{kind} {path} shows {len(faces)} faces; the most prominent one, at ({x:.0f}, {y:.0f}), is used")
-    weak = misgiving(face.kps)
+    weak = misgiving(face.kps) if kind == "source" else ""  # a reference lends nothing
     if weak:
         report.note(f"the face in the {kind} {path} {weak}")
     with report.stage("identify"):

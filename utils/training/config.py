@@ -12,6 +12,7 @@ from typing import Any
 from utils import registry
 from utils.errors import InputError, OptionError
 from utils.options import Parser, boolean, build_parser, option
+from utils.training import checks
 
 TASKS = ("generator", "identity", "landmarks")
 SOURCES = ("G_path", "D_path")
@@ -280,8 +281,6 @@ class TrainConfig:
 
     def check(self) -> None:
         """Refuse values and combinations that cannot work, before any work; raises OptionError."""
-        from utils.training import checks
-
         checks.check(self)
 
     @property

@@ -33,8 +33,8 @@ def identity_file(config: TrainConfig) -> Path | None:
         return None
     path = registry.resolve_file(config.identity)
     if path.suffix != ".safetensors" or not path.is_file():
-        raise WeightsError(f"--identity {config.identity}: no such file; give the .safetensors of an identity encoder, "
-                           "with its JSON beside it, or the name of an encoder such as ghost_compact_identity")
+        raise WeightsError(f"--identity {config.identity}: expected a .safetensors that is there, of an identity "
+                           "encoder with its JSON beside it, or a name such as ghost_compact_identity")
     return path
 
 

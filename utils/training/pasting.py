@@ -25,7 +25,8 @@ class Pasting:
 
     def lay(self, Y: Tensor, Xt: Tensor, shown: Tensor | None, sure: Tensor | None) -> Tensor:
         """Swaps Y and targets Xt, each (B, 3, S, S) float [-1, 1] RGB; shown: (B, 1, S, S) [0, 1], masks; sure: (B, 1,
-        64, 64), see `masks.sure_parts`; None: their landmarks are not known. Returns pictures like Y."""
+        64, 64), see `masks.sure_parts`, where rim_contrast is not 0; None: their landmarks are not known. Returns
+        pictures like Y."""
         Y = toned(Y, Xt, self.tone) if self.tone else Y
         if shown is None:
             return Y

@@ -222,7 +222,8 @@ class Preparer:
             points = extra["points"].cpu().numpy()  # type: ignore[union-attr]
             extra["face"] = torch.from_numpy(face_masks(points, self._config.size)).to(self._device)
             extra["shown"] = torch.from_numpy(pasting_masks(points, self._config)).to(self._device)
-            extra["sure"] = torch.from_numpy(sure_parts(points)).to(self._device)
+            if self._config.rim_contrast:
+                extra["sure"] = torch.from_numpy(sure_parts(points)).to(self._device)
         return SwapBatch(**{**vars(batch), **extra})
 
     def _glance(self, pairs: Pairs) -> Tensor:

@@ -51,7 +51,8 @@ class SwapCheck:
             with torch.no_grad():
                 points = judges.landmarks(landmark_view(self._X)).cpu().numpy()
             self._shown = torch.from_numpy(pasting_masks(points, config)).to(device)
-            self._sure = torch.from_numpy(sure_parts(points)).to(device)
+            if config.rim_contrast:
+                self._sure = torch.from_numpy(sure_parts(points)).to(device)
         self._M_align = alignment(kps) if aligned and kps is not None else None
 
     @torch.no_grad()
