@@ -1,7 +1,7 @@
 """Convolutions for inference on an x86 processor, with weights in the order in which oneDNN reads them.
 
 PyTorch reorders the weights of a convolution at every call. For layers with many weights and small maps that costs as
-much as the convolution itself.
+much as the convolution itself, and a hundred times as much where oneDNN has no fast way from one order to another.
 """
 
 from __future__ import annotations
@@ -11,24 +11,33 @@ import platform
 import torch
 from torch import Tensor, nn
 
-_SIDE = 8  # of the maps for which the order is chosen: it matters where maps are small, and serves larger ones as well
-
 
 class PackedConv2d(nn.Module):
-    """The numbers of a Conv2d; it stays on the CPU and cannot be trained or saved."""
+    """The numbers of a Conv2d; it stays on the CPU and cannot be trained or saved.
+
+    Which order is best depends on the side of the maps; that of the first ones decides.
+    """
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self._shape = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
-        maps = [1, conv.in_channels, _SIDE, _SIDE]
-        self._weight = torch.ops.mkldnn._reorder_convolution_weight.default(conv.weight.detach(), *self._shape, maps)
+        self._weight = conv.weight.detach()
         self._bias = None if conv.bias is None else conv.bias.detach()
+
+    def _reordered(self, x: Tensor) -> Tensor:
+        """The weights in the order for maps like x; kept, since several threads may ask for it at once."""
+        weight = self._weight
+        if not weight.is_mkldnn:
+            maps = [1, *x.shape[1:]]
+            weight = torch.ops.mkldnn._reorder_convolution_weight.default(weight, *self._shape, maps)
+            self._weight = weight
+        return weight
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W), of the weights' dtype. Returns what the Conv2d does."""
         # Named fully, since finding the right form of an operation takes Python longer than calling it.
         convolution = torch.ops.mkldnn._convolution_pointwise.default
-        return convolution(x, self._weight, self._bias, *self._shape, "none", [], "")
+        return convolution(x, self._reordered(x), self._bias, *self._shape, "none", [], "")
 
 
 def can_pack() -> bool:
