@@ -135,6 +135,8 @@ def test_swapper_takes_the_inference_form() -> None:
     swapper = Swapper(plain(GENERATOR), 64, torch.device("cpu"), torch.float32)
     assert isinstance(swapper._network, FusedAEINet) and swapper.dtype == "float32"
     assert not any(isinstance(module, nn.BatchNorm2d) for module in swapper._network.modules())
+    packed = [module for module in swapper._network.modules() if isinstance(module, PackedConv2d)]
+    assert all(module._weight.is_mkldnn for module in packed) and bool(packed) == can_pack()
 
 
 @torch.inference_mode()
