@@ -90,7 +90,8 @@ def test_every_person_keeps_the_own_source_while_they_pass_each_other(
     random_weights: Path, still: Callable[[int], np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
-    monkeypatch.setattr(SwapPipeline, "_swaps", recorded(SwapPipeline._swaps, seen := []))
+    seen: list[tuple[Frame, TrackedFace]] = []
+    monkeypatch.setattr(SwapPipeline, "_wanted_identities", recorded(SwapPipeline._wanted_identities, seen))
     paths = []
     for number in (2, 5):
         paths.append(tmp_path / f"{number}.png")
@@ -109,7 +110,7 @@ def test_every_person_keeps_the_own_source_while_they_pass_each_other(
 
 
 def recorded(method: Callable[..., Any], seen: list[tuple[Frame, TrackedFace]]) -> Callable[..., Any]:
-    """The pipeline's step that makes new faces, taking note of them."""
+    """The pipeline's step that says who faces become, taking note of them."""
 
     def note_and_do(self: SwapPipeline, faces: list[tuple[Frame, TrackedFace]]) -> Any:
         seen.extend(faces)

@@ -79,8 +79,10 @@ def test_there_and_back(name: str, tmp_path: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("name", ["generator", "identity", "landmarks"])
 def test_shipped_weights(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = ROOT / "weights" / f"ghost_compact_{name}.safetensors"
-    assert run(capsys, source, tmp_path / "a.safetensors")["largest_difference"] == 0
+    source, target = ROOT / "weights" / f"ghost_compact_{name}.safetensors", tmp_path / "a.safetensors"
+    assert run(capsys, source, target)["largest_difference"] < 1e-5  # two runs of one network differ on some processors
+    before, after = read_state(source), read_state(target)
+    assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
 
 
 def test_half_precision_and_what_it_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -46,11 +46,16 @@ _BATCHES_AHEAD = 3  # faces are found in many frames at once, and the generator 
 _MOST_BYTES = 2**26  # frames that wait for a full batch of faces
 
 _NewFace = tuple[Swap, np.ndarray, np.ndarray, Trust]  # its swap, the soft mask, the mask's matrix from the frame
+_Faces = Sequence[tuple[Frame, TrackedFace]]
 
 
-def _faces(batch: Sequence[TrackedFrame]) -> list[tuple[Frame, TrackedFace]]:
-    """All faces of some frames, with their frames."""
-    return [(entry.frame, face) for entry in batch for face in entry.faces]
+class _Batch(NamedTuple):
+    """Frames, and what the generator needs of their faces."""
+
+    frames: Sequence[TrackedFrame]
+    faces: _Faces
+    crops: list[np.ndarray]  # (size, size, 3) uint8 BGR
+    z_id: np.ndarray  # (N, D) float32, raw: who the faces become
 
 
 def load_pipeline(config: InferenceConfig | None = None, **options: Any) -> SwapPipeline:
@@ -114,11 +119,11 @@ class SwapPipeline:
         self._landmarks.forget()
         # Each of these works on one batch while those after it work on the ones before.
         with (
-            closing(prefetch(self._batches(self._tracked(frames, careful)), _BATCHES_AHEAD)) as batches,
+            closing(prefetch(self._cut(self._tracked(frames, careful)), _BATCHES_AHEAD)) as batches,
             closing(prefetch(self._swapped(batches), 1)) as swapped,
         ):
-            for batch, faces in swapped:
-                yield from self._pasted(batch, faces)
+            for batch, images in swapped:
+                yield from self._pasted(batch, images)
 
     def _tracked(self, frames: Iterable[Frame], careful: bool) -> Iterator[TrackedFrame]:
         mode: Any = self.config.select
@@ -155,16 +160,30 @@ class SwapPipeline:
         if batch:
             yield batch
 
-    def _swapped(self, batches: Iterable[list[TrackedFrame]]) -> Iterator[tuple[list[TrackedFrame], list[Swap]]]:
-        """Swap all faces of some frames at once."""
-        for batch in batches:
-            faces = _faces(batch)
-            yield batch, self._swaps(faces) if faces else []
+    def _cut(self, tracked: Iterable[TrackedFrame]) -> Iterator[_Batch]:
+        """Prepare the faces of some frames at once, so that the generator, which takes longest, waits for nothing."""
+        size = self.stages.swapper.size
+        for frames in self._batches(tracked):
+            faces = [(entry.frame, face) for entry in frames for face in entry.faces]
+            with self.report.stage("align"):
+                crops = [align.cut(frame.pixels, face.kps, size, face.template).image for frame, face in faces]
+            yield _Batch(frames, faces, crops, self._wanted_identities(faces))
 
-    def _pasted(self, batch: Sequence[TrackedFrame], swaps: Sequence[Swap]) -> Iterator[SwappedFrame]:
+    def _swapped(self, batches: Iterable[_Batch]) -> Iterator[tuple[_Batch, list[np.ndarray]]]:
+        """New faces, of the generator's size or the enhancer's."""
+        stages = self.stages
+        for batch in batches:
+            with self.report.stage("swap"):
+                images = stages.swapper.swap(batch.crops, batch.z_id)
+            if stages.enhancer is not None and images:
+                with self.report.stage("enhance"):
+                    images = stages.enhancer.enhance(images)
+            yield batch, images
+
+    def _pasted(self, batch: _Batch, images: Sequence[np.ndarray]) -> Iterator[SwappedFrame]:
         """Put swapped faces back into their frames."""
-        left = iter(self._finished(_faces(batch), swaps) if swaps else ())
-        for entry in batch:
+        left = iter(self._finished(batch.faces, self._swaps(batch, images)) if images else ())
+        for entry in batch.frames:
             frame, changed = entry.frame, []
             pixels = frame.pixels.copy() if entry.faces else frame.pixels
             for swap, soft, M_frame2mask, shown in islice(left, len(entry.faces)):
@@ -176,24 +195,16 @@ class SwapPipeline:
             self.report.count(entry.report)
             yield SwappedFrame(pixels, frame.index, frame.time, tuple(changed), entry.report)
 
-    def _swaps(self, faces: Sequence[tuple[Frame, TrackedFace]]) -> list[Swap]:
-        """New faces, in the target's light."""
-        stages, stage = self.stages, self.report.stage
-        with stage("align"):
-            crops = [align.cut(frame.pixels, face.kps, stages.swapper.size, face.template) for frame, face in faces]
-        z_id = self._wanted_identities(faces)
-        with stage("swap"):
-            swaps = stages.swapper.swap([crop.image for crop in crops], z_id)
-        if stages.enhancer is not None:
-            with stage("enhance"):
-                swaps = stages.enhancer.enhance(swaps)
-        if stages.tone:
-            with stage("tone"):
-                swaps = [tone.toned(swap, crop.image, stages.tone) for swap, crop in zip(swaps, crops, strict=True)]
-        return [Swap(image, align.estimate(face.kps, image.shape[0], face.template)[0], crop.image)
-                for image, crop, (_, face) in zip(swaps, crops, faces, strict=True)]
+    def _swaps(self, batch: _Batch, images: Sequence[np.ndarray]) -> list[Swap]:
+        """New faces in the target's light, with their places."""
+        if self.stages.tone:
+            with self.report.stage("tone"):
+                images = [tone.toned(image, crop, self.stages.tone)
+                          for image, crop in zip(images, batch.crops, strict=True)]
+        return [Swap(image, align.estimate(face.kps, image.shape[0], face.template)[0], crop)
+                for image, crop, (_, face) in zip(images, batch.crops, batch.faces, strict=True)]
 
-    def _finished(self, faces: Sequence[tuple[Frame, TrackedFace]], swaps: Sequence[Swap]) -> list[_NewFace]:
+    def _finished(self, faces: _Faces, swaps: Sequence[Swap]) -> list[_NewFace]:
         """What is needed to paste the swaps."""
         stages, mask_size = self.stages, self.config.crop_size
         with self.report.stage("landmarks"):
@@ -205,7 +216,7 @@ class SwapPipeline:
             results.append((swap, soft, M_frame2mask, shown))
         return results
 
-    def _wanted_identities(self, faces: Sequence[tuple[Frame, TrackedFace]]) -> np.ndarray:
+    def _wanted_identities(self, faces: _Faces) -> np.ndarray:
         """Embeddings (N, D) float32, raw, on the way from the target's own ones to the sources'; see `steer`.
 
         A person's own embedding is that of the first frame of its appearance, so that nothing flickers.
@@ -213,7 +224,7 @@ class SwapPipeline:
         assert self._z_id is not None
         z_id = self._z_id[[face.person for _, face in faces]]
         strength, reach = self.stages.identity_strength, self.stages.identity_reach
-        if strength == 1 or (strength is None and not reach):
+        if strength == 1 or (strength is None and not reach) or not faces:
             return z_id
         for frame, face in faces:
             if face.track not in self._own_id:
@@ -222,9 +233,7 @@ class SwapPipeline:
         own = np.stack([self._own_id[face.track] for _, face in faces])
         return steer(own, z_id, strength, reach)
 
-    def _masks(
-        self, faces: Sequence[tuple[Frame, TrackedFace]], swaps: Sequence[Swap], after: np.ndarray
-    ) -> list[np.ndarray]:
+    def _masks(self, faces: _Faces, swaps: Sequence[Swap], after: np.ndarray) -> list[np.ndarray]:
         """Soft masks; a person keeps the parameters of the first frame of its appearance.
 
         after: (N, 106, 2) float32, landmarks of the swaps, crop pixels.
