@@ -36,7 +36,8 @@ class Eyes:
 def wanted(strength: float | None, reach: float = 0) -> tuple[np.ndarray, Eyes]:
     """Embeddings of one person's track in two frames, and of another one's in the second."""
     eyes = Eyes()
-    stages: Any = SimpleNamespace(identity_strength=strength, identity_reach=reach, identifier=eyes, seconds=0.0)
+    stages: Any = SimpleNamespace(identity_strength=strength, identity_reach=reach, identifier=eyes, glasses=None,
+                                  seconds=0.0)
     pipeline = SwapPipeline(stages, InferenceConfig())
     pipeline._z_id = SOURCE
     frames = [Frame(np.full((2, 2, 3), level, np.uint8), index) for index, level in enumerate((1, 4))]

@@ -56,6 +56,7 @@ class EvaluateConfig:
     backbone: str = option("unet", "as for inference.py", choices=("unet", "linknet", "resnet"))
     num_blocks: int = option(2, "as for inference.py", type=int, choices=(1, 2, 3))
     use_sr: bool = option(False, "as for inference.py", type=boolean)
+    glasses: str = option("target", "as for inference.py", choices=("target", "source"))
     device: str = option("auto", "as for inference.py", choices=("auto", "cpu", "cuda", "mps"))
     video: str | None = option(None, "a swapped video, to measure its flicker against --target_video", metavar="P")
     target_video: str | None = option(None, "the video that --video was made from", metavar="P")

@@ -97,7 +97,7 @@ class PipelineSwap:
         """Raises WeightsError, OptionError, ResourceError."""
         from utils.inference.pipeline import load_pipeline
 
-        same = ("model", "backbone", "num_blocks", "use_sr", "device")
+        same = ("model", "backbone", "num_blocks", "use_sr", "glasses", "device")
         options: dict[str, Any] = {name: getattr(config, name) for name in same}
         options |= {"G_path": config.G_path} if config.G_path else {}
         self.pipeline: SwapPipeline = load_pipeline(InferenceConfig(select="largest", **options))

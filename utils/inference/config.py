@@ -49,6 +49,9 @@ class InferenceConfig:
     tone: float | None = option(None, "share of the target's light and skin tone that swaps take on, from 0 to 1 "
                                 "(default: what suits the generator, 0 for the published ones)", type=float,
                                 metavar="X")
+    glasses: str = option("target", "whose glasses swaps wear: the target's, or the source's as the generator paints "
+                          "them (always the latter with the published weights)",
+                          choices=("target", "source"))
 
     # models and device
     model: str = option("auto", "auto: the published weights if generator and ArcFace are there, else the embedded "

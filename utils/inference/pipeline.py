@@ -217,21 +217,26 @@ class SwapPipeline:
         return results
 
     def _wanted_identities(self, faces: _Faces) -> np.ndarray:
-        """Embeddings (N, D) float32, raw, on the way from the target's own ones to the sources'; see `steer`.
+        """Embeddings (N, D) float32, raw, between the target's own ones and the sources'; see `steer` and `Glasses`.
 
         A person's own embedding is that of the first frame of its appearance, so that nothing flickers.
         """
         assert self._z_id is not None
         z_id = self._z_id[[face.person for _, face in faces]]
-        strength, reach = self.stages.identity_strength, self.stages.identity_reach
-        if strength == 1 or (strength is None and not reach) or not faces:
+        strength, reach, glasses = self.stages.identity_strength, self.stages.identity_reach, self.stages.glasses
+        steered = strength != 1 and (strength is not None or reach > 0)
+        if not faces or not (steered or glasses):
             return z_id
         for frame, face in faces:
             if face.track not in self._own_id:
                 with self.report.stage("identify"):
                     self._own_id[face.track] = self.stages.identifier.embed(frame.pixels, [face])[0]
         own = np.stack([self._own_id[face.track] for _, face in faces])
-        return steer(own, z_id, strength, reach)
+
+        def steer_on(z_id: np.ndarray) -> np.ndarray:
+            return steer(own, z_id, strength, reach) if steered else z_id
+
+        return glasses.of_target(own, z_id, steer_on) if glasses else steer_on(z_id)
 
     def _masks(self, faces: _Faces, swaps: Sequence[Swap], after: np.ndarray) -> list[np.ndarray]:
         """Soft masks; a person keeps the parameters of the first frame of its appearance.

@@ -12,9 +12,10 @@ from coordinate_reg.landmarks import EmbeddedLandmarks, Landmarks, PublishedLand
 from utils import registry
 from utils.device import choose_device, fastest_dtype, half_of_the_cores, onnx_providers
 from utils.errors import OptionError, WeightsError
-from utils.inference import detect
+from utils.inference import detect, glasses
 from utils.inference.config import G_PATH, InferenceConfig
 from utils.inference.enhance import Enhancer
+from utils.inference.glasses import Glasses
 from utils.inference.identify import Identifier
 from utils.inference.mask import Reach
 from utils.inference.swap import Swapper
@@ -44,6 +45,7 @@ class Stages:
     identity_strength: float | None  # share of the way from the target's embedding to the source's, as the user wants
     identity_reach: float  # its length where the user says nothing; 0: the source's embedding as it is
     tone: float  # share of the target's light and skin tone that swaps take on
+    glasses: Glasses | None  # how to give swaps the target's, where that is wanted and known
     max_yaw: float  # degrees that a face may be turned; 0: swap whatever is found
     threshold: float  # cosine similarity that belongs to the identity encoder
     device: str
@@ -108,6 +110,7 @@ def load_stages(config: InferenceConfig) -> Stages:
         rim_contrast=float(generator.card.get("rim_contrast", 0)), grain=float(generator.card.get("grain", 0)),
         identity_strength=config.identity_strength, identity_reach=float(generator.card.get("identity_reach", 0)),
         tone=float(generator.card.get("tone", 0)) if config.tone is None else config.tone,
+        glasses=_glasses(identity) if config.glasses == "target" else None,
         max_yaw=float(generator.card.get("max_yaw", 0)), threshold=_threshold(config, identity),
         device=str(device), used=used, notes=notes + provider_notes(device), seconds=time.perf_counter() - start,
     )
@@ -120,6 +123,12 @@ def check_pair(generator: registry.Loaded, identity: registry.Loaded) -> None:
         raise WeightsError(f"{generator.path} takes identities of {wanted} numbers, but its encoder {identity.path} "
                            f"makes {made}: name in {generator.path.with_suffix('.json')} the encoder that it was "
                            "trained with")
+
+
+def _glasses(identity: registry.Loaded) -> Glasses | None:
+    """What the encoder's JSON knows of glasses; raises WeightsError."""
+    features = cast("IResNet", identity.network).num_features
+    return glasses.from_card(identity.card, str(identity.path.with_suffix(".json")), features)
 
 
 def provider_notes(device: torch.device) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,11 @@ def digest(state: State) -> str:
 
 
 def write_card(path: Path, card: dict[str, Any]) -> None:
-    """The JSON beside weights; raises OutputError."""
+    """The JSON beside weights, with lists of numbers on a line each; raises OutputError."""
+    text = json.dumps({"format": 1, **card}, indent=1)
+    text = re.sub(r"\[([-+.,\de\s]+)\]", lambda numbers: f"[{' '.join(numbers[1].split())}]", text)
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps({"format": 1, **card}, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def write_network(folder: Path, latest: str, config: TrainConfig, state: State, card: dict[str, Any]) -> None:
