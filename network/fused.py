@@ -61,12 +61,15 @@ class _Layer(nn.Module):
 
 
 class _Block(nn.Module):
-    """AAD residual block whose paths share the normalisation of what they begin with."""
+    """AAD residual block whose paths share the normalisation of what they begin with.
 
-    def __init__(self, block: AADBlock) -> None:
+    last: gives the picture's pixels in squares of four, (B, 12, H / 2, W / 2), as F.pixel_shuffle takes them.
+    """
+
+    def __init__(self, block: AADBlock, last: bool) -> None:
         super().__init__()
-        self.main = _path(block.add_blocks)
-        self.skip = _path(block.last_add_block or nn.ModuleList())
+        self.main = _path(block.add_blocks, last)
+        self.skip = _path(block.last_add_block or nn.ModuleList(), last)
 
     @property
     def layers(self) -> int:
@@ -88,10 +91,30 @@ class _Block(nn.Module):
         return h.add_(self.skip[1](self.skip[0](first, z_attr, terms[-1], keep=False)))
 
 
-def _path(layers: nn.ModuleList) -> nn.ModuleList:
-    """AAD layers and convolutions in turn; the published list has a ReLU between them."""
-    kept = [layer for layer in layers if not isinstance(layer, nn.ReLU)]
-    return nn.ModuleList(_Layer(x) if isinstance(x, AADLayer) else copy.deepcopy(x) for x in kept)
+def _path(layers: nn.ModuleList, last: bool) -> nn.ModuleList:
+    """AAD layers and convolutions in turn; the published list has a ReLU between them.
+
+    last: the path's last convolution gives squares of four pixels.
+    """
+    kept: list[nn.Module] = [layer for layer in layers if not isinstance(layer, nn.ReLU)]
+    path = nn.ModuleList(_Layer(x) if isinstance(x, AADLayer) else copy.deepcopy(x) for x in kept)
+    if last and len(path):
+        path[-1] = _four_at_once(cast(nn.Conv2d, path[-1]))
+    return path
+
+
+def _four_at_once(conv: nn.Conv2d) -> nn.Conv2d:
+    """A convolution 3x3 of padding 1 and without bias, as one 4x4 of stride 2 for the four pixels of a square.
+
+    Processors compute channels by the sixteen or more: the three of a picture cost as much as the twelve.
+    """
+    result = nn.Conv2d(conv.in_channels, 4 * conv.out_channels, 4, stride=2, padding=1, bias=False)
+    weight = torch.zeros(conv.out_channels, 2, 2, conv.in_channels, 4, 4)
+    for y in (0, 1):
+        for x in (0, 1):
+            weight[:, y, x, :, y : y + 3, x : x + 3] = conv.weight
+    result.weight = nn.Parameter(weight.flatten(0, 2))
+    return result
 
 
 def _one_by_one(x: Tensor) -> bool:
@@ -125,7 +148,7 @@ class FusedAEINet(nn.Module):
         blocks = [cast(AADBlock, getattr(generator, f"AADBlk{i}")) for i in range(1, generator.count + 1)]
         self.dtype = dtype
         self.encoder = fold_encoder(network.encoder).to(dtype)
-        self.blocks = nn.ModuleList(_Block(block).to(dtype) for block in blocks)
+        self.blocks = nn.ModuleList(_Block(block, block is blocks[-1]).to(dtype) for block in blocks)
         counts = [cast(_Block, block).layers for block in self.blocks]
         self.first_terms = [1 + sum(counts[:i]) for i in range(len(counts))]
         self.up1 = copy.deepcopy(generator.up1)
@@ -181,7 +204,7 @@ class FusedAEINet(nn.Module):
             first = self.first_terms[i]
             block = cast(_Block, self.blocks[i])
             h = block(h, attributes, terms[first : first + block.layers], double=i > 0)
-        return torch.tanh(h) if len(self.blocks) - 1 in levels else h
+        return F.pixel_shuffle(torch.tanh(h), 2) if len(self.blocks) - 1 in levels else h
 
 
 def _identity_layers(blocks: list[AADBlock]) -> list[nn.ModuleList]:
