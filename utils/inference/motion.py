@@ -17,7 +17,7 @@ _GRID = np.stack(np.meshgrid(np.arange(34, 95, 6), np.arange(34, 101, 6)), axis=
 _LEAST_FOLLOWED = 24  # points
 _STRAY = 1.0  # pixels of a patch by which a followed point may deviate from the common motion
 _LEVELS = (1, 2)  # of the pyramids: the second one for motion that the first does not catch, at twice the time
-_FLOW = {"winSize": (15, 15), "criteria": (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 15, 0.01)}
+_FLOW = {"winSize": (11, 11), "criteria": (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 15, 0.01)}
 _LEAST_WEIGHT = 0.02  # of a detection that agrees with the motion
 _DISAGREEMENT = 0.12  # face sizes from which the detection alone counts
 
