@@ -110,7 +110,8 @@ def fast_step(models: Networks, batch: int, device: torch.device) -> Callable[[]
         G_updater.backward(loss)
         G_updater.update(1.0)
         D.requires_grad_(True)
-        D_updater.backward(D_terms(Y.detach(), Xs))
+        loss_D, _ = D_terms(Y.detach(), Xs)  # without R1
+        D_updater.backward(loss_D)
         D_updater.update(1.0)
         return loss.detach()
 

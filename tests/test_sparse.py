@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from utils.inference.report import RunReport, profile_table
-from utils.inference.sparse import EVERY, detect_sparsely
+from utils.inference.sparse import EVERY, FIRST, detect_sparsely
 from utils.inference.types import Face, Frame
 
 KPS = np.array([[90, 100], [150, 100], [120, 130], [100, 160], [140, 160]], np.float32)
@@ -55,10 +55,10 @@ def check(scene: Scene) -> None:
 
 
 def test_moving_faces_are_followed_between_searches() -> None:
-    count = EVERY + 2
+    count = FIRST + EVERY + 2
     scene = Scene(count, dict.fromkeys(range(count), (60.0, 200.0)))
     check(scene)
-    assert scene.searched == [0, EVERY, count - 1]
+    assert scene.searched == [0, FIRST, FIRST + EVERY, count - 1]
 
 
 @pytest.mark.parametrize("first", range(3, 12))
@@ -72,9 +72,10 @@ def test_a_face_that_goes_is_gone_in_the_next_frame(last: int) -> None:
 
 
 def test_a_face_that_is_there_only_between_two_searches_is_not_seen() -> None:
-    scene = Scene(EVERY + 2, {i: [60.0, 200.0] if 0 < i < EVERY else [60.0] for i in range(EVERY + 2)})
-    assert [len(faces) for _, faces in scene.run()] == [1] * (EVERY + 2)
-    assert scene.searched == [0, EVERY, EVERY + 1]
+    again = FIRST + EVERY
+    scene = Scene(again + 2, {i: [60.0, 200.0] if FIRST < i < again else [60.0] for i in range(again + 2)})
+    assert [len(faces) for _, faces in scene.run()] == [1] * (again + 2)
+    assert scene.searched == [0, FIRST, again, again + 1]
 
 
 def test_every_frame_is_searched_while_there_is_nobody() -> None:

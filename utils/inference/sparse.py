@@ -19,6 +19,7 @@ from utils.inference.types import Face, Frame
 from utils.inference.warp import apply
 
 EVERY = 18  # frames from one search to the next
+FIRST = 6  # the same at the beginning, where the other stages wait for these frames
 _MOST = 6  # faces; following more costs as much as searching
 _APART = 0.2  # eye distances by which a face may be found off where it was followed to
 
@@ -34,9 +35,11 @@ def detect_sparsely(frames: Iterable[Frame], detect: Detect, stage: Stage) -> It
     """
     last: Found | None = None
     waiting: list[Frame] = []
+    every = FIRST
     for frame in frames:
         waiting.append(frame)
-        if last is None or not 0 < len(last[1]) <= _MOST or len(waiting) == EVERY:
+        if last is None or not 0 < len(last[1]) <= _MOST or len(waiting) == every:
+            every = EVERY if len(waiting) == every else every
             group = _search(last, waiting, detect, stage)
             last, waiting = group[-1], []
             yield from group

@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,15 +80,17 @@ def swap_video(
     give_freed_frames_back()
     config, output = pipeline.config, Path(output)
     report = pipeline.begin()
-    pipeline.set_sources(sources, references)
     span = Span(config.start, config.end)
     begin = time.perf_counter()
-    with (
-        open_video(target, span, report.note, half_of_the_cores()) as video,
-        video_writer(output, video.info, encode_options(config), report.note, COMMENT) as writer,
-    ):
-        _stream(pipeline, video, writer, output)
-        _check(pipeline, target)
+    with ThreadPoolExecutor(1) as aside:
+        known = aside.submit(pipeline.set_sources, sources, references)
+        with (
+            open_video(target, span, report.note, half_of_the_cores()) as video,
+            video_writer(output, video.info, encode_options(config), report.note, COMMENT) as writer,
+        ):
+            known.result()
+            _stream(pipeline, video, writer, output)
+            _check(pipeline, target)
     report.seconds["wall"] = time.perf_counter() - begin
     return {**pipeline.result(output), "video": _facts(video.info, report)}
 
