@@ -18,6 +18,7 @@ from utils.training import generator, stock
 from utils.training.config import TrainConfig, parse, read_preset
 from utils.training.faces import Faces
 from utils.training.generator import GeneratorTask
+from utils.training.pairs import Pairs, batches
 from utils.training.pasting import Pasting
 from utils.training.setup import build_task
 from utils.training.terms import SwapBatch, shown_to_critics
@@ -67,6 +68,10 @@ def build(root: Path, **more: Any) -> tuple[TrainConfig, GeneratorTask]:
     return config, task
 
 
+def first_pairs(task: GeneratorTask) -> Pairs:
+    return next(batches(task._faces, task._plan, task._share, range(1), 0))
+
+
 def weights(network: nn.Module) -> dict[str, Tensor]:
     return copy.deepcopy(dict(network.state_dict()))
 
@@ -80,7 +85,7 @@ def test_every_term_alone_sends_a_gradient_into_the_generator(root: Path, name: 
     _, task = build(root, **OFF | {"same_person": 0.2, "batch_size": 2} | TERMS[name])
     judges = [judge for judge in vars(task._judges).values() if judge is not None]
     before = [weights(judge) for judge in judges]
-    pairs = next(task.batches(range(1)))
+    pairs = first_pairs(task)
     _, terms = task._G_terms(task._prepare(pairs))
     assert list(terms) == [name]
     terms[name].backward()
@@ -139,7 +144,7 @@ def test_an_encoder_that_learns_is_kept_near_its_teacher(root: Path, monkeypatch
 def test_invented_sources_take_the_place_of_some(root: Path) -> None:
     few = {"batch_size": 12, "same_person": 0.5, "same_identity": False, "weight_transplant": 1, "jitter": 0}
     (_, plain), (_, novel) = build(root, **few), build(root, **few, source_novel=0.5)
-    pairs = next(plain.batches(range(1)))
+    pairs = first_pairs(plain)
     a, b, again = plain._prepare(pairs), novel._prepare(pairs), novel._prepare(pairs)
     assert torch.equal(b.Xs, again.Xs) and torch.equal(b.wanted, again.wanted)
     changed = (a.Xs != b.Xs).flatten(1).any(1)
@@ -159,7 +164,7 @@ def test_targets_that_look_into_the_sources_direction(root: Path, monkeypatch: p
     monkeypatch.setattr(stock, "label", turned)
     shared = {"batch_size": 12, "same_person": 0.3, "same_identity": False, "weight_transplant": 1, "jitter": 0}
     (_, plain_task), (_, alike) = build(root, **shared), build(root, **shared, alike_targets=1)
-    pairs = next(plain_task.batches(range(1)))
+    pairs = first_pairs(plain_task)
     a, b = plain_task._prepare(pairs), alike._prepare(pairs)
     assert a.belief is not None and b.belief is not None and float(b.belief.sum()) > 1.3 * float(a.belief.sum())
     assert torch.equal(a.Xs, b.Xs) and torch.equal(a.Xt[pairs.same], b.Xt[pairs.same])
@@ -169,7 +174,7 @@ def test_targets_that_look_into_the_sources_direction(root: Path, monkeypatch: p
 def test_swaps_by_warping_have_their_own_features(root: Path) -> None:
     few = {"weight_transplant": 1, "weight_features": 1, "batch_size": 4, "same_person": 0}
     _, task = build(root, **OFF, **few)
-    batch = task._prepare(next(task.batches(range(1))))
+    batch = next(task.batches(range(1)))()
     assert batch.donor is not None and batch.belief is not None and float(batch.belief.sum()) > 1
     target, donor = (float(task._G_terms._appearing(Y, batch)["features"]) for Y in (batch.Xt, batch.donor))
     assert donor == pytest.approx(0, abs=1e-6) and target > 1e-4
@@ -179,7 +184,7 @@ def test_the_second_recogniser_knows_the_source_again(root: Path) -> None:
     unlike = []
     for same_person in (1, 0):
         _, task = build(root, **OFF, weight_faceres=1, same_person=same_person, same_identity=False, jitter=0)
-        batch = task._prepare(next(task.batches(range(1))))
+        batch = next(task.batches(range(1)))()
         unlike.append(float(task._G_terms._appearing(batch.Xt, batch)["faceres"]))
     assert unlike[0] < 0.5 * unlike[1], unlike
 
@@ -196,7 +201,7 @@ def test_the_gradient_penalty_flattens_the_discriminator(root: Path) -> None:
         torch.manual_seed(0)
         _, task = build(root, weight_r1=weight, lr_D=2e-3)
         course(task, 34)
-        batch = task._prepare(next(task.batches(range(1))))
+        batch = next(task.batches(range(1)))()
         steepness[weight] = float(task._D_terms._penalty(batch.Xs).detach())
     assert steepness[10.0] < 0.7 * steepness[0.0], steepness
 
@@ -206,7 +211,7 @@ def test_the_aligned_critic_looks_a_little_differently_each_time(
 ) -> None:
     monkeypatch.setattr(generator, "load_sface", lambda config, device: Teacher())
     _, task = build(root, critic="sface", batch_size=12)
-    pairs = next(task.batches(range(1)))
+    pairs = first_pairs(task)
     M, again = (task._prepare(pairs).M_align for _ in range(2))
     assert M is not None and again is not None and torch.equal(M, again)
     area = torch.linalg.det(M[:, :, :2])
@@ -220,7 +225,7 @@ def test_a_margin_counts_against_swaps_that_stay_near_their_targets(root: Path) 
     for margin in (0.0, 1.5):
         torch.manual_seed(0)
         _, task = build(root, id_margin=margin, same_person=0)
-        batch = task._prepare(next(task.batches(range(1))))
+        batch = next(task.batches(range(1)))()
         values.append(float(task._G_terms(batch)[1]["id"].detach()))
     assert values[1] > values[0] + 0.1
 
@@ -228,7 +233,7 @@ def test_a_margin_counts_against_swaps_that_stay_near_their_targets(root: Path) 
 def test_the_discriminator_sees_swaps_as_they_are_pasted(root: Path) -> None:
     _, task = build(root, weight_outside=1)
     _, shown = task._generator_step([next(task.batches(range(1)))], 0, 1.0)
-    batch = task._prepare(next(task.batches(range(1))))
+    batch = next(task.batches(range(1)))()
     assert batch.shown is not None
     away = (batch.shown == 0).expand_as(batch.Xt)
     assert away.any() and torch.equal(shown[0][0][away], batch.Xt[away])
@@ -289,7 +294,7 @@ def test_finetuning_preset_does_not_diverge(root: Path) -> None:
 
 def test_terms_are_one_graph_for_the_compiler(root: Path) -> None:
     _, task = build(root, weight_outside=1, weight_landmarks=1, weight_tone=1, batch_size=2)
-    batch = task._prepare(next(task.batches(range(1))))
+    batch = next(task.batches(range(1)))()
     _, plain = task._G_terms(batch)
     whole = torch.compile(task._G_terms, backend="aot_eager", fullgraph=True)
     _, compiled = whole(batch)

@@ -231,6 +231,10 @@ class TrainConfig:
         group="speed",
     )
     compile: bool = option(False, "compile the losses (CPU: the critic); the first steps take a minute", type=boolean)
+    cuda_graphs: bool = option(
+        True, "on CUDA, record a step of the generator's training and replay it, so that thousands of kernels start as "
+        "one; for a single process without --accumulate", type=boolean,
+    )
     channels_last: bool = option(True, "keep pictures with their channels last in memory", type=boolean)
 
     # output

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,10 @@ class Faces:
         return Faces([self.paths[i] for i in rows], [self.identities[i] for i in rows],
                      None if self.kps is None else self.kps[rows], self.framing,
                      None if self.images is None else self.images[rows])  # fmt: skip
+
+    def on(self, device: torch.device) -> Faces:
+        """The same with the crops, where they are in memory, in that of a device."""
+        return replace(self, images=None if self.images is None else self.images.to(device))
 
     @property
     def bytes(self) -> int:

@@ -48,7 +48,8 @@ def toned(Y: Tensor, Xt: Tensor, share: float) -> Tensor:
 
 def _light(x: Tensor) -> Tensor:
     """Brightness of (B, 3, H, W) RGB, (B, 1, H, W)."""
-    return (x * x.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+    # Not by a tensor of the three numbers: recordings on CUDA cannot upload it.
+    return sum(share * x[:, i : i + 1] for i, share in enumerate(_LUMA))  # type: ignore[return-value]
 
 
 def _colourfulness(cells: Tensor) -> Tensor:

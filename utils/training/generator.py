@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 
 from utils.errors import InputError, OptionError
 from utils.training import export, losses, validation
+from utils.training.ahead import Prepared, prepared
 from utils.training.config import TrainConfig
 from utils.training.distributed import can_compile, mean_over_processes, parallel, with_global_batch_norm
 from utils.training.faces import Faces
+from utils.training.graphs import Recorded
 from utils.training.networks import (
     Critic,
     build_discriminator,
@@ -29,7 +32,7 @@ from utils.training.networks import (
     load_sface,
 )
 from utils.training.optimise import Updater, learning_rate_factor, training_dtype
-from utils.training.pairs import PairPlan, Pairs, Share, batches
+from utils.training.pairs import PairPlan, Share, batches
 from utils.training.pasting import Pasting
 from utils.training.prepare import Preparer
 from utils.training.task import Task
@@ -39,7 +42,7 @@ _PENALTY_STEPS = 16  # steps between gradient penalties, which cost as much as a
 _RUNNING_L_ADV = 20.0  # where --discr_force starts
 
 
-class GeneratorTask(Task[Pairs]):
+class GeneratorTask(Task[Prepared]):
     """G and D, each with its updater."""
 
     def __init__(self, config: TrainConfig, faces: Faces, held: Faces, share: Share, device: torch.device) -> None:
@@ -76,11 +79,26 @@ class GeneratorTask(Task[Pairs]):
             for part in whole if device.type == "cuda" else (self._judges.critic.network,):
                 part.compile()  # on a CPU the critic's thin layers alone gain, and compiled pooling of RGB may crash
         self._G_terms, self._D_terms = parallel(G_terms, device), parallel(D_terms, device)
+        self._record(device)
         self._running_L_adv, self._last_D = _RUNNING_L_ADV, (torch.zeros((), device=device),) * 2
         self._plan = PairPlan(faces.identities, config.same_person, config.same_identity, config.seed)
         self._prepare = Preparer(config, faces, self._encoder, self._judges, share, device, dtype)
         self._validation = validation.SwapCheck(config, held, faces, self._judges, device, dtype)
         self.epoch_steps = max(len(faces) // share.step_samples, 1)
+
+    def _record(self, device: torch.device) -> None:
+        """The two halves of a step, as recordings where one step's work is that of all others."""
+        weights = self._config.weights()
+        self._loss_weights = {name: torch.tensor(weight, device=device) for name, weight in weights.items()}
+        self._pass_G: Callable[..., Any] = self._generator_pass
+        self._pass_D: dict[bool, Callable[..., Any]] = {
+            due: partial(self._discriminator_pass, weight_r1=self._config.weight_r1 * _PENALTY_STEPS if due else 0.0)
+            for due in (False, True)
+        }
+        if self._config.cuda_graphs and device.type == "cuda" and self._share.world == self._share.accumulate == 1:
+            learning = [self._G_updater] if self._E_updater is None else [self._G_updater, self._E_updater]
+            self._pass_G = Recorded(self._pass_G, [p for updater in learning for p in updater.parameters])
+            self._pass_D = {due: Recorded(run, self._D_updater.parameters) for due, run in self._pass_D.items()}
 
     def _learner(self, device: torch.device, dtype: torch.dtype) -> Updater:
         """A copy of the encoder that learns, while the first one goes on judging. Batch norms keep their statistics, so
@@ -100,11 +118,12 @@ class GeneratorTask(Task[Pairs]):
         layout = torch.channels_last if self._config.channels_last else torch.contiguous_format
         return network.to(device, memory_format=layout)  # type: ignore[call-overload]
 
-    def batches(self, steps: range) -> Iterator[Pairs]:
+    def batches(self, steps: range) -> Iterator[Prepared]:
         """See Task."""
-        return batches(self._faces, self._plan, self._share, steps, self._config.workers)
+        pairs = batches(self._faces, self._plan, self._share, steps, self._config.workers)
+        return prepared(self._prepare, pairs, self._G_updater.parameters[0].device)
 
-    def step(self, parts: list[Pairs], number: int) -> dict[str, Tensor]:
+    def step(self, parts: list[Prepared], number: int) -> dict[str, Tensor]:
         """One update of G, then one of D where it is due."""
         factor = learning_rate_factor(self._config, number, self._total_steps(), self.epoch_steps)
         metrics, shown = self._generator_step(parts, number, factor)
@@ -118,33 +137,34 @@ class GeneratorTask(Task[Pairs]):
         return min(steps, self._config.max_steps or steps)
 
     def _generator_step(
-        self, parts: list[Pairs], number: int, factor: float
+        self, parts: list[Prepared], number: int, factor: float
     ) -> tuple[dict[str, Tensor], list[tuple[Tensor, Tensor]]]:
         """Returns the metrics, and for every part what D is to be shown: generated and real faces."""
         sums: dict[str, Tensor] = {}
         shown = []
         self._D.requires_grad_(False)  # its gradients would cost time and be thrown away
-        for turn, pairs in enumerate(parts):
-            batch = self._prepare(pairs)
+        if self._config.id_warmup and "id" in self._loss_weights:
+            self._loss_weights["id"].fill_(self._config.weight_id * min(1.0, number / self._config.id_warmup))
+        for turn, take in enumerate(parts):
+            batch = take()
             if self._config.diff_eq_same or number < self._config.rec_all_steps:
                 batch = batch.counting_all()
             with self._unsynchronised(self._G_terms, turn):
-                Y, terms = self._G_terms(batch)
-                loss = self._weighted(terms, number)
-                self._G_updater.backward(loss / len(parts))
-            shown.append((as_pasted(Y.detach(), batch, self._pasting), getattr(batch, self._reals)))
-            for name, value in {**terms, "G": loss, "spread": _spread(Y, batch)}.items():
-                sums[name] = sums.get(name, 0) + value.detach() / len(parts)
+                Y, metrics = self._pass_G(vars(batch))
+            shown.append((as_pasted(Y, batch, self._pasting), getattr(batch, self._reals)))
+            for name, value in {**metrics, "spread": _spread(Y, batch)}.items():
+                sums[name] = sums.get(name, 0) + value / len(parts)
         self._D.requires_grad_(True)
         if self._E_updater is not None:
             sums["grad_E"] = self._E_updater.update(factor)
         return {**sums, "grad_G": self._G_updater.update(factor)}, shown
 
-    def _weighted(self, terms: dict[str, Tensor], number: int) -> Tensor:
-        weights = self._config.weights()
-        if self._config.id_warmup and "id" in weights:
-            weights["id"] *= min(1.0, number / self._config.id_warmup)
-        return torch.stack([weights[name] * value for name, value in terms.items()]).sum()
+    def _generator_pass(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Gradients of one part, by the fields of its SwapBatch; returns the swaps and the losses."""
+        Y, terms = self._G_terms(SwapBatch(**batch))
+        loss = torch.stack([self._loss_weights[name] * value for name, value in terms.items()]).sum()
+        self._G_updater.backward(loss / self._share.accumulate)
+        return Y.detach(), {name: value.detach() for name, value in {**terms, "G": loss}.items()}
 
     def _unsynchronised(self, terms: nn.Module, turn: int) -> AbstractContextManager[Any]:
         """Gradients travel between processes only with the last part of a step."""
@@ -164,14 +184,17 @@ class GeneratorTask(Task[Pairs]):
         # D's learning rate follows its own steps, of which --discr_force skips some.
         factor = learning_rate_factor(self._config, self._D_updater.steps, self._total_steps(), self.epoch_steps)
         total = torch.zeros((), device=shown[0][0].device)
-        due = self._D_updater.steps % _PENALTY_STEPS == 0
-        weight_r1 = self._config.weight_r1 * _PENALTY_STEPS if due else 0.0
+        run = self._pass_D[self._D_updater.steps % _PENALTY_STEPS == 0]
         for turn, (Y, real) in enumerate(shown):
             with self._unsynchronised(self._D_terms, turn):
-                loss, penalty = self._D_terms(Y, real, weight_r1)
-                self._D_updater.backward((loss + penalty) / len(shown))
-            total = total + loss.detach() / len(shown)
+                total = total + run(Y, real) / len(shown)
         return total, self._D_updater.update(factor)
+
+    def _discriminator_pass(self, Y: Tensor, real: Tensor, weight_r1: float) -> Tensor:
+        """Gradients of one part; returns its L_D."""
+        loss, penalty = self._D_terms(Y, real, weight_r1)
+        self._D_updater.backward((loss + penalty) / self._share.accumulate)
+        return loss.detach()
 
     def rates(self) -> dict[str, float]:
         """See Task."""

@@ -50,7 +50,8 @@ def warp(images: Tensor, M_out2in: Tensor, size: int) -> Tensor:
     axis = torch.arange(size, dtype=M_out2in.dtype, device=images.device)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     grid = transform(M_out2in, torch.stack((x, y), 2).view(1, -1, 2).expand(len(images), -1, -1))
-    grid = (2 * grid + 1) / grid.new_tensor([width, height]) - 1
+    # Each axis by itself, since recordings on CUDA cannot upload a tensor of both sides.
+    grid = torch.stack([(2 * grid[..., i] + 1) / side - 1 for i, side in enumerate((width, height))], 2)
     grid = grid.view(len(images), size, size, 2).to(images.dtype)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 

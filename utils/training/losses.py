@@ -150,9 +150,12 @@ def landmark_consistency_loss(points_target: Tensor, points_swap: Tensor) -> Ten
     return (points_swap - points_target).norm(dim=2).mean()
 
 
-def pose_loss(points_target: Tensor, points_swap: Tensor) -> Tensor:
-    """Mean angle in radians by which the head turned, going by landmarks (B, 106, 2) in shares of the crop's side."""
-    return turns(points_target, points_swap).norm(dim=1).mean()
+def pose_loss(points_target: Tensor, points_swap: Tensor, turning_target: Tensor) -> Tensor:
+    """Mean angle in radians by which the head turned, going by landmarks (B, 106, 2) in shares of the crop's side.
+
+    turning_target: (B, 3, 212) float32, `pose.turning` of points_target.
+    """
+    return turns(points_target, points_swap, turning_target).norm(dim=1).mean()
 
 
 def discriminator_is_due(running_L_adv: float, L_adv: float) -> tuple[float, bool]:

@@ -44,15 +44,24 @@ class Updater:
     def __init__(self, network: nn.Module, config: TrainConfig, rate: float, dtype: torch.dtype, ema: bool) -> None:
         self.network, self.rate = network, rate
         self._clip = config.grad_clip
-        self._parameters = [p for p in network.parameters() if p.requires_grad]
+        self.parameters = [p for p in network.parameters() if p.requires_grad]
         self._decay = config.ema if ema else 0.0
         kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-        device = self._parameters[0].device.type
-        self.optimizer = kind(self._parameters, rate, betas=(config.beta1, 0.999), weight_decay=config.weight_decay,
+        device = self.parameters[0].device.type
+        self.optimizer = kind(self.parameters, rate, betas=(config.beta1, 0.999), weight_decay=config.weight_decay,
                               fused=device in ("cpu", "cuda"))  # fmt: skip
         self._scaler = torch.amp.GradScaler(device, enabled=dtype == torch.float16)
         self.average = copy.deepcopy(network).eval().requires_grad_(False) if self._decay else None
+        self._followed, self._counted = self._pairs_of_average()
         self.steps = 0
+
+    def _pairs_of_average(self) -> tuple[tuple[list[Tensor], list[Tensor]], list[tuple[Tensor, Tensor]]]:
+        """The average's numbers and those that it follows, two lists, and its whole numbers with their originals."""
+        states = [] if self.average is None else [self.average.state_dict(), self.network.state_dict()]
+        pairs = list(zip(*(state.values() for state in states), strict=True))
+        followed = [pair for pair in pairs if pair[0].is_floating_point()]
+        counted = [pair for pair in pairs if not pair[0].is_floating_point()]
+        return ([mean for mean, _ in followed], [value for _, value in followed]), counted
 
     @property
     def best(self) -> nn.Module:
@@ -81,9 +90,9 @@ class Updater:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * factor
         self._scaler.unscale_(self.optimizer)
-        length = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
+        length = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         if self._clip:
-            nn.utils.clip_grads_with_norm_(self._parameters, self._clip, length)
+            nn.utils.clip_grads_with_norm_(self.parameters, self._clip, length)
         self._scaler.step(self.optimizer)
         self._scaler.update()
         self.optimizer.zero_grad()
@@ -94,13 +103,9 @@ class Updater:
 
     @torch.no_grad()
     def _follow(self, decay: float) -> None:
-        assert self.average is not None
-        pairs = zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True)
-        for mean, value in pairs:
-            if mean.is_floating_point():
-                mean.lerp_(value, 1 - decay)
-            else:
-                mean.copy_(value)
+        torch._foreach_lerp_(*self._followed, 1 - decay)
+        for mean, value in self._counted:
+            mean.copy_(value)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next update depends on."""

@@ -10,24 +10,32 @@ from utils.evaluation.geometry import HEAD_INDICES, HEAD_POINTS
 _DAMPING = 1e-6  # keeps the equations solvable where all points are one; in squared shares of the crop's side
 
 
-def turns(points_t: Tensor, points_s: Tensor) -> Tensor:
-    """Turns of a generic head that go best with the moves of its landmarks, beside shift and growth, to first order.
+def turning(points: Tensor) -> Tensor:
+    """How a generic head turns when its landmarks move: turns that go best with the moves, beside shift and growth, to
+    first order.
 
-    points_t, points_s: (B, 106, 2) float, landmarks before and after, shares of the crop's side. Returns (B, 3)
-    float32, rotation vectors in radians about the axes to the picture's right, down and away from the camera. The
-    gradient goes to points_s.
+    points: (B, 106, 2) float, landmarks before, shares of the crop's side. Returns (B, 3, 212) float32, to be
+    multiplied with all landmarks' moves along x, then along y; see `turns`.
     """
-    head = _seen_head(points_t.detach())
+    head = _seen_head(points.detach())
     x, y, z = head.unbind(2)
     none, one = torch.zeros_like(x), torch.ones_like(x)
     # Columns: how the points move with each turn, with growth, and with shifts along x and y.
     along_x = torch.stack((none, z, -y, x, one, none), 2)
     along_y = torch.stack((-z, none, x, y, none, one), 2)
     J = torch.cat((along_x, along_y), 1)
-    moved = (points_s - points_t)[:, HEAD_INDICES].float()
-    moves = torch.cat((moved[..., 0], moved[..., 1]), 1)
     normal = J.mT @ J + _DAMPING * torch.eye(6, device=J.device)
-    return torch.linalg.solve(normal, J.mT @ moves[..., None])[:, :3, 0]
+    result = J.new_zeros(len(J), 3, 2, points.shape[1])
+    result[..., HEAD_INDICES] = torch.linalg.solve(normal, J.mT)[:, :3].unflatten(2, (2, -1))
+    return result.flatten(2)
+
+
+def turns(points_t: Tensor, points_s: Tensor, turning_t: Tensor) -> Tensor:
+    """Rotation vectors of the head, (B, 3) float32, in radians about the axes to the picture's right, down and away
+    from the camera, when its landmarks move from points_t to points_s, each (B, 106, 2) like those of `turning`, which
+    turning_t is of points_t. The gradient goes to points_s."""
+    moves = (points_s - points_t).float().mT.flatten(1)
+    return (turning_t * moves[:, None]).sum(2)  # no product of matrices, which mixed precision would round
 
 
 def _seen_head(points: Tensor) -> Tensor:

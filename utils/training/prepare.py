@@ -24,6 +24,7 @@ from utils.training.networks import landmark_view, resized
 from utils.training.optimise import mixed_precision
 from utils.training.pairs import Pairs, Share
 from utils.training.pasting import Pasting
+from utils.training.pose import turning
 from utils.training.sface import ARCFACE_112
 from utils.training.stock import CANDIDATES, Stock
 from utils.training.terms import Judges, SwapBatch, shown_to_critics
@@ -218,6 +219,8 @@ class Preparer:
                 extra["points"] = self._judges.landmarks(landmark_view(batch.Xt))
             if self._judges.eyes is not None:
                 extra["pupils"] = self._judges.eyes(batch.Xt)
+        if self._config.weight_pose:
+            extra["turning"] = turning(extra["points"])  # type: ignore[arg-type]
         if self._judges.landmarks is not None:
             points = extra["points"].cpu().numpy()  # type: ignore[union-attr]
             extra["face"] = torch.from_numpy(face_masks(points, self._config.size)).to(self._device)

@@ -28,7 +28,7 @@ def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
     torch.backends.cudnn.benchmark = True  # pictures have one size
     if rank():
         log.setLevel(logging.ERROR)  # one voice is enough
-    train, held = load_set(config)
+    train, held = (faces.on(device) for faces in load_set(config))
     if (config.task != "generator" or config.weight_transplant or config.weight_distill) and train.images is None:
         what = f"--task {config.task}" if config.task != "generator" else "--weight_transplant or --weight_distill"
         raise OptionError(

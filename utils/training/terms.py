@@ -17,7 +17,7 @@ from utils.training.networks import Critic, landmark_view
 from utils.training.optimise import mixed_precision
 from utils.training.pasting import PLAIN, Pasting
 
-_BY_LANDMARKS = {"landmarks": losses.landmark_consistency_loss, "pose": losses.pose_loss}
+_BY_LANDMARKS = ("landmarks", "pose")
 _BY_APPEARANCE = ("faceres", "features")
 _APART = ("attr", "distill", *_BY_LANDMARKS, *_BY_APPEARANCE)  # terms that share what they need
 
@@ -35,6 +35,7 @@ class SwapBatch:
     avoided: Tensor | None = None  # (B, D) float32, what the critic sees in the target
     M_align: Tensor | None = None  # (B, 2, 3) pixels of the critic's 112 alignment to those of Xt
     points: Tensor | None = None  # (B, 106, 2) float32, the target's landmarks in shares of the crop
+    turning: Tensor | None = None  # (B, 3, 212) float32, how its head turns when they move, see `pose.turning`
     face: Tensor | None = None  # (B, 1, S, S) float32 [0, 1], 1 inside the target's face
     shown: Tensor | None = None  # (B, 1, S, S), like face: 1 where the pipeline will show the swap
     sure: Tensor | None = None  # (B, 1, 64, 64), where it does so however much the swap differs from the target
@@ -139,7 +140,13 @@ class GeneratorTerms(nn.Module):
             return {}
         assert self._judges.landmarks is not None and batch.points is not None
         points = self._judges.landmarks(landmark_view(Y)).float()
-        return {name: _BY_LANDMARKS[name](batch.points.float(), points) for name in names}
+        terms = {}
+        if "landmarks" in names:
+            terms["landmarks"] = losses.landmark_consistency_loss(batch.points.float(), points)
+        if "pose" in names:
+            assert batch.turning is not None
+            terms["pose"] = losses.pose_loss(batch.points.float(), points, batch.turning)
+        return terms
 
     def _appearing(self, Y: Tensor, batch: SwapBatch) -> dict[str, Tensor]:
         """The terms that look at the swap with FaceRes."""

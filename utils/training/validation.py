@@ -17,6 +17,7 @@ from utils.training.masks import pasting_masks, sure_parts
 from utils.training.networks import landmark_view, resized
 from utils.training.optimise import mixed_precision
 from utils.training.pasting import Pasting
+from utils.training.pose import turning
 from utils.training.prepare import alignment, embed_set
 from utils.training.terms import Judges
 
@@ -111,7 +112,7 @@ class SwapCheck:
         if self._judges.landmarks is not None:
             before, after = (self._judges.landmarks(landmark_view(x)) for x in (self._X, Y))
             result["val_landmarks"] = losses.landmark_consistency_loss(before, after)
-            result["val_pose"] = losses.pose_loss(before, after).rad2deg()
+            result["val_pose"] = losses.pose_loss(before, after, turning(before)).rad2deg()
         numbers = {name: float(value) for name, value in result.items()}
         return numbers | {"val_score": self._score(numbers, float(error.mean()))}
 

@@ -1,0 +1,99 @@
+"""Training on CUDA: recorded steps and batches that are prepared beside them change nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training_set import options, write_faceres, write_networks, write_set
+from utils.training import stock
+from utils.training.ahead import prepared
+from utils.training.config import parse
+from utils.training.faces import Faces
+from utils.training.generator import GeneratorTask
+from utils.training.pairs import batches
+from utils.training.setup import build_task
+
+WEIGHTS = {"weight_adv": 1, "weight_r1": 0.1, "weight_id": 1, "weight_encoder": 1, "weight_rec": 1, "weight_tone": 1,
+           "weight_outside": 1, "weight_landmarks": 1, "weight_pose": 1, "weight_transplant": 1, "weight_faceres": 1,
+           "weight_features": 1, "weight_attr": 0, "id_margin": 0.2, "id_warmup": 30, "rec_all_steps": 20, "tone": 0.5,
+           "rim_contrast": 0.6, "beta1": 0.5, "grad_clip": 5, "lr_identity": 0.0001}  # fmt: skip
+STEPS = 70  # past the fourth gradient penalty, which is the first recorded one
+
+
+@pytest.fixture(autouse=True)
+def labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Landmarks without their teacher: a grid over the face."""
+
+    def label(faces: Faces, path: str) -> tuple[Tensor, np.ndarray]:
+        x, y = np.meshgrid(np.linspace(20, 60, 11), np.linspace(24, 66, 10))
+        points = np.stack((x, y), 2).reshape(-1, 2)[:106].astype(np.float32)
+        return torch.from_numpy(points).expand(len(faces), 106, 2), np.ones(len(faces), np.float32)
+
+    monkeypatch.setattr(stock, "label", label)
+
+
+def build(root: Path, device: str, **more: Any) -> GeneratorTask:
+    if not (root / "set").exists():
+        write_set(root / "set")
+        write_networks(root / "nets")
+        write_faceres(root / "nets")
+    config = parse(options(root, "cuda", faceres=root / "nets/faceres.json", optim_level="O0", device=device,
+                           **WEIGHTS | more))  # fmt: skip
+    task = build_task(config, torch.device(device))
+    assert isinstance(task, GeneratorTask)
+    return task
+
+
+def trained(task: GeneratorTask, steps: int) -> list[dict[str, float]]:
+    rows = []
+    for number, part in enumerate(task.batches(range(steps))):
+        rows.append({name: float(value) for name, value in task.step([part], number).items()})
+    return rows
+
+
+def test_batches_are_prepared_when_they_are_asked_for(tmp_path: Path) -> None:
+    task = build(tmp_path, "cpu")
+    made: list[int] = []
+
+    def prepare(pairs: Any) -> Any:
+        made.append(len(pairs))
+        return pairs
+
+    pairs = batches(task._faces, task._plan, task._share, range(2), 0)
+    first, second = list(prepared(prepare, pairs, torch.device("cpu")))
+    assert made == []
+    assert len(second()) == 4 and len(first()) == 4 and made == [4, 4]
+
+
+@pytest.mark.gpu
+def test_recorded_steps_are_those_of_plain_ones(tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    plain = trained(build(tmp_path, "cuda", cuda_graphs=False), STEPS)
+    recorded = trained(build(tmp_path, "cuda"), STEPS)
+    for number, (wanted, found) in enumerate(zip(plain, recorded, strict=True)):
+        near = 0.02 if number < 10 else 0.5  # sums in another order drift apart
+        assert list(wanted) == list(found)
+        for name, value in wanted.items():
+            assert found[name] == pytest.approx(value, rel=near, abs=near), (number, name)
+    assert recorded[-1]["G"] < recorded[0]["G"]
+
+
+@pytest.mark.gpu
+def test_batches_made_beside_the_steps_are_those_of_the_cpu(tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    on_cpu, on_cuda = (list(build(tmp_path, device).batches(range(4))) for device in ("cpu", "cuda"))
+    for take_a, take_b in zip(on_cpu, on_cuda, strict=True):
+        a, b = vars(take_a()), vars(take_b())
+        for name, value in a.items():
+            if isinstance(value, Tensor):
+                assert torch.allclose(value, b[name].cpu(), atol=2e-2), name
