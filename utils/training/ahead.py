@@ -29,12 +29,18 @@ def prepared(prepare: Prepare, batches: Iterable[Pairs], device: torch.device) -
     side = torch.cuda.Stream(device)
     side.wait_stream(torch.cuda.current_stream(device))
 
-    def beside(pairs: Pairs) -> tuple[SwapBatch, torch.cuda.Event]:
-        with recording, torch.cuda.stream(side):
-            return prepare(pairs), side.record_event()
+    def beside() -> Iterator[tuple[SwapBatch, torch.cuda.Event]]:
+        left = iter(batches)
+        while True:
+            with recording, torch.cuda.stream(side):
+                pairs = next(left, None)
+                if pairs is None:
+                    return
+                made = prepare(pairs), side.record_event()
+            yield made
 
-    with closing(prefetch(map(beside, batches), _AHEAD)) as made:
-        for batch, done in made:
+    with closing(prefetch(beside(), _AHEAD)) as ready:
+        for batch, done in ready:
             yield partial(_taken, batch, done)
 
 
