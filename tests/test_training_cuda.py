@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from tests.training_set import options, write_faceres, write_networks, write_set
 from utils.training import stock
@@ -48,6 +49,10 @@ def build(root: Path, device: str, **more: Any) -> GeneratorTask:
     task = build_task(config, torch.device(device))
     assert isinstance(task, GeneratorTask)
     return task
+
+
+def first_batches(task: GeneratorTask) -> list[Any]:
+    return [tree_leaves(take()) for take in task.batches(range(4))]
 
 
 def trained(task: GeneratorTask, steps: int) -> list[dict[str, float]]:
@@ -91,9 +96,7 @@ def test_batches_made_beside_the_steps_are_those_of_the_cpu(tmp_path: Path) -> N
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    on_cpu, on_cuda = (list(build(tmp_path, device).batches(range(4))) for device in ("cpu", "cuda"))
-    for take_a, take_b in zip(on_cpu, on_cuda, strict=True):
-        a, b = vars(take_a()), vars(take_b())
-        for name, value in a.items():
-            if isinstance(value, Tensor):
-                assert torch.allclose(value, b[name].cpu(), atol=2e-2), name
+    on_cpu, on_cuda = (first_batches(build(tmp_path, device)) for device in ("cpu", "cuda"))
+    for wanted, found in zip(on_cpu, on_cuda, strict=True):
+        for a, b in zip(wanted, found, strict=True):
+            assert (a is None and b is None) or torch.allclose(a, b.cpu(), atol=2e-2)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from utils.errors import InputError, OptionError
 from utils.training import export, losses, validation
-from utils.training.ahead import Prepared, prepared
+from utils.training.ahead import prepared
 from utils.training.config import TrainConfig
 from utils.training.distributed import can_compile, mean_over_processes, parallel, with_global_batch_norm
 from utils.training.faces import Faces
@@ -42,7 +42,7 @@ _PENALTY_STEPS = 16  # steps between gradient penalties, which cost as much as a
 _RUNNING_L_ADV = 20.0  # where --discr_force starts
 
 
-class GeneratorTask(Task[Prepared]):
+class GeneratorTask(Task[Callable[[], SwapBatch]]):
     """G and D, each with its updater."""
 
     def __init__(self, config: TrainConfig, faces: Faces, held: Faces, share: Share, device: torch.device) -> None:
@@ -118,12 +118,12 @@ class GeneratorTask(Task[Prepared]):
         layout = torch.channels_last if self._config.channels_last else torch.contiguous_format
         return network.to(device, memory_format=layout)  # type: ignore[call-overload]
 
-    def batches(self, steps: range) -> Iterator[Prepared]:
+    def batches(self, steps: range) -> Iterator[Callable[[], SwapBatch]]:
         """See Task."""
         pairs = batches(self._faces, self._plan, self._share, steps, self._config.workers)
         return prepared(self._prepare, pairs, self._G_updater.parameters[0].device)
 
-    def step(self, parts: list[Prepared], number: int) -> dict[str, Tensor]:
+    def step(self, parts: list[Callable[[], SwapBatch]], number: int) -> dict[str, Tensor]:
         """One update of G, then one of D where it is due."""
         factor = learning_rate_factor(self._config, number, self._total_steps(), self.epoch_steps)
         metrics, shown = self._generator_step(parts, number, factor)
@@ -137,7 +137,7 @@ class GeneratorTask(Task[Prepared]):
         return min(steps, self._config.max_steps or steps)
 
     def _generator_step(
-        self, parts: list[Prepared], number: int, factor: float
+        self, parts: list[Callable[[], SwapBatch]], number: int, factor: float
     ) -> tuple[dict[str, Tensor], list[tuple[Tensor, Tensor]]]:
         """Returns the metrics, and for every part what D is to be shown: generated and real faces."""
         sums: dict[str, Tensor] = {}
@@ -150,7 +150,7 @@ class GeneratorTask(Task[Prepared]):
             if self._config.diff_eq_same or number < self._config.rec_all_steps:
                 batch = batch.counting_all()
             with self._unsynchronised(self._G_terms, turn):
-                Y, metrics = self._pass_G(vars(batch))
+                Y, metrics = self._pass_G(batch)
             shown.append((as_pasted(Y, batch, self._pasting), getattr(batch, self._reals)))
             for name, value in {**metrics, "spread": _spread(Y, batch)}.items():
                 sums[name] = sums.get(name, 0) + value / len(parts)
@@ -159,9 +159,9 @@ class GeneratorTask(Task[Prepared]):
             sums["grad_E"] = self._E_updater.update(factor)
         return {**sums, "grad_G": self._G_updater.update(factor)}, shown
 
-    def _generator_pass(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Gradients of one part, by the fields of its SwapBatch; returns the swaps and the losses."""
-        Y, terms = self._G_terms(SwapBatch(**batch))
+    def _generator_pass(self, batch: SwapBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Gradients of one part; returns the swaps and the losses."""
+        Y, terms = self._G_terms(batch)
         loss = torch.stack([self._loss_weights[name] * value for name, value in terms.items()]).sum()
         self._G_updater.backward(loss / self._share.accumulate)
         return Y.detach(), {name: value.detach() for name, value in {**terms, "G": loss}.items()}

@@ -21,7 +21,7 @@ class Recorded:
     """
 
     def __init__(self, function: Callable[..., Any], parameters: Sequence[nn.Parameter]) -> None:
-        """function: of dicts, lists and tuples of tensors, to the same. parameters: those whose gradients it sets; it
+        """function: of tensors, also nested ones, to tensors. parameters: those whose gradients it sets; it
         does not add to what they have."""
         self._function, self._parameters = function, list(parameters)
         self._calls = 0

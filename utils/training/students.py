@@ -9,7 +9,7 @@ Landmarks: the student learns MediaPipe's points, reduced to the 106.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from coordinate_reg.network import LandmarkNet
 from utils.errors import InputError
 from utils.inference.identify import both_ways
 from utils.training import augment, distill, export, geometry, invent
+from utils.training.ahead import prepared
 from utils.training.augment import Changes
 from utils.training.config import TrainConfig
 from utils.training.distributed import can_compile, parallel, with_global_batch_norm
@@ -55,7 +56,10 @@ _BLENDED = 0.6  # share of the identity student's faces that are blends of two
 _EYES = ((33, 40), (87, 94))  # lower and upper lid of each eye, whose middles are an eye distance apart
 
 
-class StudentTask(Task[np.ndarray]):
+Lesson = tuple[Tensor, Any]
+
+
+class StudentTask(Task[Callable[[], Lesson]]):
     """One network that learns from a teacher; faces in memory."""
 
     def __init__(self, network: nn.Module, side: int, config: TrainConfig, faces: Faces, held: Faces, share: Share,
@@ -75,7 +79,7 @@ class StudentTask(Task[np.ndarray]):
         self.epoch_steps = max(len(faces) // share.step_samples, 1)
 
     @abstractmethod
-    def lesson(self, indices: np.ndarray, number: int) -> tuple[Tensor, Any]:
+    def lesson(self, indices: np.ndarray, number: int) -> Lesson:
         """Crops (B, 3, S, S) float32 [-1, 1] RGB and what the teacher says of them.
 
         indices: (B,) places of the samples in the run; number: of the step.
@@ -85,20 +89,20 @@ class StudentTask(Task[np.ndarray]):
     def loss(self, answer: Any, wanted: Any) -> Tensor:
         """How far what the network made of the crops is off, a scalar."""
 
-    def batches(self, steps: range) -> Iterator[np.ndarray]:
-        """The samples' places in the run; lessons are made on the device."""
-        for step in steps:
-            for turn in range(self._share.accumulate):
-                yield self._share.own(self._share.batch_samples(step, turn))
+    def batches(self, steps: range) -> Iterator[Callable[[], Lesson]]:
+        """See Task."""
+        places = ((self._share.own(self._share.batch_samples(step, turn)), step)
+                  for step in steps for turn in range(self._share.accumulate))  # fmt: skip
+        return prepared(lambda at: self.lesson(*at), places, self._device)
 
-    def step(self, parts: list[np.ndarray], number: int) -> dict[str, Tensor]:
+    def step(self, parts: list[Callable[[], Lesson]], number: int) -> dict[str, Tensor]:
         """See Task."""
         config = self._config
         steps = config.max_epoch * self.epoch_steps
         factor = learning_rate_factor(config, number, min(steps, config.max_steps or steps), self.epoch_steps)
         total = torch.zeros((), device=self._device)
-        for indices in parts:
-            crops, wanted = self.lesson(indices, number)
+        for take in parts:
+            crops, wanted = take()
             with mixed_precision(self._device, self._dtype):
                 answer = self._network(crops.contiguous(memory_format=self._layout))
             loss = self.loss(answer, wanted)

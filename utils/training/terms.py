@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import register_pytree_node
 
 from coordinate_reg.network import LandmarkNet
 from utils.training import distill, geometry, losses
@@ -52,6 +53,14 @@ class SwapBatch:
     def counting_all(self) -> SwapBatch:
         """The same with all pairs in L_rec."""
         return replace(self, same=torch.ones_like(self.same), same_pairs=self.same.new_tensor(float(len(self.same))))
+
+
+# So that tools for nested tensors find those of a batch.
+register_pytree_node(
+    SwapBatch,
+    lambda batch: (list(vars(batch).values()), list(vars(batch))),
+    lambda values, names: SwapBatch(**dict(zip(names, values, strict=True))),
+)
 
 
 @dataclass(frozen=True)
