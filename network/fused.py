@@ -127,7 +127,9 @@ def _normalised(x: Tensor) -> Tensor:
         parts = [F.batch_norm(part, None, None, training=True, eps=_EPS) for part in x.split(1)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
     var, mean = torch.var_mean(x.float(), (2, 3), correction=0, keepdim=True)
-    return ((x - mean) * torch.rsqrt(var + _EPS)).to(x.dtype)
+    scale = torch.rsqrt(var + _EPS)
+    # One pass over the map, in float32 inside: large maps cost a GPU their memory's time.
+    return torch.addcmul(-mean * scale, x, scale, out=torch.empty_like(x))
 
 
 def _upsample(x: Tensor) -> Tensor:
@@ -174,6 +176,10 @@ class FusedAEINet(nn.Module):
             result.append(torch.stack([linear(z_id)[..., None, None] for linear in cast(nn.ModuleList, pair)], dim=1))
         return [term.to(self.dtype) for term in result]
 
+    def terms_of(self, z_id: Tensor) -> Terms:
+        """What a batch of embeddings (B, D) float32, best on the CPU, determines."""
+        return [torch.cat(parts) for parts in zip(*(self.terms(row) for row in z_id), strict=True)]
+
     @torch.inference_mode()
     def forward(self, Xt: Tensor, z_id: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Like AEI_Net's, but for the attribute maps.
@@ -181,9 +187,7 @@ class FusedAEINet(nn.Module):
         Xt: (B, 3, size, size) float [-1, 1] RGB. z_id: (B, D) float32, raw, best on the CPU.
         Returns Y, (B, 3, size, size) [-1, 1] in the network's dtype, and an empty list.
         """
-        people = [self.terms(row) for row in z_id]
-        terms = [torch.cat(parts) for parts in zip(*people, strict=True)]
-        return self.generate(Xt.to(self.dtype, memory_format=torch.channels_last), terms), []
+        return self.generate(Xt.to(self.dtype, memory_format=torch.channels_last), self.terms_of(z_id)), []
 
     def generate(self, Xt: Tensor, terms: Terms) -> Tensor:
         """The pure computation; terms: of the people who replace those of Xt."""

@@ -28,7 +28,7 @@ def to_tensor(crops: Sequence[np.ndarray], device: torch.device | None = None) -
 
     batch = np.ascontiguousarray(np.stack(crops)[..., ::-1].transpose(0, 3, 1, 2))
     # Bytes travel to the device: a quarter of what the numbers would take.
-    return torch.from_numpy(batch).to(device).float().div_(255).sub_(0.5).div_(0.5)
+    return from_levels(torch.from_numpy(batch).to(device))
 
 
 def to_images(tensor: torch.Tensor) -> np.ndarray:
@@ -37,5 +37,14 @@ def to_images(tensor: torch.Tensor) -> np.ndarray:
     tensor: (N, 3, S, S) floating point [-1, 1] RGB, any device.
     Returns (N, S, S, 3) uint8 [0, 255] BGR, rounded.
     """
-    levels = tensor.detach().float().div(2).add(0.5).mul(255).round().clamp(0, 255)
-    return np.ascontiguousarray(levels.byte().permute(0, 2, 3, 1).cpu().numpy()[..., ::-1])
+    return np.ascontiguousarray(to_levels(tensor.detach()).permute(0, 2, 3, 1).cpu().numpy()[..., ::-1])
+
+
+def from_levels(levels: torch.Tensor) -> torch.Tensor:
+    """Bytes of pictures as numbers: uint8 [0, 255] of any shape -> float32 [-1, 1] of the same shape."""
+    return levels.float().div_(255).sub_(0.5).div_(0.5)
+
+
+def to_levels(tensor: torch.Tensor) -> torch.Tensor:
+    """Numbers as bytes of pictures: floating point [-1, 1] of any shape -> uint8 [0, 255] of the same shape, rounded."""
+    return tensor.float().div(2).add(0.5).mul(255).round().clamp(0, 255).byte()

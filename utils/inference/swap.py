@@ -17,6 +17,7 @@ from network.fused import FusedAEINet
 from network.packed import pack
 from utils.errors import ResourceError, WeightsError
 from utils.inference.pixels import to_images, to_tensor
+from utils.inference.staged import Staged
 
 _HEAVY = 50_000_000  # weights
 _CPU_IS_FULL = "DefaultCPUAllocator"  # what PyTorch says then, in no error of its own
@@ -56,8 +57,14 @@ class Swapper:
         self._workers: ThreadPoolExecutor | None = None
         self._parts = 1
         self._exact = network if dtype != torch.float32 else None  # for the day the fast one overflows
-        self._network = inference_form(network, device, dtype)
+        self._place(network)
         self.heavy = sum(parameter.numel() for parameter in network.parameters()) > _HEAVY
+
+    def _place(self, network: nn.Module) -> None:
+        """Get the network ready in the arithmetic in use."""
+        self._network = inference_form(network, self._device, self._dtype)
+        fast = self._device.type == "cuda" and isinstance(self._network, FusedAEINet)
+        self._staged = Staged(self._network, self.size, self._device) if fast else None
 
     @property
     def dtype(self) -> str:
@@ -108,20 +115,30 @@ class Swapper:
             remedy = "close other programs" if self._device.type == "cpu" else "use --device cpu"
             raise ResourceError(f"{self._device} has too little memory for one face; {remedy}") from error
         self.batch_size //= 2
+        if self._staged is not None:
+            self._staged.forget()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         self.note(f"{self._device} ran out of memory; going on with {self.batch_size} faces at once")
 
     @torch.inference_mode()
     def _run(self, crops: Sequence[np.ndarray], z_id: torch.Tensor) -> np.ndarray:
-        Y = self._forward(crops, z_id)
-        if not _sound(Y) and self._exact is not None:
+        images = self._images(crops, z_id)
+        if images is None and self._exact is not None:
             self.note(f"the generator overflowed in {self.dtype}; going on in float32")
-            self._network, self._dtype = inference_form(self._exact, self._device, torch.float32), torch.float32
-            self._exact, Y = None, self._forward(crops, z_id)
-        if not _sound(Y):
+            exact, self._exact, self._dtype = self._exact, None, torch.float32
+            self._place(exact)
+            images = self._images(crops, z_id)
+        if images is None:
             raise WeightsError("the generator overflows even in float32; its weights are damaged, get them again")
-        return to_images(Y)
+        return images
+
+    def _images(self, crops: Sequence[np.ndarray], z_id: torch.Tensor) -> np.ndarray | None:
+        """Swapped crops (N, size, size, 3) uint8 BGR, or None where some numbers are not finite."""
+        if self._staged is not None:
+            return self._staged.swap(crops, z_id, self.batch_size, self.note)
+        Y = self._forward(crops, z_id)
+        return to_images(Y) if _sound(Y) else None
 
     def _forward(self, crops: Sequence[np.ndarray], z_id: torch.Tensor) -> torch.Tensor:
         Xt = to_tensor(crops, self._device).to(self._dtype)

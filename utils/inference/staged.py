@@ -1,0 +1,137 @@
+"""The generator on a CUDA device: memory that is used again for every batch, and recorded graphs.
+
+Launching its some hundred operations takes Python longer than computing them for a few faces. A recorded graph launches
+all of them at once, but always for the same number of faces in the same memory. So there is a graph for some numbers of
+faces, and fewer are filled up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+
+from network.fused import FusedAEINet
+from utils.inference.pixels import from_levels, to_levels
+
+_COUNTS = (1, 4, 16)  # faces of a graph, besides the whole batch
+_WARM_UP = 3  # runs before the recording, in which the libraries choose their ways
+
+Note = Callable[[str], None]
+
+
+class _Batch:
+    """The generator for one number of faces, with all memory that its data pass through."""
+
+    def __init__(self, network: FusedAEINet, count: int, size: int, device: torch.device) -> None:
+        self.count, self._network = count, network
+        pinned, shape = device.type == "cuda", (count, size, size, 3)
+        self._given = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)  # BGR, like the others
+        self._crops = torch.zeros(shape, dtype=torch.uint8, device=device)
+        # Pictures and, in the last byte, whether the numbers are finite: both come back at once.
+        self._results = torch.empty(self._crops.numel() + 1, dtype=torch.uint8, device=device)
+        self._taken = torch.empty(self._results.shape, dtype=torch.uint8, pin_memory=pinned)
+        self._people = b""  # whose terms are in place
+        self._terms: list[torch.Tensor] = []
+        self._launch: Callable[[], None] = self._compute
+
+    def swap(self, crops: Sequence[np.ndarray], z_id: torch.Tensor) -> np.ndarray | None:
+        """See Staged.swap; N is at most `count`."""
+        np.stack(crops, out=self._given.numpy()[: len(crops)])
+        self._crops.copy_(self._given, non_blocking=True)
+        self._place(torch.cat((z_id, z_id[-1:].expand(self.count - len(z_id), -1))))
+        self._launch()
+        self._taken.copy_(self._results, non_blocking=True)
+        if self._results.device.type == "cuda":
+            torch.cuda.current_stream().synchronize()
+        taken = self._taken.numpy()
+        return taken[:-1].reshape(self._crops.shape)[: len(crops)].copy() if taken[-1] else None
+
+    def _place(self, z_id: torch.Tensor) -> None:
+        """Put the people's terms where the graph reads them; those of a video are mostly the ones before."""
+        people = z_id.numpy().tobytes()
+        if people == self._people:
+            return
+        fresh = self._network.terms_of(z_id)
+        if not self._terms:
+            self._terms = fresh
+        for place, term in zip(self._terms, fresh, strict=True):
+            place.copy_(term)
+        self._people = people
+
+    def _compute(self) -> None:
+        x = from_levels(self._crops.flip(3)).permute(0, 3, 1, 2)
+        Y = self._network.generate(x.to(self._network.dtype, memory_format=torch.channels_last), self._terms)
+        self._results[:-1].view(self._crops.shape).copy_(to_levels(Y).permute(0, 2, 3, 1).flip(3))
+        self._results[-1:].copy_(torch.isfinite(Y.sum(dtype=torch.float32)))  # any other number makes the sum so
+
+    def record(self, stream: torch.cuda.Stream, pool: tuple[int, int]) -> None:
+        """Record the computation as a graph; embeddings of the first batch must be in place.
+
+        Raises RuntimeError where that does not work.
+        """
+        for _ in range(_WARM_UP):
+            self._compute()
+        stream.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        # Other threads use the device meanwhile: they must neither disturb the recording nor be disturbed.
+        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+            self._compute()
+        self._launch = graph.replay
+
+    def prepare(self, z_id: torch.Tensor) -> None:
+        """Put some embeddings (N, D) in place, of whomever."""
+        self._place(z_id[:1].expand(self.count, -1).contiguous())
+
+
+class Staged:
+    """The generator in batches of some fixed sizes."""
+
+    def __init__(self, network: FusedAEINet, size: int, device: torch.device) -> None:
+        """network: on `device`. size: side of its crops."""
+        self._network, self._size, self._device = network, size, device
+        self._batches: dict[int, _Batch] = {}
+        self._recording = device.type == "cuda"
+        # A stream of its own, so that the other stages' short work need not wait for it.
+        self._stream = torch.cuda.Stream(device) if self._recording else None
+        self._pool = torch.cuda.graph_pool_handle() if self._recording else None
+
+    @property
+    def recorded(self) -> bool:
+        """Whether graphs are used."""
+        return self._recording
+
+    @torch.inference_mode()
+    def swap(self, crops: Sequence[np.ndarray], z_id: torch.Tensor, most: int, note: Note) -> np.ndarray | None:
+        """Swapped crops, or None where some numbers are not finite.
+
+        crops: N pictures (size, size, 3) uint8 BGR. z_id: (N, D) float32, raw, on the CPU. most: N at most, in this
+        call and others. note: told where graphs cannot be recorded. Returns (N, size, size, 3) uint8 BGR.
+        """
+        count = min((count for count in (*_COUNTS, most) if len(crops) <= count <= most), default=most)
+        with self._on_stream():
+            if count not in self._batches:
+                self._batches[count] = self._new(count, z_id, note)
+            return self._batches[count].swap(crops, z_id)
+
+    def forget(self) -> None:
+        """Give back the memory of all batches."""
+        self._batches.clear()
+
+    def _on_stream(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+
+    def _new(self, count: int, z_id: torch.Tensor, note: Note) -> _Batch:
+        batch = _Batch(self._network, count, self._size, self._device)
+        if self._recording and self._stream is not None and self._pool is not None:
+            batch.prepare(z_id)
+            try:
+                batch.record(self._stream, self._pool)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # of an old driver, for instance
+                self._recording = False
+                note(f"CUDA cannot record the generator ({str(error).splitlines()[0]}); going on without")
+        return batch
