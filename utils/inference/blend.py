@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import cv2
 import numpy as np
 
 from utils.inference.types import Box, Pixels
 from utils.inference.warp import bounds, invert, rescaled, warp
 
-_COARSE = 3.5  # pixels of a swap, whose mean is too coarse to be called detail: swaps are softer than their pixels
-_EDGE = 32  # levels from which a difference is an edge, such as a brow's, which belongs to the target's person
+COARSE = 3.5  # pixels of a swap, whose mean is too coarse to be called detail: swaps are softer than their pixels
+EDGE = 32  # levels from which a difference is an edge, such as a brow's, which belongs to the target's person
 _NOTHING = 128  # stands for no difference
-_LARGER = 1.5  # times as many pixels along a side
-_BORDER = 2  # pixels of an enlarged swap; the mask reaches less far beyond it
+LARGER = 1.5  # times as many pixels along a side
+BORDER = 2  # pixels of an enlarged swap; the mask reaches less far beyond it
+
+
+class Mixer(Protocol):
+    """Computes a part of a frame with a swap in it; `mixed` does so on the CPU."""
+
+    def __call__(
+        self, region: np.ndarray, swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray,
+        M_frame2mask: np.ndarray, box: Box, grain: float,
+    ) -> np.ndarray:  # fmt: skip
+        """region: (H, W, 3) uint8 or uint16 BGR, which stays as it is, at `box` of the frame; the others as for
+        `paste_back`. Returns the same as region."""
+        ...
+
+
+def mixed(
+    region: np.ndarray, swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray, M_frame2mask: np.ndarray,
+    box: Box, grain: float,
+) -> np.ndarray:  # fmt: skip
+    """See Mixer."""
+    scale = enlargement(M_frame2swap)
+    lay = _laid_at_once if scale > LARGER else _laid
+    face, alpha = lay(swap, M_frame2swap, mask, M_frame2mask, box)
+    if grain:
+        face = cv2.addWeighted(face, 1.0, _fine_detail(region, scale, grain), 1.0, -_NOTHING)
+    if region.dtype == np.uint16:
+        share = alpha.astype(np.float32) / 255
+        return np.rint(_mix(face.astype(np.float32) * (65535 / 255), region.astype(np.float32), share))
+    alpha = cv2.merge([alpha] * 3)
+    kept = cv2.multiply(region, cv2.bitwise_not(alpha), scale=1 / 255)
+    return cv2.add(cv2.multiply(face, alpha, scale=1 / 255), kept)
 
 
 def paste_back(
     canvas: Pixels, swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray, M_frame2mask: np.ndarray,
-    grain: float = 0.0,
+    grain: float = 0.0, mixer: Mixer = mixed,
 ) -> Box | None:  # fmt: skip
     """Blend a swapped face into `canvas`, in place: canvas = mask swap + (1 - mask) canvas, rounded.
 
@@ -30,24 +62,27 @@ def paste_back(
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
         return None
-    box = (columns[0] - 1.0, rows[0] - 1.0, columns[-1] + 1.0, rows[-1] + 1.0)
-    left, top, right, bottom = bounds(invert(M_frame2mask), box, canvas.shape, margin=1)
+    extent = (columns[0] - 1.0, rows[0] - 1.0, columns[-1] + 1.0, rows[-1] + 1.0)
+    left, top, right, bottom = box = bounds(invert(M_frame2mask), extent, canvas.shape, margin=1)
     if right <= left or bottom <= top:
         return None
     region = canvas[top:bottom, left:right]
-    scale = 1.0 / float(np.sqrt(abs(np.linalg.det(M_frame2swap[:, :2]))))
-    lay = _laid_at_once if scale > _LARGER else _laid
-    face, alpha = lay(swap, M_frame2swap, mask, M_frame2mask, (left, top, right, bottom))
-    if grain:
-        face = cv2.addWeighted(face, 1.0, _fine_detail(region, scale, grain), 1.0, -_NOTHING)
-    if canvas.dtype == np.uint16:
-        share = alpha.astype(np.float32) / 255
-        region[:] = np.rint(_mix(face.astype(np.float32) * (65535 / 255), region.astype(np.float32), share))
-    else:
-        alpha = cv2.merge([alpha] * 3)
-        kept = cv2.multiply(region, cv2.bitwise_not(alpha), scale=1 / 255)
-        region[:] = cv2.add(cv2.multiply(face, alpha, scale=1 / 255), kept)
-    return left, top, right, bottom
+    region[:] = mixer(region, swap, M_frame2swap, mask, M_frame2mask, box, grain)
+    return box
+
+
+def enlargement(M_frame2swap: np.ndarray) -> float:
+    """Pixels of the frame per pixel of the swap, along a side."""
+    return 1.0 / float(np.sqrt(abs(np.linalg.det(M_frame2swap[:, :2]))))
+
+
+def layers_of(swap_side: int, mask_side: int, M_frame2mask: np.ndarray) -> tuple[int, np.ndarray]:
+    """The side to which swap and mask of a large face are enlarged before they are laid over the frame, and the matrix
+    (2, 3) from the frame to them with a border of BORDER pixels."""
+    side = mask_side if mask_side >= LARGER * swap_side else 2 * swap_side
+    M_frame2layers = rescaled(M_frame2mask, side / mask_side)
+    M_frame2layers[:, 2] += BORDER
+    return side, M_frame2layers
 
 
 def _laid(
@@ -69,18 +104,16 @@ def _laid_at_once(
 
     OpenCV is faster, too, with four channels and nothing beyond the edge, where the mask is 0.
     """
-    side = len(mask) if len(mask) >= _LARGER * len(swap) else 2 * len(swap)
+    side, M_frame2layers = layers_of(len(swap), len(mask), M_frame2mask)
     face = cv2.resize(swap, (side, side), interpolation=cv2.INTER_CUBIC)
     alpha = cv2.convertScaleAbs(cv2.resize(mask, (side, side), interpolation=cv2.INTER_LINEAR), alpha=255)
     layers = cv2.merge([*cv2.split(_bordered(face, cv2.BORDER_REPLICATE)), _bordered(alpha, cv2.BORDER_CONSTANT)])
-    M_frame2layers = rescaled(M_frame2mask, side / len(mask))
-    M_frame2layers[:, 2] += _BORDER
     laid = warp(layers, _into_region(M_frame2layers, box), (box[2] - box[0], box[3] - box[1]), cv2.BORDER_CONSTANT)
     return cv2.cvtColor(laid, cv2.COLOR_BGRA2BGR), cv2.extractChannel(laid, 3)
 
 
 def _bordered(image: np.ndarray, border: int) -> np.ndarray:
-    return cv2.copyMakeBorder(image, _BORDER, _BORDER, _BORDER, _BORDER, border)
+    return cv2.copyMakeBorder(image, BORDER, BORDER, BORDER, BORDER, border)
 
 
 def _fine_detail(region: np.ndarray, scale: float, grain: float) -> np.ndarray:
@@ -90,11 +123,17 @@ def _fine_detail(region: np.ndarray, scale: float, grain: float) -> np.ndarray:
     """
     picture = region if region.dtype == np.uint8 else (region >> 8).astype(np.uint8)
     grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-    side = int(scale * _COARSE) // 2 * 2 + 1  # 1 where the swap is as fine as the frame: then nothing is lost
+    side = coarseness(scale)
     lost = cv2.addWeighted(grey, 1.0, cv2.blur(grey, (side, side)), -1.0, _NOTHING)
     levels = np.arange(256) - _NOTHING
-    kept = levels * grain * (1 - np.abs(levels) / _EDGE).clip(min=0)
+    kept = levels * grain * (1 - np.abs(levels) / EDGE).clip(min=0)
     return cv2.cvtColor(cv2.LUT(lost, (kept.round() + _NOTHING).astype(np.uint8)), cv2.COLOR_GRAY2BGR)
+
+
+def coarseness(scale: float) -> int:
+    """Side of the square whose mean is too coarse to be called detail; 1 where the swap is as fine as the frame: then
+    nothing is lost."""
+    return int(scale * COARSE) // 2 * 2 + 1
 
 
 def _mix(face: np.ndarray, before: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -190,7 +190,8 @@ class SwapPipeline:
                 entry.report.add(shown)
                 alpha, grain = soft * np.float32(shown.share), self.stages.grain
                 with self.report.stage("blend"):
-                    box = blend.paste_back(pixels, swap.image, swap.M_frame2crop, alpha, M_frame2mask, grain)
+                    box = blend.paste_back(pixels, swap.image, swap.M_frame2crop, alpha, M_frame2mask, grain,
+                                           self.stages.mixer)
                 changed += [box] if box else []
             self.report.count(entry.report)
             yield SwappedFrame(pixels, frame.index, frame.time, tuple(changed), entry.report)

@@ -13,6 +13,8 @@ from utils import registry
 from utils.device import choose_device, fastest_dtype, half_of_the_cores, onnx_providers
 from utils.errors import OptionError, WeightsError
 from utils.inference import detect, glasses
+from utils.inference.blend import Mixer
+from utils.inference.blend_device import mixer_for
 from utils.inference.config import G_PATH, InferenceConfig
 from utils.inference.enhance import Enhancer
 from utils.inference.glasses import Glasses
@@ -39,6 +41,7 @@ class Stages:
     swapper: Swapper
     landmarks: Landmarks
     enhancer: Enhancer | None
+    mixer: Mixer
     reach: Reach  # of the masks
     rim_contrast: float  # by which a swap may differ on forehead and temples before the target is shown; 0: by any
     grain: float  # share of the target's fine detail that is laid over swaps
@@ -106,6 +109,7 @@ def load_stages(config: InferenceConfig) -> Stages:
         swapper=swapper,
         landmarks=_landmarks(published, device, used),
         enhancer=_enhancer(device, used) if config.use_sr else None,
+        mixer=mixer_for(device),
         reach=Reach(int(generator.card.get("mask_wider", 0)), float(generator.card.get("mask_higher", 0))),
         rim_contrast=float(generator.card.get("rim_contrast", 0)), grain=float(generator.card.get("grain", 0)),
         identity_strength=config.identity_strength, identity_reach=float(generator.card.get("identity_reach", 0)),

@@ -1,0 +1,123 @@
+"""The blending of `utils.inference.blend` on a CUDA device, for large faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from utils.inference.blend import BORDER, EDGE, LARGER, Mixer, coarseness, enlargement, layers_of, mixed
+from utils.inference.types import Box
+
+_WORTH = 256  # pixels of a region's sides from which the way to the device pays off
+_GREY = (0.114, 0.587, 0.299)  # of BGR, ITU-R BT.601
+
+
+def mixer_for(device: torch.device) -> Mixer:
+    """What blends fastest where networks run on a device."""
+    return DeviceMixer(device) if device.type == "cuda" else mixed
+
+
+class DeviceMixer:
+    """Takes a region to the device and back, through pinned memory; a Mixer."""
+
+    def __init__(self, device: torch.device) -> None:
+        """device: a CPU works as well, but gains nothing."""
+        self._device = device
+        # A stream of its own, before others: this short work must not wait for the generator.
+        self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
+        self._memory = self._pinned(1)
+
+    def __call__(
+        self, region: np.ndarray, swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray,
+        M_frame2mask: np.ndarray, box: Box, grain: float,
+    ) -> np.ndarray:  # fmt: skip
+        """See Mixer. The result is valid until the next call."""
+        scale = enlargement(M_frame2swap)
+        # The CPU does the rest: its time is short there, and photos of 16 bits come alone.
+        if region.dtype != np.uint8 or scale <= LARGER or min(region.shape[:2]) < _WORTH:
+            return mixed(region, swap, M_frame2swap, mask, M_frame2mask, box, grain)
+        side, M_frame2layers = layers_of(len(swap), len(mask), M_frame2mask)
+        host = self._staging(region)
+
+        def work() -> None:
+            before = host.to(self._device, non_blocking=True).float()
+            layers = _layers(self._sent(swap), self._sent(mask), side)
+            face, alpha = _laid(layers, torch.from_numpy(_theta(M_frame2layers, box, len(layers[0]))), box)
+            if grain:
+                face = (face + _fine_detail(before, coarseness(scale), grain)[..., None]).clamp(0, 255)
+            result = _mix(face, before, alpha[..., None])
+            host.copy_(result, non_blocking=True)
+
+        self._run(work)
+        return host.numpy()
+
+    def _run(self, work: Callable[[], None]) -> None:
+        with torch.inference_mode(), nullcontext() if self._stream is None else torch.cuda.stream(self._stream):
+            work()
+            if self._stream is not None:
+                self._stream.synchronize()
+
+    def _sent(self, image: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(image)).to(self._device).float()
+
+    def _pinned(self, count: int) -> Tensor:
+        return torch.empty(count, dtype=torch.uint8, pin_memory=self._stream is not None)
+
+    def _staging(self, region: np.ndarray) -> Tensor:
+        """A copy of the region in pinned memory, which is kept."""
+        if self._memory.numel() < region.size:
+            self._memory = self._pinned(2 * region.size)
+        host = self._memory[: region.size].view(region.shape)
+        host.numpy()[:] = region
+        return host
+
+
+def _layers(swap: Tensor, mask: Tensor, side: int) -> Tensor:
+    """Swap (S, S, 3) [0, 255] and mask (T, T) [0, 1], enlarged: (4, side + border, side + border) [0, 255]."""
+    face = F.interpolate(swap.permute(2, 0, 1)[None], (side, side), mode="bicubic", align_corners=False)
+    alpha = F.interpolate(mask[None, None], (side, side), mode="bilinear", align_corners=False) * 255
+    border = (BORDER,) * 4
+    layers = torch.cat((F.pad(face, border, mode="replicate"), F.pad(alpha, border)), dim=1)
+    return layers[0].round_().clamp_(0, 255)
+
+
+def _theta(M_frame2layers: np.ndarray, box: Box, side: int) -> np.ndarray:
+    """The matrix (1, 2, 3) float32 that F.affine_grid wants: from a region to its place in the layers, both in [-1, 1].
+
+    side: of the layers.
+    """
+    half = np.array([box[2] - box[0] - 1, box[3] - box[1] - 1]) / 2
+    linear = M_frame2layers[:, :2]
+    shift = M_frame2layers[:, 2] + linear @ (np.array(box[:2]) + half)
+    theta = np.column_stack([linear * half, shift]) * (2 / (side - 1))
+    theta[:, 2] -= 1
+    return theta[None].astype(np.float32)
+
+
+def _laid(layers: Tensor, theta: Tensor, box: Box) -> tuple[Tensor, Tensor]:
+    """A swap (h, w, 3) and its mask (h, w), whole numbers [0, 255], as a part of the frame shows them."""
+    size = [1, 4, box[3] - box[1], box[2] - box[0]]
+    grid = F.affine_grid(theta.to(layers.device), size, align_corners=True)
+    laid = F.grid_sample(layers[None], grid, padding_mode="zeros", align_corners=True)[0].round_()
+    return laid[:3].permute(1, 2, 0), laid[3]
+
+
+def _fine_detail(before: Tensor, side: int, grain: float) -> Tensor:
+    """Grain and pores, (h, w), whole levels about 0: how brightness differs from that around it, without edges.
+
+    before: (h, w, 3) float32 [0, 255] BGR. side: see `coarseness`.
+    """
+    grey = (before @ torch.tensor(_GREY, device=before.device)).round_()[None, None]
+    mean = F.avg_pool2d(F.pad(grey, (side // 2,) * 4, mode="reflect"), side, stride=1).round_()
+    apart = (grey - mean)[0, 0]
+    return (apart * grain * (1 - apart.abs() / EDGE).clamp_(min=0)).round_()
+
+
+def _mix(face: Tensor, before: Tensor, alpha: Tensor) -> Tensor:
+    """before + alpha (face - before), rounded as the CPU does, uint8; all (h, w, ...) whole numbers [0, 255]."""
+    return ((face * alpha / 255).round_() + (before * (255 - alpha) / 255).round_()).clamp_(0, 255).byte()
