@@ -61,9 +61,13 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit that is checked out."""
+    """The commit that is checked out; `unknown` without Git."""
     command = ["git", "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "unknown"
+    return done.stdout.strip() or "unknown"
 
 
 def clock(work: Callable[[], Any], runs: int, device: str = "cpu") -> list[float]:
@@ -86,12 +90,17 @@ def spread(values: Sequence[float], digits: int = 6) -> dict[str, Any]:
             "most": round(max(values), digits), "runs": len(values)}
 
 
-def write_results(name: str, result: dict[str, Any]) -> None:
-    """Keep the result under its name and print it."""
+def keep_results(name: str, result: dict[str, Any]) -> str:
+    """Keep the result under its name; returns its text."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=1)
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    print(text)
+    return text
+
+
+def write_results(name: str, result: dict[str, Any]) -> None:
+    """Keep the result under its name and print it."""
+    print(keep_results(name, result))
 
 
 def in_fresh_process(script: str, arguments: Sequence[str], environment: dict[str, str] | None = None) -> Any:

@@ -149,6 +149,48 @@ def training() -> Iterator[str]:
     yield ""
 
 
+def cuda() -> Iterator[str]:
+    """The generator and whole videos on an NVIDIA card."""
+    result = load("cuda")
+    if result is None:
+        return
+    yield f"### {result['card']}"
+    yield ""
+    for part in (_cuda_generator, _cuda_videos):
+        yield from part(result)
+    rates = {**result["matrix"]["tflops"]}
+    side = rates.pop("side")
+    tflops = ", ".join(f"{rate:.0f} in {name}" for name, rate in rates.items())
+    yield (f"Products of {side}x{side} matrices, in TFLOP/s: {tflops}. {result['processor']}, {result['cores']} cores; "
+           f"commit {result['commit']}; PyTorch {result['torch']}.")
+    yield ""
+
+
+def _cuda_generator(result: dict[str, Any]) -> Iterator[str]:
+    rows = [(entry["network"], entry["engine"], f"{entry['batch']}", f"{entry['crops_per_second']:.0f}",
+             f"{entry['share_of_matrix_rate']:.1%}" if entry["share_of_matrix_rate"] else "",
+             "{:.2f} / {:.0f}".format(*entry["error_levels"])) for entry in result.get("generator", {}).values()]
+    for network, entry in result.get("compile", {}).items():
+        rows.append((network, f"torch.compile bfloat16, after {entry['seconds_to_compile']:.0f} s", f"{entry['batch']}",
+                     f"{entry['crops_per_second']:.0f}", "", "{:.2f} / {:.0f}".format(*entry["error_levels"])))
+    head = ("network", "engine", "batch", "crops/s", "share of the matrix rate", "error in levels, mean / most")
+    yield from table(head, rows)
+
+
+def _cuda_videos(result: dict[str, Any]) -> Iterator[str]:
+    rows = []
+    for entry in result.get("videos", {}).values():
+        stages = sorted(entry["ms_per_frame"].items(), key=lambda stage: -stage[1])
+        longest = ", ".join(f"{stage} {value:.1f}" for stage, value in stages if stage not in ("load", "wall"))
+        where = entry["set"], entry["size"], entry["device"]
+        rows.append((*where, f"{entry['frames']}", f"{entry['fps']:.1f}", longest))
+    head = ("set", "video", "networks on", "frames", "frames/s", "ms per frame and stage (they overlap)")
+    yield from table(head, rows)
+    for size, entry in result.get("decoder", {}).items():
+        yield f"Decoding alone, {size}, in frames/s: processor {entry['processor']}, card {entry['card']}."
+        yield ""
+
+
 def main() -> int:
     """Replace what lies between the marks of the document."""
     lines: list[str] = []
@@ -156,7 +198,7 @@ def main() -> int:
         lines += engines(name)
     for name in ("embedded", "published"):
         lines += [*end_to_end(name), *crowd(name)]
-    lines += [*encoding(), *startup(), *training()]
+    lines += [*cuda(), *encoding(), *startup(), *training()]
     before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(_BEGIN)
     after = rest.partition(_END)[2]
     DOCUMENT.write_text("\n".join([before + _BEGIN, "", *lines, _END]) + after, encoding="utf-8")

@@ -46,5 +46,5 @@ def from_levels(levels: torch.Tensor) -> torch.Tensor:
 
 
 def to_levels(tensor: torch.Tensor) -> torch.Tensor:
-    """Numbers as bytes of pictures: floating point [-1, 1] of any shape -> uint8 [0, 255] of the same shape, rounded."""
+    """Numbers as bytes of pictures, rounded: floating point [-1, 1] of any shape -> uint8 [0, 255] of that shape."""
     return tensor.float().div(2).add(0.5).mul(255).round().clamp(0, 255).byte()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,11 +68,14 @@ class _Batch:
         self._results[:-1].view(self._crops.shape).copy_(to_levels(Y).permute(0, 2, 3, 1).flip(3))
         self._results[-1:].copy_(torch.isfinite(Y.sum(dtype=torch.float32)))  # any other number makes the sum so
 
-    def record(self, stream: torch.cuda.Stream, pool: tuple[int, int]) -> None:
-        """Record the computation as a graph; embeddings of the first batch must be in place.
+    def record(self, z_id: torch.Tensor, stream: torch.cuda.Stream, pool: Any) -> None:
+        """Record the computation as a graph, on the current stream.
+
+        z_id: (N, D), embeddings of whomever. pool: of the memory that graphs share, since they take turns.
 
         Raises RuntimeError where that does not work.
         """
+        self._place(z_id[:1].expand(self.count, -1).contiguous())
         for _ in range(_WARM_UP):
             self._compute()
         stream.synchronize()
@@ -80,10 +84,6 @@ class _Batch:
         with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
             self._compute()
         self._launch = graph.replay
-
-    def prepare(self, z_id: torch.Tensor) -> None:
-        """Put some embeddings (N, D) in place, of whomever."""
-        self._place(z_id[:1].expand(self.count, -1).contiguous())
 
 
 class Staged:
@@ -120,15 +120,14 @@ class Staged:
         """Give back the memory of all batches."""
         self._batches.clear()
 
-    def _on_stream(self) -> AbstractContextManager[object]:
+    def _on_stream(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
     def _new(self, count: int, z_id: torch.Tensor, note: Note) -> _Batch:
         batch = _Batch(self._network, count, self._size, self._device)
-        if self._recording and self._stream is not None and self._pool is not None:
-            batch.prepare(z_id)
+        if self._recording and self._stream is not None:
             try:
-                batch.record(self._stream, self._pool)
+                batch.record(z_id, self._stream, self._pool)
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:  # of an old driver, for instance

@@ -63,8 +63,9 @@ class Swapper:
     def _place(self, network: nn.Module) -> None:
         """Get the network ready in the arithmetic in use."""
         self._network = inference_form(network, self._device, self._dtype)
-        fast = self._device.type == "cuda" and isinstance(self._network, FusedAEINet)
-        self._staged = Staged(self._network, self.size, self._device) if fast else None
+        self._staged: Staged | None = None
+        if self._device.type == "cuda" and isinstance(self._network, FusedAEINet):
+            self._staged = Staged(self._network, self.size, self._device)
 
     @property
     def dtype(self) -> str:

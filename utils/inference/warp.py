@@ -30,7 +30,7 @@ def rescaled(M: np.ndarray, ratio: float) -> np.ndarray:
 
 def bounds(
     M: np.ndarray, box: tuple[float, float, float, float], shape: tuple[int, ...], margin: int
-) -> tuple[int, ...]:
+) -> tuple[int, int, int, int]:
     """Whole pixels that a box (left, top, right, bottom) covers after M, plus a margin, inside a picture of `shape`.
 
     Returns left, top, right, bottom; the last two are outside; empty regions have no width or no height.

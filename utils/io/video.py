@@ -30,6 +30,7 @@ FOLDER_RATE = Fraction(25)  # pictures per second of a folder of images
 MILLISECOND = Fraction(1, 1000)
 _ENDS_EARLY = 0.5  # seconds missing at the end that are worth a note
 _FURTHER_BACK = 10.0  # seconds; longer than from one key frame to the next
+_SURFACES = 4  # threads of a graphics card's decoder, each of which needs memory of its few pictures
 RUNS_BACK = 0.5  # seconds by which time stamps fall where another recording begins, and not by mere inaccuracy
 
 Note = Callable[[str], None]
@@ -83,12 +84,12 @@ class Video:
 
 @contextmanager
 def open_video(
-    path: Path | str, span: Span | None = None, note: Note = lambda text: None, threads: int = 0
+    path: Path | str, span: Span | None = None, note: Note = lambda text: None, threads: int = 0, card: bool = False
 ) -> Iterator[Video]:
     """Open a video, an animation or a folder of images.
 
     note: told what had to be adapted, some of it only when the frames have been read. threads: of the decoder, 0 for as
-    many as it likes.
+    many as it likes. card: let an NVIDIA card decode what it can.
     Raises InputError when there is nothing readable at `path`, OptionError when the span lies behind the end.
     """
     path, span = Path(path), span or Span()
@@ -99,22 +100,26 @@ def open_video(
     elif _only_pillow_animates(path):
         yield _from_pictures(path, _animation(path), span)
     else:
-        with closing(_File(path, span, note, threads)) as file:
+        with closing(_File(path, span, note, threads, card)) as file:
             yield file.open()
 
 
-def open_container(path: Path) -> InputContainer:
-    """Open a file with FFmpeg, which takes names like 12:30.mp4 for addresses unless folders come before."""
-    import av
+def open_container(path: Path, card: bool = False) -> InputContainer:
+    """Open a file with FFmpeg, which takes names like 12:30.mp4 for addresses unless folders come before.
 
-    return av.open(str(path.absolute()))
+    card: decode on an NVIDIA card what it can decode; raises av.FFmpegError where none works.
+    """
+    import av
+    from av.codec.hwaccel import HWAccel
+
+    return av.open(str(path.absolute()), hwaccel=HWAccel("cuda") if card else None)
 
 
 class _File:
     """A video that FFmpeg reads."""
 
-    def __init__(self, path: Path, span: Span, note: Note, threads: int) -> None:
-        self._path, self._span, self._note, self._threads = path, span, note, threads
+    def __init__(self, path: Path, span: Span, note: Note, threads: int, card: bool) -> None:
+        self._path, self._span, self._note, self._threads, self._card = path, span, note, threads, card
         self._joins: list[float] = []
         self._load()
         self._origin = max(0, self._container.start_time or 0) / 1_000_000
@@ -124,12 +129,26 @@ class _File:
         import av
 
         try:
-            self._container = open_container(self._path)
+            self._container = self._opened()
         except av.FFmpegError as error:
             raise InputError(f"{self._path} cannot be read as a video ({error.strerror}); give a video file") from error
         self._stream = self._find_stream()
-        self._stream.thread_type, self._stream.thread_count = "AUTO", self._threads
+        self._stream.thread_type, self._stream.thread_count = "AUTO", _SURFACES if self._card else self._threads
         self._forget()
+
+    def _opened(self) -> InputContainer:
+        """The file, for the card's decoder where that is wanted and works."""
+        import av
+
+        if not self._card:
+            return open_container(self._path)
+        try:
+            return open_container(self._path, card=True)
+        except av.FFmpegError:
+            self._card = False
+            container = open_container(self._path)  # says what is wrong where it is the file
+            self._note("the NVIDIA card decodes no video here; the processor does")
+            return container
 
     def close(self) -> None:
         """Close the file."""
@@ -209,6 +228,8 @@ class _File:
 
         time, converter, size = 0.0, VideoReformatter(), (info.width, info.height)
         for index, (time, frame) in enumerate(_chain(first, rest)):
+            if frame.format.name == "nv12":  # as cards give what processors decode into three planes
+                frame = converter.reformat(frame, format="yuv420p")
             if not upright and can_keep(frame, info.colour) and (frame.width, frame.height) == size:
                 yield Frame(DecodedPicture(frame, info.colour), index, time)
                 continue
