@@ -19,7 +19,6 @@ from network.fused import FusedAEINet
 from tests.random_weights import GENERATOR
 from tests.test_blend import oval
 from tests.test_fused import inputs, plain
-from tests.training_set import options, write_networks, write_set
 from utils.errors import WeightsError
 from utils.inference import blend, staged
 from utils.inference.blend_device import DeviceMixer, mixer_for
@@ -149,7 +148,7 @@ def test_batches_shrink_until_the_memory_suffices(device: torch.device, monkeypa
     swapper = on_stages(device, plain(GENERATOR), batch_size=40)
     swapper.note = notes.append
     found = swapper.swap(crops(12), people(12).numpy())
-    assert len(found) == 12 and swapper.batch_size == 5 and tried == [16, 16, 10, 5, 4] and len(notes) == 3
+    assert len(found) == 12 and swapper.batch_size == 5 and tried == [12, 12, 10, 5, 4] and len(notes) == 3
     assert apart(found, one_by_one(FusedAEINet(plain(GENERATOR)).to(device), 12, device)).mean() < 1.5
 
 
@@ -300,13 +299,3 @@ def test_videos_become_the_same_on_a_card(cuda: torch.device, both: Callable, tm
     with open_video(tmp_path / "cpu.mp4") as one, open_video(tmp_path / "cuda.mp4") as other:
         means = [apart(a.image, b.image).mean() for a, b in zip(one.frames, other.frames, strict=True)]
     assert len(means) == 30 and max(means) < 1.0
-
-
-@pytest.mark.gpu
-def test_training_steps_on_a_card(cuda: torch.device, tmp_path: Path) -> None:
-    import train
-
-    write_set(tmp_path / "set")
-    write_networks(tmp_path / "nets")
-    assert train.main(options(tmp_path, "card", max_steps=2, device="cuda", compile=False)) == 0
-    assert (tmp_path / "saved_models_card" / "G_latest.pth").is_file()

@@ -1,8 +1,8 @@
 """The generator on a CUDA device: memory that is used again for every batch, and recorded graphs.
 
 Launching its some hundred operations takes Python longer than computing them for a few faces. A recorded graph launches
-all of them at once, but always for the same number of faces in the same memory. So there is a graph for some numbers of
-faces, and fewer are filled up.
+all of them at once, but always for the same number of faces in the same memory. So there is a graph for one face and for
+every fourth number of faces, recorded when it is first wanted, and those between are filled up.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from network.fused import FusedAEINet
 from utils.inference.pixels import from_levels, to_levels
 
-_COUNTS = (1, 4, 16)  # faces of a graph, besides the whole batch
+_STEP = 4  # faces by which graphs differ: videos of 720p and 1080p come in batches of 25 and 11 (see `pipeline`)
 _WARM_UP = 3  # runs before the recording, in which the libraries choose their ways
 
 Note = Callable[[str], None]
@@ -110,7 +110,7 @@ class Staged:
         crops: N pictures (size, size, 3) uint8 BGR. z_id: (N, D) float32, raw, on the CPU. most: N at most, in this
         call and others. note: told where graphs cannot be recorded. Returns (N, size, size, 3) uint8 BGR.
         """
-        count = min((count for count in (*_COUNTS, most) if len(crops) <= count <= most), default=most)
+        count = 1 if len(crops) == 1 else min(-(-len(crops) // _STEP) * _STEP, most)
         with self._on_stream():
             if count not in self._batches:
                 self._batches[count] = self._new(count, z_id, note)
