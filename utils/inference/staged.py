@@ -1,8 +1,8 @@
 """The generator on a CUDA device: memory that is used again for every batch, and recorded graphs.
 
 Launching its some hundred operations takes Python longer than computing them for a few faces. A recorded graph launches
-all of them at once, but always for the same number of faces in the same memory. So there is a graph for one face and for
-every fourth number of faces, recorded when it is first wanted, and those between are filled up.
+all of them at once, but always for the same number of faces in the same memory. So there is a graph for one face and
+for every fourth number of faces, recorded when it is first wanted, and those between are filled up.
 """
 
 from __future__ import annotations
