@@ -143,7 +143,8 @@ class TrainConfig:
         metavar="X",
     )
     teacher_reuse: int = option(
-        1, "steps that learn from the same faces in other views, since its teacher is slow", type=int, metavar="N"
+        1, "steps that learn from the same faces, since preparing them is slow: in other views, but for the generator",
+        type=int, metavar="N",
     )
 
     # losses

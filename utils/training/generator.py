@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,16 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
 
     def batches(self, steps: range) -> Iterator[Callable[[], SwapBatch]]:
         """See Task."""
-        pairs = batches(self._faces, self._plan, self._share, steps, self._config.workers)
-        return prepared(self._prepare, pairs, self._G_updater.parameters[0].device)
+        reuse = self._config.teacher_reuse
+        fresh = range(steps.start - steps.start % reuse, steps.stop, reuse)
+        pairs = batches(self._faces, self._plan, self._share, fresh, self._config.workers)
+        made = prepared(self._prepare, pairs, self._G_updater.parameters[0].device)
+        for first in fresh:
+            parts = list(islice(made, self._share.accumulate))
+            if reuse > 1:
+                parts = [cache(part) for part in parts]
+            for _ in range(max(first, steps.start), min(first + reuse, steps.stop)):
+                yield from parts
 
     def step(self, parts: list[Callable[[], SwapBatch]], number: int) -> dict[str, Tensor]:
         """One update of G, then one of D where it is due."""
