@@ -71,9 +71,12 @@ class InferenceConfig:
     device: str = option("auto", "where the networks run", choices=("auto", "cpu", "cuda", "mps"))
 
     # video
+    decoder: str = option("software", "who decodes videos: the processor, or an NVIDIA card (nvdec), which spares a "
+                          "slow processor and is slower than eight fast cores", choices=("software", "nvdec"),
+                          group="video")
     encoder: str = option("auto", "video encoder: libx264, libx265, libsvtav1, libvpx-vp9, or hardware such as "
                           "h264_nvenc, which is replaced where it does not work; auto: H.264, VP9 in .webm",
-                          metavar="NAME", group="video")
+                          metavar="NAME")
     crf: float | None = option(None, "quality, smaller is better and larger files (default: the encoder's, 20 for "
                                "H.264)", type=float, metavar="N")
     preset: str | None = option(None, "effort of the encoder, by its own names (default for H.264: superfast, with B "

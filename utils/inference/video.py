@@ -85,7 +85,7 @@ def swap_video(
     with ThreadPoolExecutor(1) as aside:
         known = aside.submit(pipeline.set_sources, sources, references)
         with (
-            open_video(target, span, report.note, half_of_the_cores(), pipeline.stages.device == "cuda") as video,
+            open_video(target, span, report.note, half_of_the_cores(), config.decoder == "nvdec") as video,
             video_writer(output, video.info, encode_options(config), report.note, COMMENT) as writer,
         ):
             known.result()
