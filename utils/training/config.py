@@ -143,8 +143,8 @@ class TrainConfig:
         metavar="X",
     )
     teacher_reuse: int = option(
-        1, "steps that learn from the same faces, since preparing them is slow: in other views, but for the generator",
-        type=int, metavar="N",
+        1, "steps that learn from the same faces, since preparing them is slow: at once and in other views or, for the "
+        "generator, later and as they were", type=int, metavar="N",
     )
 
     # losses

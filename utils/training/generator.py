@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache, partial
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from utils.errors import InputError, OptionError
 from utils.training import export, losses, validation
-from utils.training.ahead import prepared
+from utils.training.ahead import prepared, replayed
 from utils.training.config import TrainConfig
 from utils.training.distributed import can_compile, mean_over_processes, parallel, with_global_batch_norm
 from utils.training.faces import Faces
@@ -121,16 +120,12 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
 
     def batches(self, steps: range) -> Iterator[Callable[[], SwapBatch]]:
         """See Task."""
-        reuse = self._config.teacher_reuse
-        fresh = range(steps.start - steps.start % reuse, steps.stop, reuse)
-        pairs = batches(self._faces, self._plan, self._share, fresh, self._config.workers)
-        made = prepared(self._prepare, pairs, self._G_updater.parameters[0].device)
-        for first in fresh:
-            parts = list(islice(made, self._share.accumulate))
-            if reuse > 1:
-                parts = [cache(part) for part in parts]
-            for _ in range(max(first, steps.start), min(first + reuse, steps.stop)):
-                yield from parts
+
+        def fresh(numbers: range) -> Iterator[Callable[[], SwapBatch]]:
+            pairs = batches(self._faces, self._plan, self._share, numbers, self._config.workers)
+            return prepared(self._prepare, pairs, self._G_updater.parameters[0].device)
+
+        return replayed(fresh, steps, self._config.teacher_reuse, self._share.accumulate, self._config.seed)
 
     def step(self, parts: list[Callable[[], SwapBatch]], number: int) -> dict[str, Tensor]:
         """One update of G, then one of D where it is due."""
