@@ -9,7 +9,7 @@ from torch import Tensor
 
 from utils.training import geometry
 from utils.training.masks import face_masks
-from utils.training.transplant import likeness, masks, spline, transplant
+from utils.training.transplant import likeness, masks, splines, transplant
 
 SIZE = 128
 
@@ -38,7 +38,7 @@ def picture(value: float) -> Tensor:
 
 def test_equal_landmarks_leave_every_pixel_where_it_is(points: Tensor) -> None:
     axis = (2 * torch.arange(SIZE) + 1) / SIZE - 1
-    grid = spline(points, points, SIZE)
+    (grid,) = splines(points, [points], SIZE)
     inner = slice(2, -2)  # the coarse grid ends before the outermost pixels
     assert torch.allclose(grid[0, inner, inner, 0], axis[inner].expand(SIZE - 4, -1), atol=2e-4)
     assert torch.allclose(grid[0, inner, inner, 1], axis[inner, None].expand(-1, SIZE - 4), atol=2e-4)
@@ -47,7 +47,7 @@ def test_equal_landmarks_leave_every_pixel_where_it_is(points: Tensor) -> None:
 def test_the_spline_meets_the_landmarks(points: Tensor) -> None:
     contour = points[:, :33]
     moved = contour + torch.tensor([5.0, -3.0]) + 3 * torch.sin(contour.flip(2) / 20)
-    grid = spline(contour, moved, SIZE)
+    (grid,) = splines(contour, [moved], SIZE)
     at = ((2 * contour + 1) / SIZE - 1)[:, None]
     found = torch.nn.functional.grid_sample(grid.permute(0, 3, 1, 2), at, align_corners=False)[0, :, 0].T
     assert torch.allclose((found + 1) * SIZE / 2 - 0.5, moved[0], atol=0.4)

@@ -52,7 +52,7 @@ def views(framing: Framing, size: int, how: Changes, draws: Draws) -> Tensor:
     angle = draws.uniform(-how.rotation, how.rotation).deg2rad()
     scale = draws.uniform(1 - how.zoom, 1 + how.zoom) * (framing.face / size)
     flip = 1.0 - 2.0 * draws.chance(how.mirror).float()
-    shift = torch.stack([draws.uniform(-how.shift, how.shift) for _ in range(2)], 1) * framing.face
+    shift = draws.uniforms(2, -how.shift, how.shift) * framing.face
     c, s = scale * angle.cos(), scale * angle.sin()
     R = torch.stack((torch.stack((c * flip, -s), 1), torch.stack((s * flip, c), 1)), 1)
     middle_in = (shift + (framing.side - 1) / 2)[..., None]

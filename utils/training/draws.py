@@ -52,6 +52,11 @@ class Draws:
         """(B,) float32 in [low, high), on the device."""
         return torch.from_numpy((self.next() * (high - low) + low).astype(np.float32)).to(self.device)
 
+    def uniforms(self, count: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """What so many calls of `uniform` give, (B, count)."""
+        values = np.stack([self.next() for _ in range(count)], 1) * (high - low) + low
+        return torch.from_numpy(values.astype(np.float32)).to(self.device)
+
     def normal(self, *shape: int) -> Tensor:
         """(B, *shape) float32, standard normal, on the device."""
         seeds = (self.next() * 2**53).astype(np.int64)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from utils.training.augment import KPS_MIRRORED
 from utils.training.draws import Draws
-from utils.training.transplant import likeness, spline
+from utils.training.transplant import likeness, splines
 
 _PATCHES = 5  # a mixture's mask is smooth between so many values along a side
 _KNOTS, _BEND = 4, 0.055  # of the bending: knots along a side, strongest shift as a share of the crop's side
@@ -42,7 +42,7 @@ def mixed(one: Faces, other: Faces, share: float, draws: Draws) -> Faces:
     proportion."""
     (a, kps_a), (b, kps_b) = one, other
     even = draws.uniform()[:, None].expand(-1, _PATCHES**2)
-    patches = torch.stack([draws.uniform() for _ in range(_PATCHES**2)], 1)
+    patches = draws.uniforms(_PATCHES**2)
     mask = torch.where(draws.chance(0.5)[:, None], even, patches) * draws.chance(share)[:, None]
     smooth = F.interpolate(mask.view(-1, 1, _PATCHES, _PATCHES), a.shape[-2:], mode="bicubic", align_corners=False)
     return torch.lerp(a, b, smooth.clamp(0, 1)), torch.lerp(kps_a, kps_b, mask.mean(1)[:, None, None])
@@ -99,13 +99,14 @@ def morphed(one: Known, other: Known, draws: Draws) -> Known:
     alike = likeness(one.points, other.points, side)
     fit = one.sure & other.sure & (alike > _ALIKE)
     shape = (draws.uniform() * fit)[:, None, None]
-    even, patches = draws.uniform()[:, None], torch.stack([draws.uniform() for _ in range(_PATCHES**2)], 1)
+    even, patches = draws.uniform()[:, None], draws.uniforms(_PATCHES**2)
     skin = torch.where(draws.chance(0.5)[:, None], even, patches) * fit[:, None]
     field = _bending(side, _MORPH_BEND, draws) * one.sure[:, None, None, None]
     kps, points = (torch.lerp(a, b, shape) for a, b in ((one.kps, other.kps), (one.points, other.points)))
     kps, points = kps + _at(field, kps), points + _at(field, points)
-    look, second = (F.grid_sample(face.images, spline(points, face.points, side), padding_mode="border",
-                                  align_corners=False) for face in (one, other))  # fmt: skip
+    grids = splines(points, [one.points, other.points], side)
+    look, second = (F.grid_sample(face.images, grid, padding_mode="border", align_corners=False)
+                    for face, grid in zip((one, other), grids, strict=True))  # fmt: skip
     smooth = F.interpolate(skin.view(-1, 1, _PATCHES, _PATCHES), (side, side), mode="bicubic", align_corners=False)
     images, kps = recoloured((torch.lerp(look, second, smooth.clamp(0, 1)), kps), draws)
     return Known(images, kps, points, one.sure)
@@ -114,6 +115,6 @@ def morphed(one: Known, other: Known, draws: Draws) -> Known:
 def recoloured(faces: Faces, draws: Draws) -> Faces:
     """Another tint and contrast curve, which stay with the invented person."""
     images, kps = faces
-    gain = torch.stack([draws.uniform(1 - _GAIN, 1 + _GAIN) for _ in range(3)], 1)[:, :, None, None]
+    gain = draws.uniforms(3, 1 - _GAIN, 1 + _GAIN)[:, :, None, None]
     curve = draws.uniform(-_GAMMA, _GAMMA).exp()[:, None, None, None]
     return ((images + 1) / 2 * gain).clamp(0, 1) ** curve * 2 - 1, kps

@@ -7,6 +7,8 @@ and the openings of eyes and mouth stay the target's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
@@ -36,7 +38,8 @@ def transplant(Xs: Tensor, Xt: Tensor, points_s: Tensor, points_t: Tensor) -> tu
     Returns the pictures, like Xt, how far each is to be believed, (B,) float32 [0, 1], and the openings in which they
     show the target, (B, 1, S, S) float32 [0, 1].
     """
-    warped = F.grid_sample(Xs, spline(points_t, points_s, Xt.shape[-1]), padding_mode="border", align_corners=False)
+    (grid,) = splines(points_t, [points_s], Xt.shape[-1])
+    warped = F.grid_sample(Xs, grid, padding_mode="border", align_corners=False)
     face, openings = masks(points_t, Xt.shape[-1])
     light_s, light_t = (_light(x, face) for x in (warped, Xt))
     lit = (warped - light_s + light_t).clamp(-1, 1)
@@ -61,23 +64,23 @@ def masks(points: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(faces).to(points.device), torch.from_numpy(openings).to(points.device)
 
 
-def spline(points_from: Tensor, points_to: Tensor, size: int) -> Tensor:
-    """Where each pixel comes from when points_from (B, N, 2) pixels move from points_to: a grid for `grid_sample`,
-    (B, size, size, 2) float32."""
-    knots, aim = ((2 * p.double() + 1) / size - 1 for p in (points_from, points_to))
+def splines(points_from: Tensor, points_to: Sequence[Tensor], size: int) -> list[Tensor]:
+    """Where each pixel comes from when points_from (B, N, 2) pixels move from each of points_to: grids for
+    `grid_sample`, each (B, size, size, 2) float32."""
+    knots, *aims = ((2 * p.double() + 1) / size - 1 for p in (points_from, *points_to))
     count = knots.shape[1]
     system = knots.new_zeros(len(knots), count + 3, count + 3)
     system[:, :count, :count] = _radial(knots, knots) + _SMOOTH * torch.eye(count, device=knots.device)
     system[:, :count, count:] = F.pad(knots, (1, 0), value=1.0)
     system[:, count:, :count] = system[:, :count, count:].mT
-    weights = torch.linalg.solve(system, F.pad(aim, (0, 0, 0, 3))).float()
+    weights = torch.linalg.solve(system, F.pad(torch.cat(aims, 2), (0, 0, 0, 3))).float()
     side = size // _COARSE
     axis = (2 * torch.arange(side, device=knots.device) + 1) / side - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     at = torch.stack((x, y), 2).view(1, -1, 2).expand(len(knots), -1, -1)
     bent = _radial(at, knots.float()) @ weights[:, :count] + F.pad(at, (1, 0), value=1.0) @ weights[:, count:]
-    grid = F.interpolate(bent.mT.view(-1, 2, side, side), (size, size), mode="bilinear", align_corners=False)
-    return grid.permute(0, 2, 3, 1)
+    grids = F.interpolate(bent.mT.unflatten(2, (side, side)), (size, size), mode="bilinear", align_corners=False)
+    return [grid.permute(0, 2, 3, 1) for grid in grids.split(2, 1)]
 
 
 def _radial(points: Tensor, knots: Tensor) -> Tensor:
