@@ -72,9 +72,28 @@ def test_batches_are_prepared_when_they_are_asked_for(tmp_path: Path) -> None:
         return pairs
 
     pairs = batches(task._faces, task._plan, task._share, range(2), 0)
-    first, second = list(prepared(prepare, pairs, torch.device("cpu")))
+    first, second = list(prepared(prepare, pairs, None))
     assert made == []
     assert len(second()) == 4 and len(first()) == 4 and made == [4, 4]
+
+
+def test_training_goes_on_where_nothing_can_be_recorded(caplog: pytest.LogCaptureFixture) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a CUDA device records")
+    weight = torch.nn.Parameter(torch.ones(2))
+
+    def backward(x: Tensor) -> Tensor:
+        loss = (weight * x).sum()
+        loss.backward()
+        return loss.detach()
+
+    run = Recorded(backward, [weight])
+    for number in range(6):
+        weight.grad = None
+        assert float(run(torch.tensor([1.0, number]))) == 1 + number
+        assert weight.grad is not None and weight.grad.tolist() == [1, number]
+    assert [record.message for record in caplog.records if "cannot record" in record.message] != []
+    assert sum("cannot record" in record.message for record in caplog.records) == 1
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

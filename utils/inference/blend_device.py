@@ -53,7 +53,10 @@ class DeviceMixer:
             result = _mix(face, before, alpha[..., None])
             host.copy_(result, non_blocking=True)
 
-        self._run(work)
+        try:
+            self._run(work)
+        except torch.OutOfMemoryError:  # of the device, by a huge face; the region is as it was
+            return mixed(region, swap, M_frame2swap, mask, M_frame2mask, box, grain)
         return host.numpy()
 
     def _run(self, work: Callable[[], None]) -> None:

@@ -133,6 +133,9 @@ class _File:
         except av.FFmpegError as error:
             raise InputError(f"{self._path} cannot be read as a video ({error.strerror}); give a video file") from error
         self._stream = self._find_stream()
+        if self._card and not self._stream.codec_context.is_hwaccel:
+            self._card = False
+            self._note(f"{self._path} is of a kind that the NVIDIA card does not decode; the processor does")
         self._stream.thread_type, self._stream.thread_count = "AUTO", _SURFACES if self._card else self._threads
         self._forget()
 

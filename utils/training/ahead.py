@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from functools import cache, partial
+from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,17 +26,22 @@ Batch = TypeVar("Batch")
 
 
 def prepared(
-    prepare: Callable[[Item], Batch], items: Iterable[Item], device: torch.device
+    prepare: Callable[[Item], Batch], items: Iterable[Item], beside: torch.device | None
 ) -> Iterator[Callable[[], Batch]]:
-    """What `prepare` makes of each item, in order, each to be asked for once. On CUDA it is made in advance, by a
-    thread and in a stream of its own; elsewhere when it is asked for, since the processor is at work anyway."""
-    if device.type != "cuda":
+    """What `prepare` makes of each item, in order, each to be asked for once.
+
+    beside: a CUDA device, on which it is made in advance, by a thread and in a stream of its own; None: it is made when
+    it is asked for. A processor is at work anyway, and several processes that tell each other something while they
+    prepare must do so in one order.
+    """
+    if beside is None:
         yield from (partial(prepare, item) for item in items)
         return
-    side = torch.cuda.Stream(device)
-    side.wait_stream(torch.cuda.current_stream(device))
+    side = torch.cuda.Stream(beside)
+    side.wait_stream(torch.cuda.current_stream(beside))
 
-    def beside() -> Iterator[tuple[Batch, torch.cuda.Event]]:
+    def in_advance() -> Iterator[tuple[Batch, torch.cuda.Event]]:
+        torch.cuda.set_device(side.device)  # each thread has a current one
         left = iter(items)
         while True:
             with recording, torch.cuda.stream(side):
@@ -47,7 +52,7 @@ def prepared(
                 done = side.record_event()
             yield made, done
 
-    with closing(prefetch(beside(), _AHEAD)) as ready:
+    with closing(prefetch(in_advance(), _AHEAD)) as ready:
         for batch, done in ready:
             yield partial(_taken, batch, done)
 
@@ -63,14 +68,26 @@ def replayed(
     if reuse == 1:
         yield from make(steps)
         return
-    count = max(0, (steps.start - 1) // reuse + 1 - _KEPT)
-    made, kept = make(range(count, -(-steps.stop // reuse))), deque[list[Callable[[], Batch]]](maxlen=_KEPT)
+    count = max(0, steps.start // reuse + 1 - _KEPT)
+    made, kept = make(range(count, -(-steps.stop // reuse))), deque[list[_Once]](maxlen=_KEPT)
     for step in steps:
         while count <= step // reuse:
-            kept.append([cache(part) for part in islice(made, parts)])
+            kept.append([_Once(part) for part in islice(made, parts)])
             count += 1
         again = int(Draws(seed, "again", np.array([step])).integers(len(kept))[0])
         yield from kept[again if step % reuse else -1]
+
+
+class _Once:
+    """What a function gives at its first call, and again at the others, without what that was made of."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make: Callable[[], Any] | None = make
+
+    def __call__(self) -> Any:
+        if self._make is not None:
+            self._made, self._make = self._make(), None
+        return self._made
 
 
 def _taken(batch: Batch, done: torch.cuda.Event) -> Batch:

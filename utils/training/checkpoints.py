@@ -23,10 +23,10 @@ log = logging.getLogger("ghost")
 FORMAT = 1
 # Options that may differ between the sessions of one run; all others decide what it computes.
 FREE = {
-    "config", "resume", "dry_run", "quiet", "device", "cache_gb", "workers", "compile", "show_step", "log_step",
-    "validate_step", "save_epoch", "keep", "output", "checkpoint_minutes", "collapse_steps", "export_name", "max_yaw",
-    "grain", "identity_reach", "licence", "tensorboard", "use_wandb", "wandb_project", "wandb_entity", "wandb_mode",
-    "max_steps", "max_epoch", "max_minutes", "run_name", "G_path", "D_path", "pretrained",
+    "config", "resume", "dry_run", "quiet", "device", "cache_gb", "workers", "compile", "cuda_graphs", "show_step",
+    "log_step", "validate_step", "save_epoch", "keep", "output", "checkpoint_minutes", "collapse_steps", "export_name",
+    "max_yaw", "grain", "identity_reach", "licence", "tensorboard", "use_wandb", "wandb_project", "wandb_entity",
+    "wandb_mode", "max_steps", "max_epoch", "max_minutes", "run_name", "G_path", "D_path", "pretrained",
 }  # fmt: skip
 _DAMAGE = (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError)
 

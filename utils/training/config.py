@@ -73,7 +73,8 @@ class TrainConfig:
         type=float, metavar="X",
     )
     cache_gb: float = option(
-        4.0, "sets that take less memory than this are decoded once and kept", type=float, metavar="X"
+        4.0, "sets that take less memory than this are decoded once and kept, on a graphics card that has plenty of it",
+        type=float, metavar="X",
     )
     workers: int = option(4, "processes that decode pictures of larger sets", type=int, metavar="N")
     jitter: float = option(

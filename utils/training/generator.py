@@ -98,7 +98,8 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         if self._config.cuda_graphs and device.type == "cuda" and self._share.world == self._share.accumulate == 1:
             learning = [self._G_updater] if self._E_updater is None else [self._G_updater, self._E_updater]
             self._pass_G = Recorded(self._pass_G, [p for updater in learning for p in updater.parameters])
-            self._pass_D = {due: Recorded(run, self._D_updater.parameters) for due, run in self._pass_D.items()}
+            pool = torch.cuda.graph_pool_handle()
+            self._pass_D = {due: Recorded(run, self._D_updater.parameters, pool) for due, run in self._pass_D.items()}
 
     def _learner(self, device: torch.device, dtype: torch.dtype) -> Updater:
         """A copy of the encoder that learns, while the first one goes on judging. Batch norms keep their statistics, so
@@ -123,7 +124,9 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
 
         def fresh(numbers: range) -> Iterator[Callable[[], SwapBatch]]:
             pairs = batches(self._faces, self._plan, self._share, numbers, self._config.workers)
-            return prepared(self._prepare, pairs, self._G_updater.parameters[0].device)
+            device = self._G_updater.parameters[0].device
+            together = self._share.world > 1 and self._config.identity_blend > 0
+            return prepared(self._prepare, pairs, device if device.type == "cuda" and not together else None)
 
         return replayed(fresh, steps, self._config.teacher_reuse, self._share.accumulate, self._config.seed)
 

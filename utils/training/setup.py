@@ -20,6 +20,7 @@ from utils.training.students import IdentityTask, LandmarkTask
 from utils.training.task import Task
 
 log = logging.getLogger("ghost")
+_PLENTY = 8  # times a set's size: networks need memory, too
 
 
 def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
@@ -28,7 +29,7 @@ def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
     torch.backends.cudnn.benchmark = True  # pictures have one size
     if rank():
         log.setLevel(logging.ERROR)  # one voice is enough
-    train, held = (faces.on(device) for faces in load_set(config))
+    train, held = (_placed(faces, device) for faces in load_set(config))
     if (config.task != "generator" or config.weight_transplant or config.weight_distill) and train.images is None:
         what = f"--task {config.task}" if config.task != "generator" else "--weight_transplant or --weight_distill"
         raise OptionError(
@@ -40,6 +41,13 @@ def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
     for line in task.describe():
         log.info("%s", line)
     return task
+
+
+def _placed(faces: Faces, device: torch.device) -> Faces:
+    """A set in memory goes to a graphics card that has plenty of it."""
+    if device.type != "cuda" or faces.bytes * _PLENTY > torch.cuda.mem_get_info(device)[0]:
+        return faces
+    return faces.on(device)
 
 
 def load_set(config: TrainConfig) -> tuple[Faces, Faces]:

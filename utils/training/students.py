@@ -93,7 +93,7 @@ class StudentTask(Task[Callable[[], Lesson]]):
         """See Task."""
         places = ((self._share.own(self._share.batch_samples(step, turn)), step)
                   for step in steps for turn in range(self._share.accumulate))  # fmt: skip
-        return prepared(lambda at: self.lesson(*at), places, self._device)
+        return prepared(lambda at: self.lesson(*at), places, self._device if self._device.type == "cuda" else None)
 
     def step(self, parts: list[Callable[[], Lesson]], number: int) -> dict[str, Tensor]:
         """See Task."""

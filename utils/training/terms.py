@@ -52,7 +52,7 @@ class SwapBatch:
 
     def counting_all(self) -> SwapBatch:
         """The same with all pairs in L_rec."""
-        return replace(self, same=torch.ones_like(self.same), same_pairs=self.same.new_tensor(float(len(self.same))))
+        return replace(self, same=torch.ones_like(self.same), same_pairs=self.same.new_full((), len(self.same)))
 
 
 # So that tools for nested tensors find those of a batch.
