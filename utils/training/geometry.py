@@ -26,8 +26,15 @@ def similarity(source: Tensor, target: Tensor) -> Tensor:
 
 def invert(M: Tensor) -> Tensor:
     """Inverses of affine maps, (B, 2, 3) to (B, 2, 3)."""
-    R = torch.linalg.inv(M[:, :, :2])
+    R = inverse(M[:, :, :2])
     return torch.cat((R, -R @ M[:, :, 2:]), 2)
+
+
+def inverse(R: Tensor) -> Tensor:
+    """Inverses of (B, 2, 2), without waiting for a device, as torch.linalg does to see whether there are any."""
+    (a, b), (c, d) = (row.unbind(1) for row in R.unbind(1))
+    turned = torch.stack((torch.stack((d, -b), 1), torch.stack((-c, a), 1)), 1)
+    return turned / (a * d - b * c)[:, None, None]
 
 
 def compose(outer: Tensor, inner: Tensor) -> Tensor:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from utils.evaluation.geometry import HEAD_INDICES, HEAD_POINTS
+from utils.training import geometry
 
+_SHAPE = HEAD_POINTS - HEAD_POINTS.mean(0)
+_BACKWARDS = np.linalg.pinv(_SHAPE)
+_LEAST = 1e-12  # keeps heads that are one point finite; in squared shares of the crop's side
 _DAMPING = 1e-6  # keeps the equations solvable where all points are one; in squared shares of the crop's side
 
 
@@ -41,11 +46,20 @@ def turns(points_t: Tensor, points_s: Tensor, turning_t: Tensor) -> Tensor:
 def _seen_head(points: Tensor) -> Tensor:
     """The generic head as it lies in the crop, about its own middle, (B, N, 3) float32: scaled orthographic projection
     (Tomasi and Kanade, IJCV 1992, for known shape)."""
-    shape = torch.from_numpy(HEAD_POINTS - HEAD_POINTS.mean(0)).to(points.device)
+    shape, backwards = (torch.from_numpy(x).to(points.device) for x in (_SHAPE, _BACKWARDS))
     seen = points[:, HEAD_INDICES].double()
     seen = seen - seen.mean(1, keepdim=True)
-    affine = (torch.linalg.pinv(shape) @ seen).mT  # (B, 2, 3)
-    U, S, Vh = torch.linalg.svd(affine, full_matrices=False)
-    rows = U @ Vh
+    affine = (backwards @ seen).mT  # (B, 2, 3)
+    root = _square_root(affine @ affine.mT)
+    rows = geometry.inverse(root) @ affine  # the nearest rows of a rotation
     rotation = torch.cat((rows, torch.linalg.cross(rows[:, 0], rows[:, 1])[:, None]), 1)
-    return (S.mean(1)[:, None, None] * (shape @ rotation.mT)).float()
+    growth = root.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
+    return (growth * (shape @ rotation.mT)).float()
+
+
+def _square_root(P: Tensor) -> Tensor:
+    """Of positive definite matrices (B, 2, 2), by Cayley and Hamilton's theorem."""
+    P = P + _LEAST * torch.eye(2, dtype=P.dtype, device=P.device)
+    s = torch.sqrt(P[:, 0, 0] * P[:, 1, 1] - P[:, 0, 1] * P[:, 1, 0])[:, None, None]
+    trace = P.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
+    return (P + s * torch.eye(2, dtype=P.dtype, device=P.device)) / torch.sqrt(trace + 2 * s)
