@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from tests.training_set import options, write_faceres, write_networks, write_set
+from tests.training_set import grid_landmarks, options, write_faceres, write_networks, write_set
 from utils.training import stock
 from utils.training.ahead import prepared
 from utils.training.config import parse
-from utils.training.faces import Faces
 from utils.training.generator import GeneratorTask
 from utils.training.graphs import Recorded
 from utils.training.pairs import batches
@@ -30,14 +29,8 @@ STEPS = 70  # past the fourth gradient penalty, which is the first recorded one
 
 @pytest.fixture(autouse=True)
 def labels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Landmarks without their teacher: a grid over the face."""
-
-    def label(faces: Faces, path: str) -> tuple[Tensor, np.ndarray]:
-        x, y = np.meshgrid(np.linspace(20, 60, 11), np.linspace(24, 66, 10))
-        points = np.stack((x, y), 2).reshape(-1, 2)[:106].astype(np.float32)
-        return torch.from_numpy(points).expand(len(faces), 106, 2), np.ones(len(faces), np.float32)
-
-    monkeypatch.setattr(stock, "label", label)
+    """Landmarks without their teacher."""
+    monkeypatch.setattr(stock, "label", grid_landmarks)
 
 
 def build(root: Path, device: str, **more: Any) -> GeneratorTask:

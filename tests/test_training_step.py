@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.fan import FAN
-from tests.training_set import options, write_faceres, write_networks, write_set
+from tests.training_set import grid_landmarks, options, write_faceres, write_networks, write_set
 from utils import registry
 from utils.training import generator, stock
 from utils.training.config import TrainConfig, parse, read_preset
@@ -50,14 +50,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def labels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Landmarks without their teacher: a grid over the face."""
-
-    def label(faces: Faces, path: str) -> tuple[Tensor, np.ndarray]:
-        x, y = np.meshgrid(np.linspace(20, 60, 11), np.linspace(24, 66, 10))
-        points = np.stack((x, y), 2).reshape(-1, 2)[:106].astype(np.float32)
-        return torch.from_numpy(points).expand(len(faces), 106, 2), np.ones(len(faces), np.float32)
-
-    monkeypatch.setattr(stock, "label", label)
+    """Landmarks without their teacher."""
+    monkeypatch.setattr(stock, "label", grid_landmarks)
 
 
 def build(root: Path, **more: Any) -> tuple[TrainConfig, GeneratorTask]:

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from arcface_model.iresnet import iresnet
 from coordinate_reg.network import LandmarkNet
+from utils.training.faces import Faces
 
 SIZE, MARGIN = 64, 8
 FRONTAL = np.float32([[39.73, 51.138], [72.27, 51.138], [56.0, 68.493], [42.463, 87.01], [69.537, 87.01]])
@@ -48,6 +49,13 @@ def write_set(folder: Path, people: int = 6, photos: int = 2) -> Path:
     with (folder / "index.csv").open("w", newline="") as file:
         csv.writer(file).writerows([columns, *rows])
     return folder
+
+
+def grid_landmarks(faces: Faces, path: str) -> tuple[torch.Tensor, np.ndarray]:
+    """In the place of utils.training.teachers.label: a grid over the face, all sure."""
+    x, y = np.meshgrid(np.linspace(20, 60, 11), np.linspace(24, 66, 10))
+    points = np.stack((x, y), 2).reshape(-1, 2)[:106].astype(np.float32)
+    return torch.from_numpy(points).expand(len(faces), 106, 2), np.ones(len(faces), np.float32)
 
 
 def write_networks(folder: Path) -> Path:
