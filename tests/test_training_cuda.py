@@ -85,7 +85,6 @@ def test_training_goes_on_where_nothing_can_be_recorded(caplog: pytest.LogCaptur
         weight.grad = None
         assert float(run(torch.tensor([1.0, number]))) == 1 + number
         assert weight.grad is not None and weight.grad.tolist() == [1, number]
-    assert [record.message for record in caplog.records if "cannot record" in record.message] != []
     assert sum("cannot record" in record.message for record in caplog.records) == 1
 
 

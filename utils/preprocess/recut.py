@@ -19,10 +19,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from utils.errors import GhostError, InputError, OptionError
+from utils.errors import InputError, OptionError
 from utils.inference.pixels import to_uint8
 from utils.io.image import Photo, read_photo, write_photo
-from utils.options import Parser
+from utils.options import Parser, carried_out
 
 FOLDER = Path(__file__).parent / "synthetic_faces"
 SIDE = 16  # of a look
@@ -152,7 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="-m utils.preprocess.recut", description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
     parser.add_argument("--pictures", type=Path, nargs="+", required=True, metavar="FOLDER", help="checkouts of both")
     parser.add_argument("--save_path", type=Path, required=True, metavar="P", help="folder for the faces")
-    try:
+
+    def work() -> None:
         options = parser.parse_args(argv)
         for folder in options.pictures:
             if not folder.is_dir():
@@ -163,10 +164,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if missing:
             raise InputError(f"{len(missing)} faces are not in their pictures, the first is {missing[0]}: the pictures "
                              "are not those that the faces were first cut from")  # fmt: skip
-    except GhostError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+
+    return carried_out(work)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.errors import GhostError, OptionError
-from utils.options import Parser
+from utils.errors import OptionError
+from utils.options import Parser, carried_out
 from utils.training.export import write_card, write_half
 from utils.weights_file import check_names_and_shapes, read_card, read_state
 
@@ -43,14 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("second", type=Path, metavar="SECOND", help="weights that the training went on to")
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="where to write the mean: .safetensors")
     parser.add_argument("--share", type=float, default=0.5, metavar="X", help="of the second, 0 to 1 (default: 0.5)")
-    try:
+
+    def work() -> None:
         options = parser.parse_args(argv)
         average(options.first, options.second, options.output, options.share)
         print(f"{options.output}: {options.share:g} of {options.second}, {1 - options.share:g} of {options.first}")
-    except GhostError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+
+    return carried_out(work)
 
 
 if __name__ == "__main__":

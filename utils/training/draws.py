@@ -7,16 +7,12 @@ however it is parted among processes, and a resumed run goes on as if it had nev
 
 from __future__ import annotations
 
-import os
 import zlib
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-_MOST_DEALERS = 8  # threads
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -60,17 +56,9 @@ class Draws:
     def normal(self, *shape: int) -> Tensor:
         """(B, *shape) float32, standard normal, on the device."""
         seeds = (self.next() * 2**53).astype(np.int64)
-        return torch.stack(list(_dealers().map(partial(_normal, shape), seeds.tolist()))).to(self.device)
+        rows = [torch.randn(shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
+        return torch.stack(rows).to(self.device)
 
     def chance(self, probability: float) -> Tensor:
         """(B,) bool, True with that probability."""
         return self.uniform() < probability
-
-
-def _normal(shape: tuple[int, ...], seed: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-@lru_cache(maxsize=1)
-def _dealers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_DEALERS), thread_name_prefix="draw")

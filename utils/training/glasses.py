@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from utils import registry
-from utils.errors import GhostError, InputError
+from utils.errors import InputError
 from utils.inference.config import InferenceConfig
 from utils.inference.glasses import KINDS, Glasses
 from utils.inference.people import read
@@ -24,7 +24,7 @@ from utils.inference.report import RunReport
 from utils.inference.stages import Stages, load_stages
 from utils.inference.track import most_prominent
 from utils.io.folder import pictures_in
-from utils.options import Parser
+from utils.options import Parser, carried_out
 from utils.training.export import write_card
 from utils.weights_file import read_card
 
@@ -125,17 +125,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--validation", type=Path, metavar="P", help="names that are not fitted to, one a line")
     parser.add_argument("--gain", type=float, default=1.3, metavar="X",
                         help="times what glasses add, where the target's are added (default: 1.3)")
-    try:
+
+    def work() -> None:
         options = parser.parse_args(argv)
         held = read_lines("--validation", options.validation) if options.validation else []
         names = {line.strip() for line in held if line.strip()}
         identity = registry.require("ghost_compact_identity")
         for line in write(options.faces, read_wearers(options.wearers), names, identity, options.gain):
             print(line)
-    except GhostError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+
+    return carried_out(work)
 
 
 if __name__ == "__main__":

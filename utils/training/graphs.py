@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,13 +27,13 @@ class Recorded:
         """function: of tensors, also nested ones, to tensors. parameters: those whose gradients it sets; it does not
         add to what they have. pool: memory that it shares with recordings that are never needed at the same time."""
         self._function, self._parameters, self._pool = function, list(parameters), pool
-        self._calls, self._fails = 0, False
+        self._plain_calls: float = _WARM_UP  # that are left
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, *arguments: Any) -> Any:
         """The results; the next call overwrites them."""
-        if self._calls < _WARM_UP or self._fails:
-            self._calls += 1
+        if self._plain_calls:
+            self._plain_calls -= 1
             return self._function(*arguments)
         tensors, structure = tree_flatten(arguments)
         if self._graph is None and not self._recorded(tensors, structure):
@@ -51,10 +52,11 @@ class Recorded:
                 self._record(tensors, structure)
         except RuntimeError as error:
             log.warning("CUDA cannot record the training's steps (%s); going on without", str(error).splitlines()[0])
-            self._fails, self._results = True, None
+            self._plain_calls, self._results = math.inf, None
             for parameter in self._parameters:
                 parameter.grad = None
-        return not self._fails
+            return False
+        return True
 
     def _record(self, tensors: list[Any], structure: Any) -> None:
         own = [None if t is None else t.clone() for t in tensors]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from utils.training import geometry
 from utils.training.filters import gaussian_blur
-from utils.training.masks import each, face_masks
+from utils.training.masks import face_masks
 
 _OPENINGS = (
     (35, 41, 40, 42, 39, 37, 33, 36),  # left eye
@@ -53,14 +53,11 @@ def masks(points: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """
     pixels = points.cpu().numpy()
     faces = face_masks((pixels + 0.5) / size - 0.5, size, _EDGE)
-
-    def drawn(face: np.ndarray) -> np.ndarray:
-        mask = np.zeros((size, size), np.float32)
+    openings = np.zeros_like(faces)
+    for drawn, face in zip(openings[:, 0], pixels, strict=True):
         for outline in _OPENINGS:
-            cv2.fillPoly(mask, [(face[list(outline)] * 16).round().astype(np.int32)], (1.0,), cv2.LINE_AA, shift=4)
-        return cv2.GaussianBlur(mask, (0, 0), size / 128, dst=mask)
-
-    openings = each(drawn, pixels)
+            cv2.fillPoly(drawn, [(face[list(outline)] * 16).round().astype(np.int32)], (1.0,), cv2.LINE_AA, shift=4)
+        cv2.GaussianBlur(drawn, (0, 0), size / 128, dst=drawn)
     return torch.from_numpy(faces).to(points.device), torch.from_numpy(openings).to(points.device)
 
 
