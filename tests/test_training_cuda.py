@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,19 @@ def test_batches_are_prepared_when_they_are_asked_for(tmp_path: Path) -> None:
     assert len(second()) == 4 and len(first()) == 4 and made == [4, 4]
 
 
+def test_a_task_is_gone_when_nobody_holds_it(tmp_path: Path) -> None:
+    """Several processes may crash at their end where it outlives their connection."""
+    task = build(tmp_path, "cpu")
+    trained(task, 1)
+    known = weakref.ref(task)
+    gc.disable()
+    try:
+        del task
+        assert known() is None
+    finally:
+        gc.enable()
+
+
 def test_training_goes_on_where_nothing_can_be_recorded(caplog: pytest.LogCaptureFixture) -> None:
     if torch.cuda.is_available():
         pytest.skip("a CUDA device records")
@@ -116,14 +131,16 @@ def test_recorded_passes_give_the_gradients_of_plain_ones(tmp_path: Path) -> Non
     values = trained(task, STEPS)
     assert all(np.isfinite(list(row.values())).all() for row in values)
     batch, learning = next(task.batches(range(STEPS, STEPS + 1)))(), task._G_updater.parameters
+    recorded_G = task._recorded_G
+    assert recorded_G is not None and recorded_G._graph is not None
     task._D.requires_grad_(False)
-    recorded = gradients(lambda: task._pass_G(batch), learning)
+    recorded = gradients(lambda: recorded_G(batch), learning)
     plain = gradients(lambda: task._generator_pass(batch), learning)
     assert float((recorded - plain).norm() / plain.norm()) < 0.01
     task._D.requires_grad_(True)
     for due, penalty in ((False, 0.0), (True, 0.1 * 16)):
-        run = task._pass_D[due]
-        assert isinstance(run, Recorded) and run._graph is not None
+        run = task._recorded_D[due]
+        assert run._graph is not None
         recorded = gradients(lambda run=run: run(batch.Xs, batch.Xt), task._D_updater.parameters)
         plain = gradients(lambda weight=penalty: task._discriminator_pass(batch.Xs, batch.Xt, weight),
                           task._D_updater.parameters)  # fmt: skip

@@ -87,19 +87,20 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         self.epoch_steps = max(len(faces) // share.step_samples, 1)
 
     def _record(self, device: torch.device) -> None:
-        """The two halves of a step, as recordings where one step's work is that of all others."""
+        """Make recordings of the two halves of a step, where one step's work is that of all others.
+
+        Only there: they hold on to this task, which is to be gone before several processes part.
+        """
         weights = self._config.weights()
         self._loss_weights = {name: torch.tensor(weight, device=device) for name, weight in weights.items()}
-        self._pass_G: Callable[..., Any] = self._generator_pass
-        self._pass_D: dict[bool, Callable[..., Any]] = {
-            due: partial(self._discriminator_pass, weight_r1=self._config.weight_r1 * _PENALTY_STEPS if due else 0.0)
-            for due in (False, True)
-        }
+        self._recorded_G: Recorded | None = None
+        self._recorded_D: dict[bool, Recorded] = {}  # by whether the gradient penalty is due
         if self._config.cuda_graphs and device.type == "cuda" and self._share.world == self._share.accumulate == 1:
             learning = [self._G_updater] if self._E_updater is None else [self._G_updater, self._E_updater]
-            self._pass_G = Recorded(self._pass_G, [p for updater in learning for p in updater.parameters])
+            self._recorded_G = Recorded(self._generator_pass, [p for updater in learning for p in updater.parameters])
             pool = torch.cuda.graph_pool_handle()
-            self._pass_D = {due: Recorded(run, self._D_updater.parameters, pool) for due, run in self._pass_D.items()}
+            self._recorded_D = {due: Recorded(self._discriminator_pass_of(due), self._D_updater.parameters, pool)
+                                for due in (False, True)}  # fmt: skip
 
     def _learner(self, device: torch.device, dtype: torch.dtype) -> Updater:
         """A copy of the encoder that learns, while the first one goes on judging. Batch norms keep their statistics, so
@@ -157,7 +158,7 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
             if self._config.diff_eq_same or number < self._config.rec_all_steps:
                 batch = batch.counting_all()
             with self._unsynchronised(self._G_terms, turn):
-                Y, metrics = self._pass_G(batch)
+                Y, metrics = (self._recorded_G or self._generator_pass)(batch)
             shown.append((as_pasted(Y, batch, self._pasting), getattr(batch, self._reals)))
             for name, value in {**metrics, "spread": _spread(Y, batch)}.items():
                 sums[name] = sums.get(name, 0) + value / len(parts)
@@ -191,11 +192,16 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         # D's learning rate follows its own steps, of which --discr_force skips some.
         factor = learning_rate_factor(self._config, self._D_updater.steps, self._total_steps(), self.epoch_steps)
         total = torch.zeros((), device=shown[0][0].device)
-        run = self._pass_D[self._D_updater.steps % _PENALTY_STEPS == 0]
+        due = self._D_updater.steps % _PENALTY_STEPS == 0
+        run = self._recorded_D.get(due) or self._discriminator_pass_of(due)
         for turn, (Y, real) in enumerate(shown):
             with self._unsynchronised(self._D_terms, turn):
                 total = total + run(Y, real) / len(shown)
         return total, self._D_updater.update(factor)
+
+    def _discriminator_pass_of(self, due: bool) -> Callable[[Tensor, Tensor], Tensor]:
+        """The pass of a step, with the gradient penalty where that is due."""
+        return partial(self._discriminator_pass, weight_r1=self._config.weight_r1 * _PENALTY_STEPS if due else 0.0)
 
     def _discriminator_pass(self, Y: Tensor, real: Tensor, weight_r1: float) -> Tensor:
         """Gradients of one part; returns its L_D."""
