@@ -72,6 +72,14 @@ def test_batches_are_prepared_when_they_are_asked_for(tmp_path: Path) -> None:
     assert len(second()) == 4 and len(first()) == 4 and made == [4, 4]
 
 
+def test_batches_that_are_prepared_as_one_are_those_of_one_by_one(tmp_path: Path) -> None:
+    task = build(tmp_path, "cpu", source_novel=0.5, alike_targets=0.5)
+    pairs = list(batches(task._faces, task._plan, task._share, range(3), 0))
+    for alone, together in zip(map(task._prepare, pairs), task._prepare.several(pairs), strict=True):
+        for a, b in zip(tree_leaves(alone), tree_leaves(together), strict=True):
+            assert (a is None and b is None) or torch.allclose(a, b, atol=1e-4)
+
+
 def test_a_task_is_gone_when_nobody_holds_it(tmp_path: Path) -> None:
     """Several processes may crash at their end where it outlives their connection."""
     task = build(tmp_path, "cpu")

@@ -25,6 +25,13 @@ Item = TypeVar("Item")
 Batch = TypeVar("Batch")
 
 
+def grouped(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Items by `size`, the last ones maybe fewer."""
+    left = iter(items)
+    while group := list(islice(left, size)):
+        yield group
+
+
 def prepared(
     prepare: Callable[[Item], Batch], items: Iterable[Item], beside: torch.device | None
 ) -> Iterator[Callable[[], Batch]]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from utils.errors import InputError, OptionError
 from utils.training import export, losses, validation
-from utils.training.ahead import prepared, replayed
+from utils.training.ahead import grouped, prepared, replayed
 from utils.training.config import TrainConfig
 from utils.training.distributed import can_compile, mean_over_processes, parallel, with_global_batch_norm
 from utils.training.faces import Faces
@@ -39,6 +39,7 @@ from utils.training.task import Task
 from utils.training.terms import DiscriminatorTerms, GeneratorTerms, Judges, SwapBatch, as_pasted
 
 _PENALTY_STEPS = 16  # steps between gradient penalties, which cost as much as a step (Karras et al., CVPR 2020, app. B)
+_GROUP_PIXELS = 256 * 128**2  # of the targets that a device prepares at once, which takes it some gigabytes
 _RUNNING_L_ADV = 20.0  # where --discr_force starts
 
 
@@ -127,9 +128,18 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
             pairs = batches(self._faces, self._plan, self._share, numbers, self._config.workers)
             device = self._G_updater.parameters[0].device
             together = self._share.world > 1 and self._config.identity_blend > 0
-            return prepared(self._prepare, pairs, device if device.type == "cuda" and not together else None)
+            if device.type != "cuda" or together:
+                yield from prepared(self._prepare, pairs, None)
+                return
+            for take in prepared(self._prepare.several, grouped(pairs, self._group()), device):
+                yield from (partial(_itself, batch) for batch in take())
 
         return replayed(fresh, steps, self._config.teacher_reuse, self._share.accumulate, self._config.seed)
+
+    def _group(self) -> int:
+        """How many batches a device prepares as one. Blends are of identities of one batch."""
+        alone = self._config.identity_blend > 0
+        return 1 if alone else max(1, _GROUP_PIXELS // (self._share.batch_size * self._config.size**2))
 
     def step(self, parts: list[Callable[[], SwapBatch]], number: int) -> dict[str, Tensor]:
         """One update of G, then one of D where it is due."""
@@ -275,6 +285,10 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
             f"losses {self._config.weights()}",
             f"{self._share.step_samples} pairs a step, {self.epoch_steps} steps an epoch",
         ]
+
+
+def _itself(batch: SwapBatch) -> SwapBatch:
+    return batch
 
 
 @torch.no_grad()

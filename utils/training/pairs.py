@@ -6,7 +6,7 @@ The n-th sample depends on the seed and on n alone, so a run can go on at any st
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,6 +39,16 @@ class Pairs:
         return replace(
             self, source_images=self.source_images.pin_memory(), target_images=self.target_images.pin_memory()
         )
+
+
+def joined(several: Sequence[Pairs]) -> Pairs:
+    """Several batches with their pictures as one, whose `same_share` means nothing."""
+    indices, source, target, same = (
+        np.concatenate([getattr(pairs, name) for pairs in several]) for name in ("indices", "source", "target", "same")
+    )
+    shown = [(pairs.source_images, pairs.target_images) for pairs in several]
+    sources, targets = (torch.cat([x for x in images if x is not None]) for images in zip(*shown, strict=True))
+    return Pairs(indices, source, target, same, 0.0, sources, targets)
 
 
 class PairPlan:

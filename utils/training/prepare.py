@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,12 +23,12 @@ from utils.training.invent import Known, most_alike
 from utils.training.masks import face_masks, pasting_masks, sure_parts
 from utils.training.networks import landmark_view, resized
 from utils.training.optimise import mixed_precision
-from utils.training.pairs import Pairs, Share
+from utils.training.pairs import Pairs, Share, joined
 from utils.training.pasting import Pasting
 from utils.training.pose import turning
 from utils.training.sface import ARCFACE_112
 from utils.training.stock import CANDIDATES, Stock
-from utils.training.terms import Judges, SwapBatch, shown_to_critics
+from utils.training.terms import Judges, SwapBatch, rows_of, shown_to_critics
 from utils.training.transplant import transplant
 
 _GLANCE = Changes(rotation=5, zoom=0.05, shift=0.03, mirror=0.5)  # of the aligned critic at a swap
@@ -124,6 +125,15 @@ class Preparer:
         if self._config.weight_transplant:
             batch = self._with_donors(batch, source, target, M_source, M_target, alone)
         return batch if self._judges.appearance is None else self._with_appearance(batch, source)
+
+    def several(self, group: Sequence[Pairs]) -> list[SwapBatch]:
+        """The batches of a group, prepared as one: what a device takes for a few faces, it takes for many."""
+        if len(group) == 1:
+            return [self(group[0])]
+        whole, ends = self(joined(group)), np.cumsum([len(pairs) for pairs in group])
+        parts = (rows_of(whole, slice(end - len(pairs), end)) for pairs, end in zip(group, ends, strict=True))
+        return [replace(part, same_pairs=whole.same_pairs.new_tensor(pairs.same_share))
+                for part, pairs in zip(parts, group, strict=True)]  # fmt: skip
 
     def _invented(self, source: Known, pairs: Pairs) -> Known:
         """Put invented people into the place of some sources that are not the target's person."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import register_pytree_node
+from torch.utils._pytree import register_pytree_node, tree_map_only
 
 from coordinate_reg.network import LandmarkNet
 from utils.training import distill, geometry, losses
@@ -61,6 +61,11 @@ register_pytree_node(
     lambda batch: (list(vars(batch).values()), list(vars(batch))),
     lambda values, names: SwapBatch(**dict(zip(names, values, strict=True))),
 )
+
+
+def rows_of(batch: SwapBatch, rows: slice) -> SwapBatch:
+    """Some pairs of a batch; `same_pairs` stays."""
+    return tree_map_only(Tensor, lambda x: x[rows] if x.dim() else x, batch)
 
 
 @dataclass(frozen=True)
