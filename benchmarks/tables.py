@@ -170,9 +170,12 @@ def _cuda_generator(result: dict[str, Any]) -> Iterator[str]:
     rows = [(entry["network"], entry["engine"], f"{entry['batch']}", f"{entry['crops_per_second']:.0f}",
              f"{entry['share_of_matrix_rate']:.1%}" if entry["share_of_matrix_rate"] else "",
              "{:.2f} / {:.0f}".format(*entry["error_levels"])) for entry in result.get("generator", {}).values()]
+    gflops = {entry["network"]: entry["gflops_per_crop"] for entry in result.get("generator", {}).values()}
     for network, entry in result.get("compile", {}).items():
+        share = entry["crops_per_second"] * gflops[network] / 1e3 / result["matrix"]["tflops"]["bfloat16"]
         rows.append((network, f"torch.compile bfloat16, after {entry['seconds_to_compile']:.0f} s", f"{entry['batch']}",
-                     f"{entry['crops_per_second']:.0f}", "", "{:.2f} / {:.0f}".format(*entry["error_levels"])))
+                     f"{entry['crops_per_second']:.0f}", f"{share:.1%}",
+                     "{:.2f} / {:.0f}".format(*entry["error_levels"])))
     head = ("network", "engine", "batch", "crops/s", "share of the matrix rate", "error in levels, mean / most")
     yield from table(head, rows)
 
