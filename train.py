@@ -6,25 +6,31 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from utils.errors import INTERRUPTED, GhostError
+from utils.errors import INTERRUPTED, GhostError, ResourceError
 from utils.memory import keep_freed_memory
 from utils.training.config import TrainConfig, parse
 
 
 def run(config: TrainConfig) -> int:
     """Build the task that the options name and train; returns the exit code."""
-    from utils.training.distributed import process_group  # PyTorch and all: --help must not wait for it
+    import torch  # --help must not wait for it
+
+    from utils.training.distributed import process_group
     from utils.training.loop import Training
     from utils.training.setup import build_task, rehearse
 
     with process_group(config.device) as device:
         if device.type == "cpu":
             keep_freed_memory()
-        task = build_task(config, device)
-        training = Training(config, task, device)
-        if config.dry_run:
-            return rehearse(config, task)
-        return training.run()
+        try:
+            task = build_task(config, device)
+            training = Training(config, task, device)
+            return rehearse(config, task) if config.dry_run else training.run()
+        except torch.OutOfMemoryError as error:
+            raise ResourceError(
+                f"{device} has too little memory for --batch_size {config.batch_size}: give a smaller one, with "
+                "--accumulate for steps of as many pairs, or close other programs that use it"
+            ) from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -172,9 +172,10 @@ def _cuda_generator(result: dict[str, Any]) -> Iterator[str]:
              "{:.2f} / {:.0f}".format(*entry["error_levels"])) for entry in result.get("generator", {}).values()]
     gflops = {entry["network"]: entry["gflops_per_crop"] for entry in result.get("generator", {}).values()}
     for network, entry in result.get("compile", {}).items():
-        share = entry["crops_per_second"] * gflops[network] / 1e3 / result["matrix"]["tflops"]["bfloat16"]
+        rate = result.get("matrix", {}).get("tflops", {}).get("bfloat16")
+        share = f"{entry['crops_per_second'] * gflops[network] / 1e3 / rate:.1%}" if rate and network in gflops else ""
         rows.append((network, f"torch.compile bfloat16, after {entry['seconds_to_compile']:.0f} s", f"{entry['batch']}",
-                     f"{entry['crops_per_second']:.0f}", f"{share:.1%}",
+                     f"{entry['crops_per_second']:.0f}", share,
                      "{:.2f} / {:.0f}".format(*entry["error_levels"])))
     head = ("network", "engine", "batch", "crops/s", "share of the matrix rate", "error in levels, mean / most")
     yield from table(head, rows)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,13 @@ def interruptible() -> None:
     ignores it for all of them."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """What one test silences, the next one hears again."""
+    yield
+    logging.getLogger("ghost").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import torch
 
 from tests.training_set import options, write_networks, write_set
 from utils import registry
-from utils.errors import DivergedError, WeightsError
+from utils.errors import DivergedError, ResourceError, WeightsError
 from utils.training.checkpoints import read_state as read_checkpoint
 from utils.training.config import parse
 from utils.training.export import write_half
@@ -73,6 +73,15 @@ def test_a_missing_encoder_is_named(root: Path, capsys: pytest.CaptureFixture) -
     lost = root / "lost" / "ghost_compact_identity.safetensors"
     assert train(options(root, "lost", identity=lost)) == WeightsError.exit_code
     assert str(lost) in capsys.readouterr().err
+
+
+def test_a_full_card_is_said(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(GeneratorTask, "step", full)
+    assert train(options(root, "full", batch_size=5)) == ResourceError.exit_code
+    assert "--batch_size 5: give a smaller one" in capsys.readouterr().err
 
 
 def test_numbers_beyond_half_precision_are_refused(tmp_path: Path) -> None:

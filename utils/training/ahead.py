@@ -18,7 +18,7 @@ from utils.inference.stream import prefetch
 from utils.training.draws import Draws
 from utils.training.graphs import recording
 
-_AHEAD = 2  # batches
+_AHEAD = 1  # batches, or groups of them, beside the one in use and the one that is being made
 _KEPT = 32  # steps' batches to be used again
 
 Item = TypeVar("Item")

@@ -39,7 +39,7 @@ from utils.training.task import Task
 from utils.training.terms import DiscriminatorTerms, GeneratorTerms, Judges, SwapBatch, as_pasted
 
 _PENALTY_STEPS = 16  # steps between gradient penalties, which cost as much as a step (Karras et al., CVPR 2020, app. B)
-_GROUP_PIXELS = 256 * 128**2  # of the targets that a device prepares at once, which takes it some gigabytes
+_GROUP, _GROUP_PIXELS = 4, 256 * 128**2  # batches that a device prepares at once, and pixels of their targets, at most
 _RUNNING_L_ADV = 20.0  # where --discr_force starts
 
 
@@ -139,7 +139,8 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
     def _group(self) -> int:
         """How many batches a device prepares as one. Blends are of identities of one batch."""
         alone = self._config.identity_blend > 0
-        return 1 if alone else max(1, _GROUP_PIXELS // (self._share.batch_size * self._config.size**2))
+        fitting = _GROUP_PIXELS // (self._share.batch_size * self._config.size**2)
+        return 1 if alone else max(1, min(_GROUP, fitting))
 
     def step(self, parts: list[Callable[[], SwapBatch]], number: int) -> dict[str, Tensor]:
         """One update of G, then one of D where it is due."""

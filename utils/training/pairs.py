@@ -48,7 +48,9 @@ def joined(several: Sequence[Pairs]) -> Pairs:
     )
     shown = [(pairs.source_images, pairs.target_images) for pairs in several]
     sources, targets = (torch.cat([x for x in images if x is not None]) for images in zip(*shown, strict=True))
-    return Pairs(indices, source, target, same, 0.0, sources, targets)
+    whole = Pairs(indices, source, target, same, 0.0, sources, targets)
+    pinned = several[0].source_images is not None and several[0].source_images.is_pinned()
+    return whole.pin_memory() if pinned else whole
 
 
 class PairPlan:
