@@ -127,7 +127,7 @@ class Preparer:
         return batch if self._judges.appearance is None else self._with_appearance(batch, source)
 
     def several(self, group: Sequence[Pairs]) -> list[SwapBatch]:
-        """The batches of a group, prepared as one: what a device takes for a few faces, it takes for many."""
+        """The batches of a group, prepared as one, so that a device is given its work in fewer and larger pieces."""
         if len(group) == 1:
             return [self(group[0])]
         whole, ends = self(joined(group)), np.cumsum([len(pairs) for pairs in group])
