@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -107,6 +108,24 @@ def test_every_person_keeps_the_own_source_while_they_pass_each_other(
         left, right = 150 + 16 * index, 790 - 16 * index
         if abs(left - right) > 200:  # otherwise one hides the other
             assert places[0][index] == pytest.approx(left, abs=25) and places[1][index] == pytest.approx(right, abs=25)
+
+
+def test_threads_of_their_own_change_no_picture(
+    random_weights: Path, still: Callable[[int], np.ndarray], source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    results = []
+    for many in (False, True):
+        monkeypatch.setattr("utils.inference.pipeline.has_many_cores", lambda many=many: many)
+        pipeline = load_pipeline(device="cpu", select="all")
+        pipeline.set_sources([source])
+        results.append(list(pipeline.run(passing(still(2), still(5)))))
+        stopped = pipeline.run(passing(still(2), still(5)))
+        assert np.array_equal(next(stopped).image, results[-1][0].image)
+        stopped.close()
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
+    assert all(np.array_equal(one.image, other.image) for one, other in zip(*results, strict=True))
+    assert all(frame.changed for frame in results[0])
 
 
 def recorded(method: Callable[..., Any], seen: list[tuple[Frame, TrackedFace]]) -> Callable[..., Any]:

@@ -50,12 +50,21 @@ def test_what_was_written_to_a_copy_stays_there_alone(frames: list[Frame]) -> No
     assert np.array_equal(np.asarray(original), frames[1].image)
 
 
+def test_parts_that_grow_together_keep_what_was_written(frames: list[Frame]) -> None:
+    copy, wanted = frames[0].pixels.copy(), frames[1].image.copy()
+    for place in (np.s_[20:60, 20:60], np.s_[500:600, 300:400], np.s_[100:300, 40:100]):
+        copy[place][:] = 7
+        wanted[place] = 7
+    across = np.s_[50:520, 50:310]
+    assert np.array_equal(copy[across], wanted[across]) and np.array_equal(np.asarray(copy), wanted)
+
+
 def test_only_what_is_looked_at_is_converted(frames: list[Frame]) -> None:
     pixels = frames[0].pixels
     assert isinstance(pixels, DecodedPicture)
-    pixels._pixels[:] = 0
-    assert pixels[200:210, 200:210].any()
-    assert not pixels._pixels[:100].any() and not pixels._pixels[:, :100].any()
+    for place in (np.s_[200:210, 200:210], np.s_[205:215, 200:215], np.s_[20:30, 20:30]):
+        assert pixels[place].any()
+    assert sum(part.size for _, part in pixels._parts) == (128 * 128 + 64 * 64) * 3
 
 
 def test_thumbnails_need_no_conversion(tmp_path: Path) -> None:
@@ -67,7 +76,7 @@ def test_thumbnails_need_no_conversion(tmp_path: Path) -> None:
     pixels = frame.pixels
     assert isinstance(pixels, DecodedPicture)
     seen = thumbnail(pixels)
-    assert not pixels._there
+    assert not pixels._parts
     assert np.abs(seen - thumbnail(frame.image)).max() < 0.01
     few = pixels[100:400:7, 30:1000:9]
     assert few.shape == (43, 108, 3) and np.abs(few.astype(int) - frame.image[100:400:7, 30:1000:9]).max() < 6

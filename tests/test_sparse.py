@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import cv2
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from utils.inference.report import RunReport, profile_table
-from utils.inference.sparse import EVERY, FIRST, detect_sparsely
+from utils.inference.sparse import EVERY, FIRST, fill_in, search
 from utils.inference.types import Face, Frame
 
 KPS = np.array([[90, 100], [150, 100], [120, 130], [100, 160], [140, 160]], np.float32)
@@ -39,7 +39,10 @@ class Scene:
         return [Face(np.concatenate([kps.min(0), kps.max(0)]), 0.9, kps) for kps in self.truth(index)]
 
     def run(self) -> list[tuple[Frame, list[Face]]]:
-        return list(detect_sparsely(self.frames, self.detect, no_stage))
+        return list(self.found(self.frames))
+
+    def found(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[Face]]]:
+        return fill_in(search(frames, self.detect), self.detect, no_stage)
 
 
 def check(scene: Scene) -> None:
@@ -101,7 +104,7 @@ def test_frames_come_out_soon() -> None:
             taken.append(frame.index)
             yield frame
 
-    for frame, _ in detect_sparsely(source(), scene.detect, no_stage):
+    for frame, _ in scene.found(source()):
         assert taken[-1] - frame.index < EVERY
 
 

@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from coordinate_reg.landmarks import EmbeddedLandmarks
 from tests.random_weights import oval_landmarks
 from utils import registry
-from utils.device import choose_device, fastest_dtype, half_of_the_cores, onnx_providers, seed_everything
+from utils.device import (
+    choose_device,
+    fastest_dtype,
+    half_of_the_cores,
+    has_many_cores,
+    onnx_providers,
+    seed_everything,
+)
 from utils.errors import ResourceError, WeightsError
 from utils.inference import align
 from utils.inference.detect import CenterFace, overlap, suppress
@@ -200,12 +207,15 @@ def test_own_encoders_see_the_crop_both_ways() -> None:
     assert torch.allclose(left.norm(dim=1), (there.norm(dim=1) + back.norm(dim=1)) / 2, atol=1e-5)
 
 
-@pytest.mark.parametrize(("cores", "threads"), [(None, 1), (1, 1), (2, 1), (8, 4), (64, 16)])
-def test_codecs_leave_processors_to_the_networks(
-    cores: int | None, threads: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("cores", "threads", "many"),
+    [(None, 1, False), (1, 1, False), (2, 1, False), (4, 2, True), (8, 4, True), (64, 16, True)],
+)
+def test_threads_go_by_the_number_of_cores(
+    cores: int | None, threads: int, many: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
-    assert half_of_the_cores() == threads
+    assert half_of_the_cores() == threads and has_many_cores() == many
 
 
 def test_embedded_landmarks_in_pixels_of_the_crop(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

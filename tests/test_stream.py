@@ -41,6 +41,15 @@ def test_no_more_than_size_items_wait() -> None:
     stream.close()
 
 
+def test_without_a_thread_nothing_is_made_in_advance() -> None:
+    made: list[int] = []
+    closed: list[bool] = []
+    stream = prefetch(numbers(100, made, closed), 0)
+    assert [next(stream), next(stream)] == made == [0, 1] and workers() == 0
+    stream.close()
+    assert closed == [True]
+
+
 def test_failures_come_out_where_they_happened() -> None:
     def broken() -> Iterator[int]:
         yield 1

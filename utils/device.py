@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 _AMPERE = (8, 0)  # CUDA cards from this capability on compute in bfloat16 natively
+_MANY_CORES = 4
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -68,6 +69,11 @@ def shared_processor() -> Iterator[None]:
     finally:
         torch.set_num_threads(before)
         cv2.setNumThreads(pictures)
+
+
+def has_many_cores() -> bool:
+    """Whether small stages of a video gain from threads of their own; else they would only hold more frames."""
+    return (os.cpu_count() or 1) >= _MANY_CORES
 
 
 def half_of_the_cores() -> int:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from utils.device import has_many_cores
 from utils.errors import (
     NobodyMatchedError,
     NoFaceInReferenceError,
@@ -32,7 +34,7 @@ from utils.inference.identify import normalise, steer
 from utils.inference.people import identities, photos_of, read
 from utils.inference.report import RunReport
 from utils.inference.smooth import SteadyLandmarks
-from utils.inference.sparse import detect_sparsely
+from utils.inference.sparse import fill_in, search
 from utils.inference.stages import Stages, load_stages
 from utils.inference.stream import prefetch
 from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow
@@ -44,6 +46,7 @@ log = logging.getLogger("ghost")
 _CPU_BATCH = 4  # faces; larger batches are no faster there, and the encoder would wait for them
 _BATCHES_AHEAD = 3  # faces are found in many frames at once, and the generator should not wait for the next ones
 _MOST_BYTES = 2**26  # frames that wait for a full batch of faces
+_FOUND_AHEAD = 4  # frames
 
 _NewFace = tuple[Swap, np.ndarray, np.ndarray, Trust]  # its swap, the soft mask, the mask's matrix from the frame
 _Faces = Sequence[tuple[Frame, TrackedFace]]
@@ -80,6 +83,8 @@ class SwapPipeline:
         self._mask_params: dict[int, mask.MaskParams] = {}  # by track
         self._own_id: dict[int, np.ndarray] = {}  # (D,) float32, raw, of the target's person, by track
         self._landmarks = SteadyLandmarks()
+        self._searching = threading.Lock()
+        self._apart = has_many_cores()
 
     def begin(self) -> RunReport:
         """Start the report of a new run."""
@@ -121,22 +126,26 @@ class SwapPipeline:
         with (
             closing(prefetch(self._cut(self._tracked(frames, careful)), _BATCHES_AHEAD)) as batches,
             closing(prefetch(self._swapped(batches), 1)) as swapped,
+            closing(prefetch(self._finished(swapped), 1 * self._apart)) as finished,
         ):
-            for batch, images in swapped:
-                yield from self._pasted(batch, images)
+            for batch, new_faces in finished:
+                yield from self._pasted(batch, new_faces)
 
     def _tracked(self, frames: Iterable[Frame], careful: bool) -> Iterator[TrackedFrame]:
         mode: Any = self.config.select
         selection = Selection(mode, self._references if mode == "reference" else None, self.stages.threshold)
-        found = self._detected(self.report.timed("wait for frames", frames), careful)
-        return self.report.timed("track", follow(found, self._embed, selection, align.template_errors))
+        with closing(prefetch(self._detected(frames, careful), _FOUND_AHEAD * self._apart)) as found:
+            come = self.report.timed("wait for frames", found)
+            yield from self.report.timed("track", follow(come, self._embed, selection, align.template_errors))
 
     def _detected(self, frames: Iterable[Frame], careful: bool) -> Iterator[tuple[Frame, list[Face]]]:
         def detect(image: np.ndarray) -> list[Face]:
-            with self.report.stage("detect"):
+            with self._searching, self.report.stage("detect"):
                 return self.stages.detector.detect(image, careful)
 
-        return detect_sparsely(frames, detect, self.report.stage)
+        groups = search(self.report.timed("wait for frames", frames), detect)
+        with closing(prefetch(groups, 1 * self._apart)) as searched:
+            yield from fill_in(self.report.timed("wait for frames", searched), detect, self.report.stage)
 
     def _embed(self, frame: Frame, faces: list[Face]) -> np.ndarray:
         """Unit embeddings (N, D) of faces of a frame."""
@@ -180,9 +189,14 @@ class SwapPipeline:
                     images = stages.enhancer.enhance(images)
             yield batch, images
 
-    def _pasted(self, batch: _Batch, images: Sequence[np.ndarray]) -> Iterator[SwappedFrame]:
+    def _finished(self, batches: Iterable[tuple[_Batch, list[np.ndarray]]]) -> Iterator[tuple[_Batch, list[_NewFace]]]:
+        """New faces, and what is needed to paste them."""
+        for batch, images in batches:
+            yield batch, self._new_faces(batch.faces, self._swaps(batch, images)) if images else []
+
+    def _pasted(self, batch: _Batch, new_faces: Iterable[_NewFace]) -> Iterator[SwappedFrame]:
         """Put swapped faces back into their frames."""
-        left = iter(self._finished(batch.faces, self._swaps(batch, images)) if images else ())
+        left = iter(new_faces)
         for entry in batch.frames:
             frame, changed = entry.frame, []
             pixels = frame.pixels.copy() if entry.faces else frame.pixels
@@ -205,8 +219,8 @@ class SwapPipeline:
         return [Swap(image, align.estimate(face.kps, image.shape[0], face.template)[0], crop)
                 for image, crop, (_, face) in zip(images, batch.crops, batch.faces, strict=True)]
 
-    def _finished(self, faces: _Faces, swaps: Sequence[Swap]) -> list[_NewFace]:
-        """What is needed to paste the swaps."""
+    def _new_faces(self, faces: _Faces, swaps: Sequence[Swap]) -> list[_NewFace]:
+        """Landmarks and masks of the swaps, and how far they are trusted."""
         stages, mask_size = self.stages, self.config.crop_size
         with self.report.stage("landmarks"):
             after = stages.landmarks.find([cv2.resize(swap.image, (mask_size, mask_size)) for swap in swaps])

@@ -45,6 +45,7 @@ class RunReport:
     notes: list[str] = field(default_factory=list)  # what was adapted or needs attention, each once
     seconds: dict[str, float] = field(default_factory=dict)  # stage -> time spent in it
     _inside: threading.local = field(default_factory=threading.local, repr=False)  # seconds of stages inside this one
+    _adding: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def note(self, text: str) -> None:
         """Say something once, now on the console and later in the result."""
@@ -72,7 +73,8 @@ class RunReport:
             yield
         finally:
             took = time.perf_counter() - start
-            self.seconds[name] = self.seconds.get(name, 0.0) + took - self._inside.seconds
+            with self._adding:
+                self.seconds[name] = self.seconds.get(name, 0.0) + took - self._inside.seconds
             self._inside.seconds = outer + took
 
     def timed(self, name: str, items: Iterable[Item]) -> Iterator[Item]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,34 +29,52 @@ Stage = Callable[[str], AbstractContextManager[None]]
 Found = tuple[Frame, list[Face]]
 
 
-def detect_sparsely(frames: Iterable[Frame], detect: Detect, stage: Stage) -> Iterator[Found]:
-    """Frames in order with their faces, at most EVERY - 1 frames after they came in.
+class Searched(NamedTuple):
+    """Frames that come one after another, and the faces of the newest."""
 
-    detect: a picture to its faces, best score first. stage: counts the time spent following.
+    frames: list[Frame]
+    found: list[Face]
+
+
+def search(frames: Iterable[Frame], detect: Detect) -> Iterator[Searched]:
+    """All frames in order, in groups of EVERY at most.
+
+    detect: a picture to its faces, best score first.
     """
-    last: Found | None = None
+    last: Searched | None = None
     waiting: list[Frame] = []
     every = FIRST
     for frame in frames:
         waiting.append(frame)
-        if last is None or not 0 < len(last[1]) <= _MOST or len(waiting) == every:
+        if last is None or not 0 < len(last.found) <= _MOST or len(waiting) == every:
             every = EVERY if len(waiting) == every else every
-            group = _search(last, waiting, detect, stage)
-            last, waiting = group[-1], []
-            yield from group
+            last, waiting = Searched(waiting, detect(frame.image)), []
+            yield last
     if waiting:
-        yield from _search(last, waiting, detect, stage)
+        yield Searched(waiting, detect(waiting[-1].image))
 
 
-def _search(last: Found | None, waiting: Sequence[Frame], detect: Detect, stage: Stage) -> list[Found]:
+def fill_in(groups: Iterable[Searched], detect: Detect, stage: Stage) -> Iterator[Found]:
+    """The frames of `search` with their faces, at most EVERY - 1 frames after they came in.
+
+    stage: counts the time spent following.
+    """
+    last: Found | None = None
+    for group in groups:
+        found = _between(last, group, detect, stage)
+        last = found[-1]
+        yield from found
+
+
+def _between(last: Found | None, group: Searched, detect: Detect, stage: Stage) -> list[Found]:
     """Faces of frames that come right after `last`."""
-    found = detect(waiting[-1].image)
-    if len(waiting) > 1 and last is not None:
+    frames, found = group
+    if len(frames) > 1 and last is not None:
         with stage("track"):
-            faces = _follow(last, waiting, found)
+            faces = _follow(last, frames, found)
         if faces is not None:
-            return list(zip(waiting, faces, strict=True))
-    return [*((frame, detect(frame.image)) for frame in waiting[:-1]), (waiting[-1], found)]
+            return list(zip(frames, faces, strict=True))
+    return [*((frame, detect(frame.image)) for frame in frames[:-1]), (frames[-1], found)]
 
 
 def _follow(last: Found, waiting: Sequence[Frame], found: list[Face]) -> list[list[Face]] | None:

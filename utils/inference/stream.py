@@ -15,9 +15,12 @@ def prefetch(items: Iterable[Item], size: int) -> Generator[Item, None, None]:
     """Yield `items` in order while a thread of their own makes up to `size` of them in advance.
 
     Exceptions of the items come out where the failing item would have. Closing stops the thread, after the item that it
-    is at, and closes `items` if they can be closed.
+    is at, and closes `items` if they can be closed. size: 0 for no thread.
     """
     iterator = iter(items)
+    if not size:
+        yield from iterator
+        return
     pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
     waiting = deque(pool.submit(next, iterator, _END) for _ in range(size))
     try:

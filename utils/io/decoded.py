@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,56 +32,59 @@ class DecodedPicture:
         self.frame = frame
         self.shape = (frame.height, frame.width, 3)
         self._colour = colour
-        self._pixels = np.empty(self.shape, np.uint8)
-        self._there: list[Box] = []  # parts that are converted
+        self._parts: list[tuple[Box, np.ndarray]] = []  # what is converted; no two overlap
         self._lock = threading.Lock()
 
     @property
     def nbytes(self) -> int:
         """Bytes of the whole picture."""
-        return self._pixels.nbytes
+        return self.shape[0] * self.shape[1] * self.shape[2]
 
     def __getitem__(self, place: tuple[slice, slice]) -> np.ndarray:
         rows, columns = (part.indices(length) for part, length in zip(place, self.shape[:2], strict=True))
         if rows[2] != 1 or columns[2] != 1:
             return self._sampled(np.arange(*rows), np.arange(*columns))
         (top, bottom, _), (left, right, _) = rows, columns
-        self._look_at((left, top, right, bottom))
-        return self._pixels[top:bottom, left:right]
+        return self._part((left, top, right, bottom))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        self._look_at((0, 0, self.shape[1], self.shape[0]))
-        return np.array(self._pixels, dtype, copy=copy)
+        return np.array(self._part((0, 0, self.shape[1], self.shape[0])), dtype, copy=copy)
 
     def copy(self) -> DecodedPicture:
         """Another one of the same frame, with what was written to this one."""
         other = DecodedPicture(self.frame, self._colour)
         with self._lock:
-            other._there = list(self._there)
-            for part in _slices(self._there):
-                other._pixels[part] = self._pixels[part]
+            other._parts = [(box, part.copy()) for box, part in self._parts]
         return other
 
-    def _look_at(self, box: Box) -> None:
-        """Convert a part, and a little around it, unless it is there."""
+    def _part(self, box: Box) -> np.ndarray:
+        """View of a part, which is converted, with a little around it, unless it is there."""
         with self._lock:
-            if any(a[0] <= box[0] and a[1] <= box[1] and a[2] >= box[2] and a[3] >= box[3] for a in self._there):
-                return
+            for place, part in self._parts:
+                if _union(place, box) == place:
+                    return _cut(part, box, place)
             left, top = ((value - _ROOM) // _GRID * _GRID for value in box[:2])
             right, bottom = (-(-(value + _ROOM) // _GRID) * _GRID for value in box[2:])
-            box = max(left, 0), max(top, 0), min(right, self.shape[1]), min(bottom, self.shape[0])
-            fresh = self._converted(box)
-            view = self._pixels[box[1] : box[3], box[0] : box[2]]
-            for known in _slices(self._overlaps(box)):  # may have been written to
-                fresh[known] = view[known]
-            view[:] = fresh
-            self._there.append(box)
+            place = self._around((max(left, 0), max(top, 0), min(right, self.shape[1]), min(bottom, self.shape[0])))
+            return _cut(self._new_part(place), box, place)
 
-    def _overlaps(self, box: Box) -> list[Box]:
-        """What of a part is there, in pixels of the part."""
-        left, top, right, bottom = box
-        shared = [(max(a[0], left), max(a[1], top), min(a[2], right), min(a[3], bottom)) for a in self._there]
-        return [(a[0] - left, a[1] - top, a[2] - left, a[3] - top) for a in shared if a[0] < a[2] and a[1] < a[3]]
+    def _around(self, place: Box) -> Box:
+        """The smallest place that overlaps no part without holding all of it."""
+        for known, _ in self._parts:
+            if _overlap(known, place) and _union(known, place) != place:
+                return self._around(_union(known, place))
+        return place
+
+    def _new_part(self, place: Box) -> np.ndarray:
+        """Convert a part and keep it instead of those that lie in it."""
+        fresh, others = self._converted(place), []
+        for known, part in self._parts:
+            if _overlap(known, place):
+                _cut(fresh, known, place)[:] = part  # may have been written to
+            else:
+                others.append((known, part))
+        self._parts = [*others, (place, fresh)]
+        return fresh
 
     def _converted(self, box: Box) -> np.ndarray:
         """The pixels of a part with even sides at an even place."""
@@ -100,6 +102,15 @@ class DecodedPicture:
         return joined(samples, self._colour, self.shape[0])
 
 
-def _slices(boxes: list[Box]) -> Iterator[tuple[slice, slice]]:
-    for left, top, right, bottom in boxes:
-        yield slice(top, bottom), slice(left, right)
+def _cut(part: np.ndarray, box: Box, place: Box) -> np.ndarray:
+    """View of `box` in a part that is at `place` of the picture."""
+    return part[box[1] - place[1] : box[3] - place[1], box[0] - place[0] : box[2] - place[0]]
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return max(one[0], other[0]) < min(one[2], other[2]) and max(one[1], other[1]) < min(one[3], other[3])
+
+
+def _union(one: Box, other: Box) -> Box:
+    """The smallest box around two."""
+    return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
