@@ -105,7 +105,7 @@ def fast_step(models: Networks, batch: int, device: torch.device) -> Callable[[]
         with torch.no_grad(), torch.autocast(device.type, dtype):
             z_id = arcface(face_112(Xs)).float()
         D.requires_grad_(False)
-        Y, terms = G_terms(SwapBatch(Xs, Xt, z_id, z_id, same, same.sum()))
+        Y, terms = G_terms(SwapBatch(Xs, Xt, z_id, z_id, same, same, same.sum()))
         loss = torch.stack([WEIGHTS[name] * value for name, value in terms.items()]).sum()
         G_updater.backward(loss)
         G_updater.update(1.0)

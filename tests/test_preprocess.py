@@ -243,6 +243,22 @@ def test_other_options_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "nowhere" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_mistake_is_said_and_the_corrected_command_works(
+    tmp_path: Path, workers: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_photos(tmp_path / "in", ["a/1.jpg"])
+    argv = ["--path_to_dataset", str(tmp_path / "in"), "--save_path", str(tmp_path / "out"), "--quiet"]
+    keys = tmp_path / "k.csv"
+    assert main([*argv, "--workers", str(workers), "--keypoints", str(keys)]) == InputError.exit_code
+    said = capfd.readouterr().err
+    assert str(keys) in said and "Traceback" not in said and len(said.splitlines()) == 1
+    write_keypoints(keys, ["other"])
+    assert main([*argv, "--workers", "1", "--keypoints", str(keys)]) == 0
+    write_keypoints(keys, ["1"])
+    assert main([*argv, "--workers", "1", "--keypoints", str(keys)]) == OptionError.exit_code, "other keypoints now"
+
+
 def test_a_line_cut_short_is_done_again(tmp_path: Path) -> None:
     with Journal(tmp_path, {}) as journal:
         journal.add([Record("a.jpg", "a", "1-1"), Record("b.jpg", "b", "1-1")])

@@ -16,6 +16,7 @@ from utils.training.augment import Changes, Framing
 from utils.training.draws import Draws
 from utils.training.faces import decoded, find_faces, hold_out
 from utils.training.pairs import PairPlan, Share, batches, plan_batch
+from utils.training.validation import sources_of
 
 PEOPLE = [f"p{i // 3}" for i in range(30)]
 FRAMING = Framing(SIZE + 2 * MARGIN, SIZE)
@@ -113,6 +114,12 @@ def test_validation_photos_are_held_out(tmp_path: Path) -> None:
         names.write_bytes(wrong)
         with pytest.raises(InputError, match=r"names\.txt"):
             hold_out(faces, names)
+
+
+def test_each_validation_face_gets_the_identity_of_somebody_else() -> None:
+    assert sources_of(np.array(["a", "b", "c"])).tolist() == [2, 0, 1]
+    assert sources_of(np.array(["a", "a", "a", "b", "b", "c"])).tolist() == [5, 5, 5, 2, 2, 4]
+    assert sources_of(np.array(["a", "a", "a"])).tolist() == [2, 0, 1]
 
 
 def test_plain_views_are_the_middle_of_the_stored_crop() -> None:

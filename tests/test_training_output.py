@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import resource
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +15,11 @@ import torch
 
 from tests.training_set import options, write_networks, write_set
 from utils import registry
-from utils.errors import DivergedError, ResourceError, WeightsError
+from utils.errors import DivergedError, OutputError, ResourceError, WeightsError
+from utils.training.checkpoints import Checkpoints
 from utils.training.checkpoints import read_state as read_checkpoint
 from utils.training.config import parse
-from utils.training.export import write_half
+from utils.training.export import write_half, write_weights
 from utils.training.generator import GeneratorTask
 from utils.training.logging import Console, Files, TensorBoard, Wandb
 from utils.training.watch import Watch
@@ -126,6 +130,32 @@ def test_collapse_is_noticed_after_some_patience() -> None:
         watch.look(6, {"spread": 0.5, "D": 0.0}, None)
     with pytest.raises(DivergedError, match=r"id is not a number.*state_7"):
         Watch(3).look(8, {"id": math.nan}, Path("state_7"))
+
+
+def test_gradients_of_float16_may_overflow() -> None:
+    for name in ("grad", "grad_G"):
+        Watch(3, ignore_gradients=True).look(8, {name: math.inf}, None)
+        with pytest.raises(DivergedError, match=name):
+            Watch(3).look(8, {name: math.inf}, None)
+
+
+def test_a_full_disk_is_said(tmp_path: Path) -> None:
+    def write_all() -> Iterator[Callable[[], object]]:
+        yield lambda: Checkpoints(tmp_path, 1).save({"step": 1, "numbers": torch.zeros(10**6)}, best=False)
+        yield lambda: write_weights(tmp_path / "G.pth", {"numbers": torch.zeros(10**6)})
+        yield lambda: Files(tmp_path, 0).numbers(1, {str(number): 1.0 for number in range(10**5)})
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10**5, limits[1]))
+        for write in write_all():
+            with pytest.raises(OutputError, match=f"cannot write {tmp_path}"):
+                write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
 def test_lines_after_the_checkpoint_are_written_anew(tmp_path: Path) -> None:

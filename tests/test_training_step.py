@@ -22,6 +22,7 @@ from utils.training.pairs import Pairs, batches
 from utils.training.pasting import Pasting
 from utils.training.setup import build_task
 from utils.training.terms import SwapBatch, shown_to_critics
+from utils.training.watch import Watch
 
 CPU = torch.device("cpu")
 PRESETS = Path(__file__).resolve().parents[1] / "utils/training/presets"
@@ -88,6 +89,24 @@ def test_every_term_alone_sends_a_gradient_into_the_generator(root: Path, name: 
     for judge, old in zip(judges, before, strict=True):
         assert same(weights(judge), old)
         assert not any(p.requires_grad or p.grad is not None for p in judge.parameters())
+
+
+def test_all_pairs_may_count_as_reconstructions_but_only_there(root: Path) -> None:
+    _, task = build(root, same_person=0.0, same_identity=False, id_margin=0.5)
+    batch = task._prepare(first_pairs(task))
+    with torch.no_grad():
+        plain, all_of_them = (task._G_terms(b)[1] for b in (batch, batch.counting_all()))
+    assert float(plain["rec"]) == 0 < float(all_of_them["rec"])
+    assert float(plain["id"]) == float(all_of_them["id"])
+
+
+def test_a_discriminator_that_waits_has_not_won(root: Path) -> None:
+    _, task = build(root, discr_force=True)
+    metrics = task.step([next(task.batches(range(1)))], 0)
+    assert task._D_updater.steps == 0
+    watch = Watch(1)
+    for step in range(3):
+        watch.look(step, {name: float(value) for name, value in metrics.items()}, None)
 
 
 def test_a_step_changes_generator_and_discriminator_and_nothing_else(root: Path) -> None:
@@ -304,19 +323,19 @@ def test_judges_of_identity_have_no_say_in_gaze_and_teeth() -> None:
     openings = torch.zeros(1, 1, 8, 8)
     openings[..., 2:4, 3:6] = 1
     empty = torch.zeros(1)
-    batch = SwapBatch(Xt, Xt, empty, empty, empty, empty, openings=openings)
+    batch = SwapBatch(Xt, Xt, empty, empty, empty, empty, empty, openings=openings)
     seen = shown_to_critics(Y, batch)
     assert torch.equal(seen[..., 2:4, 3:6], Xt[..., 2:4, 3:6]) and torch.equal(seen[..., 4:, :], Y[..., 4:, :])
     (gradient,) = torch.autograd.grad(seen.sum(), Y)
     assert not gradient[..., 2:4, 3:6].any() and bool(gradient[..., 4:, :].all())
-    assert shown_to_critics(Y, SwapBatch(Xt, Xt, empty, empty, empty, empty)) is Y
+    assert shown_to_critics(Y, SwapBatch(Xt, Xt, empty, empty, empty, empty, empty)) is Y
 
 
 def test_judges_of_identity_see_the_swap_where_it_will_be_shown() -> None:
     Y, Xt = torch.rand(2, 1, 3, 8, 8).unbind()
     shown, empty = torch.zeros(1, 1, 8, 8), torch.zeros(1)
     shown[..., 2:6, 2:6] = 1
-    seen = shown_to_critics(Y, SwapBatch(Xt, Xt, empty, empty, empty, empty, shown=shown))
+    seen = shown_to_critics(Y, SwapBatch(Xt, Xt, empty, empty, empty, empty, empty, shown=shown))
     assert torch.equal(seen[..., 2:6, 2:6], Y[..., 2:6, 2:6])
     assert torch.equal(seen[..., :2, :], Xt[..., :2, :]) and torch.equal(seen[..., 6:, :], Xt[..., 6:, :])
 
@@ -325,7 +344,7 @@ def test_judges_of_identity_see_no_stains() -> None:
     Y, Xt = torch.rand(2, 2, 3, 128, 128).unbind()
     Y.requires_grad_()
     empty, stain = torch.zeros(2), torch.zeros(2, 3, 128, 128)
-    batch = SwapBatch(Xt, Xt, empty, empty, empty, empty)
+    batch = SwapBatch(Xt, Xt, empty, empty, empty, empty, empty)
     for pixels, felt in ((slice(None), False), (slice(8, 10), True)):
         stain[:, 0, :, pixels], stain[:, 2, :, pixels] = 1, -1
         seen = shown_to_critics(Y * 0.1 + 0.3, batch, Pasting(tone=1.0))

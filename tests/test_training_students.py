@@ -84,6 +84,16 @@ def test_students_learn_and_their_files_load(root: Path, kind: str) -> None:
         assert loaded.network(torch.zeros(1, 3, 112, 112)).shape == (1, 106, 2)
 
 
+def test_the_threshold_is_that_of_strangers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "held.txt").write_text("".join(f"{number:04d}\n" for number in range(8)))  # of four people, two each
+    task = build(root, "identity")
+    people = torch.eye(16)[[0, 0, 1, 1, 2, 2, 3, 3]]
+    monkeypatch.setattr(task, "_answers", lambda crops: people + 0.1)
+    task._known = people  # type: ignore[attr-defined]
+    measured = task.validate()
+    assert measured["val_retrieval"] == 1.0 and measured["val_strangers_p99"] < 0.5
+
+
 def test_a_student_starts_from_its_files(root: Path) -> None:
     task = build(root, "identity")
     run(task, range(3))

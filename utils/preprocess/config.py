@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,7 +90,17 @@ class PreprocessConfig:
     def decisive(self) -> dict[str, str | int | float | bool | None]:
         """The options that change the result; a run can only go on with the same ones."""
         names = ("keypoints", "size", "margin", "format", "min_face", "min_score", "check_person")
-        return {"path_to_dataset": str(Path(self.path_to_dataset).resolve()), **{n: getattr(self, n) for n in names}}
+        known = {} if self.keypoints is None else {"keypoints_sha256": _sha256(Path(self.keypoints))}
+        return {"path_to_dataset": str(Path(self.path_to_dataset).resolve()), **{n: getattr(self, n) for n in names},
+                **known}
+
+
+def _sha256(path: Path) -> str:
+    """Of a file; empty where it cannot be read, which whoever reads it says."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def parse(argv: Sequence[str] | None = None) -> PreprocessConfig:

@@ -30,7 +30,10 @@ class Record:
 
 
 class Journal:
-    """The records of a result folder: earlier ones at the start, new ones appended as they come."""
+    """The records of a result folder: earlier ones at the start, new ones appended as they come.
+
+    Nothing is written before the first new one: a run that fails at once leaves no options for the next to differ from.
+    """
 
     def __init__(self, folder: Path, options: dict[str, Any]) -> None:
         """Raises OptionError where the folder was made with other options, InputError where it cannot be read."""
@@ -59,12 +62,14 @@ class Journal:
             self.records[record.file] = record
 
     def __enter__(self) -> Journal:
+        return self
+
+    def _open(self) -> TextIO:
         """Write what was read once more, without a broken last line, and open the file for more."""
         lines = [json.dumps({"options": self._options}), *(json.dumps(asdict(r)) for r in self.records.values())]
         with atomic_path(self.path) as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        self._file = self.path.open("a", encoding="utf-8")
-        return self
+        return self.path.open("a", encoding="utf-8")
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
@@ -72,8 +77,8 @@ class Journal:
 
     def add(self, records: Iterable[Record]) -> None:
         """Append records; raises OutputError, for example when the disk is full."""
-        assert self._file is not None
         try:
+            self._file = self._file or self._open()
             for record in records:
                 self.records[record.file] = record
                 self._file.write(json.dumps(asdict(record)) + "\n")

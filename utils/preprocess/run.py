@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from utils.errors import ResourceError
+from utils.errors import GhostError, ResourceError
 from utils.preprocess import report
 from utils.preprocess.config import PreprocessConfig
 from utils.preprocess.photos import Unit, list_units
@@ -22,7 +22,7 @@ from utils.preprocess.records import Journal, Record
 from utils.preprocess.work import Worker
 
 _AHEAD = 4  # units handed out per worker beyond the one it works on
-_worker: Worker | None = None  # of a worker process
+_worker: Worker | GhostError | None = None  # of a worker process, or why there is none
 
 
 @contextmanager
@@ -45,11 +45,16 @@ def _start(config: PreprocessConfig) -> None:
     import cv2
 
     cv2.setNumThreads(1)
-    _worker = Worker(config, threads=1)
+    try:
+        _worker = Worker(config, threads=1)
+    except GhostError as error:  # raised here, it would be printed by every process and reach the main one as none
+        _worker = error
 
 
 def _work(unit: Unit) -> list[Record]:
     assert _worker is not None
+    if isinstance(_worker, GhostError):
+        raise _worker
     return _worker(unit)
 
 

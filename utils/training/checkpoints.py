@@ -18,6 +18,7 @@ import torch
 from utils.errors import InputError, OptionError
 from utils.io.atomic import atomic_path
 from utils.training.config import TrainConfig
+from utils.training.saving import save
 
 log = logging.getLogger("ghost")
 FORMAT = 1
@@ -73,10 +74,7 @@ class Checkpoints:
     def save(self, state: dict[str, Any], best: bool) -> Path:
         """Write a state, sync it to the disk, and only then let older ones go; raises OutputError."""
         path = self.folder / f"state_{state['step']:09d}.pt"
-        with atomic_path(path) as temporary:
-            torch.save({"format": FORMAT, **state}, temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+        save(path, {"format": FORMAT, **state})
         if best:
             self._link(path, self.folder / "best.pt")
         self._tidy()

@@ -9,21 +9,20 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from utils.convert import cast
 from utils.io.atomic import atomic_path
 from utils.training.config import TrainConfig
 from utils.training.networks import identity_file
+from utils.training.saving import save
 
 State = dict[str, Tensor]
 
 
 def write_weights(path: Path, state: State) -> None:
     """A state_dict as a .pth, contiguous on the CPU; raises OutputError."""
-    with atomic_path(path) as temporary:
-        torch.save(_portable(state), temporary)
+    save(path, _portable(state))
 
 
 def _portable(state: State) -> State:
@@ -35,11 +34,11 @@ def write_half(path: Path, state: State) -> str:
 
     Raises OutputError, WeightsError for numbers that are too large.
     """
-    from safetensors.torch import save
+    from safetensors.torch import save as packed
 
     half = cast(_portable(state), "float16", path)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(save(half))  # save_file() would let nobody else read the file
+        temporary.write_bytes(packed(half))  # save_file() would let nobody else read the file
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

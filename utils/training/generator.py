@@ -81,7 +81,7 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
                 part.compile()  # on a CPU the critic's thin layers alone gain, and compiled pooling of RGB may crash
         self._G_terms, self._D_terms = parallel(G_terms, device), parallel(D_terms, device)
         self._record(device)
-        self._running_L_adv, self._last_D = _RUNNING_L_ADV, (torch.zeros((), device=device),) * 2
+        self._running_L_adv, self._last_D = _RUNNING_L_ADV, (torch.ones((), device=device),) * 2  # no number of D yet
         self._plan = PairPlan(faces.identities, config.same_person, config.same_identity, config.seed)
         self._prepare = Preparer(config, faces, self._encoder, self._judges, share, device, dtype)
         self._validation = validation.SwapCheck(config, held, faces, self._judges, device, dtype)

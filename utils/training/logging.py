@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from utils.errors import ResourceError
-from utils.io.atomic import atomic_path
+from utils.io.atomic import atomic_path, output_error
 from utils.io.crops import write_png
 from utils.training.config import TrainConfig
 
@@ -46,10 +46,13 @@ class Files:
         self._file = path.open("a", encoding="utf-8")
 
     def numbers(self, step: int, values: dict[str, float]) -> None:
-        """See Sink; JSON knows no NaN, so such values are null."""
+        """See Sink; JSON knows no NaN, so such values are null. Raises OutputError."""
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, **finite}) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({"step": step, **finite}) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise output_error(Path(self._file.name), error) from error
 
     def picture(self, step: int, image: np.ndarray) -> None:
         """See Sink."""

@@ -132,7 +132,7 @@ class Preparer:
             return [self(group[0])]
         whole, ends = self(joined(group)), np.cumsum([len(pairs) for pairs in group])
         parts = (rows_of(whole, slice(end - len(pairs), end)) for pairs, end in zip(group, ends, strict=True))
-        return [replace(part, same_pairs=whole.same_pairs.new_tensor(pairs.same_share))
+        return [replace(part, counted_pairs=whole.counted_pairs.new_tensor(pairs.same_share))
                 for part, pairs in zip(parts, group, strict=True)]  # fmt: skip
 
     def _invented(self, source: Known, pairs: Pairs) -> Known:
@@ -169,9 +169,10 @@ class Preparer:
     def _coloured(self, x: Tensor, pairs: Pairs, purpose: str) -> Tensor:
         return augment.jitter(x, self._colour, self._draws(pairs, purpose)).contiguous(memory_format=self._layout)
 
-    def _same(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    def _same(self, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+        """Which pairs show one person, which of them L_rec counts, and by how many it is divided."""
         same = torch.from_numpy(pairs.same.astype(np.float32)).to(self._device)
-        return same, same.new_tensor(pairs.same_share)
+        return same, same, same.new_tensor(pairs.same_share)
 
     def _seen(self, source: Tensor, M_source: Tensor, pairs: Pairs) -> Tensor:
         """The sources as the identity encoder sees them, in colours of their own as published."""

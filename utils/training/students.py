@@ -297,15 +297,19 @@ class IdentityTask(StudentTask):
         return {"G": hinted.encoder.state_dict()}
 
     def validate(self) -> dict[str, float]:
-        """Agreement with the teacher, retrieval by it, and how alike strangers look to the student."""
+        """Agreement with the teacher, retrieval of the person by it, and how alike strangers look to the student."""
         if self._known is None or len(self._known) < 2:
             return {}
         z_id = F.normalize(self._answers(self._held_crops()))
         alike, among = z_id @ self._known.T, z_id @ z_id.T
         cosine = float(alike.diagonal().mean())
-        hits = alike.argmax(1) == torch.arange(len(alike), device=alike.device)
-        return {"val_cosine": cosine, "val_retrieval": float(hits.float().mean()),
-                "val_strangers_p99": float(_others(among).quantile(0.99)), "val_score": 1 - cosine}  # fmt: skip
+        people = np.array(self._held.identities)
+        strangers = torch.from_numpy(people[:, None] != people)
+        result = {"val_cosine": cosine, "val_retrieval": float((people[alike.argmax(1).cpu()] == people).mean()),
+                  "val_score": 1 - cosine}  # fmt: skip
+        if strangers.any():
+            result["val_strangers_p99"] = float(among.cpu()[strangers].quantile(0.99))
+        return result
 
     def export(self, folder: Path, origin: str) -> None:
         """The encoder; its threshold lets one of a hundred pairs of strangers through."""
@@ -379,8 +383,3 @@ def _need_keypoints(config: TrainConfig, faces: Faces) -> None:
             f"{config.dataset_path} has no index.csv with keypoints, which --task {config.task} needs; cut the "
             "faces with preprocess_vgg.py, with a --margin for augmentation"
         )
-
-
-def _others(matrix: Tensor) -> Tensor:
-    """All entries of a square matrix but its diagonal."""
-    return matrix[~torch.eye(len(matrix), dtype=torch.bool, device=matrix.device)]

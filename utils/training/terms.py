@@ -32,7 +32,8 @@ class SwapBatch:
     z_id: Tensor  # (B, c_id) float32, raw embeddings that condition the generator
     wanted: Tensor  # (B, D) float32, what the critic should see in Y
     same: Tensor  # (B,) float32, 1 where both show one person
-    same_pairs: Tensor  # () float32, such pairs that L_rec is divided by
+    counted: Tensor  # (B,) float32, 1 where L_rec counts the pair
+    counted_pairs: Tensor  # () float32, such pairs that L_rec is divided by
     avoided: Tensor | None = None  # (B, D) float32, what the critic sees in the target
     M_align: Tensor | None = None  # (B, 2, 3) pixels of the critic's 112 alignment to those of Xt
     points: Tensor | None = None  # (B, 106, 2) float32, the target's landmarks in shares of the crop
@@ -52,7 +53,7 @@ class SwapBatch:
 
     def counting_all(self) -> SwapBatch:
         """The same with all pairs in L_rec."""
-        return replace(self, same=torch.ones_like(self.same), same_pairs=self.same.new_full((), len(self.same)))
+        return replace(self, counted=torch.ones_like(self.same), counted_pairs=self.same.new_full((), len(self.same)))
 
 
 # So that tools for nested tensors find those of a batch.
@@ -64,7 +65,7 @@ register_pytree_node(
 
 
 def rows_of(batch: SwapBatch, rows: slice) -> SwapBatch:
-    """Some pairs of a batch; `same_pairs` stays."""
+    """Some pairs of a batch; `counted_pairs` stays."""
     return tree_map_only(Tensor, lambda x: x[rows] if x.dim() else x, batch)
 
 
@@ -129,7 +130,7 @@ class GeneratorTerms(nn.Module):
         return losses.identity_loss(batch.z_id, self._judges.encoder(shown_to_critics(Y, batch, self._pasting), None))
 
     def _rec(self, Y: Tensor, batch: SwapBatch) -> Tensor:
-        return losses.reconstruction_loss(Y, batch.Xt, batch.same, batch.same_pairs)
+        return losses.reconstruction_loss(Y, batch.Xt, batch.counted, batch.counted_pairs)
 
     def _eyes(self, Y: Tensor, batch: SwapBatch) -> Tensor:
         assert self._judges.eyes is not None and batch.pupils is not None

@@ -26,8 +26,19 @@ _SHOWN = 8  # pairs in the picture
 _BATCH = 16
 
 
+def sources_of(identities: np.ndarray) -> np.ndarray:
+    """For each of N faces, the place of its source: the nearest face before it that shows somebody else, the last faces
+    counting as before the first; where all show one person, the face before it. identities: (N,), of any type."""
+    count = len(identities)
+    sources = (np.arange(count) - 1) % count
+    if len(set(identities.tolist())) > 1:
+        while (alike := identities[sources] == identities).any():
+            sources[alike] = (sources[alike] - 1) % count
+    return sources
+
+
 class SwapCheck:
-    """A fixed set of faces: each one is swapped into its neighbour."""
+    """A fixed set of faces: each one is swapped into its neighbour, or into the next face of somebody else."""
 
     def __init__(self, config: TrainConfig, held: Faces, trained: Faces, judges: Judges,
                  device: torch.device, dtype: torch.dtype) -> None:  # fmt: skip
@@ -40,6 +51,7 @@ class SwapCheck:
         images = augment.to_float(faces.images.to(device))
         self._X = augment.cut(images, views, config.size, faces.framing, still=True)
         self._identities = np.array(faces.identities)
+        self._sources = sources_of(self._identities)
         aligned = judges.critic.aligned and self._measured
         if self._measured:
             recogniser = judges.critic.network
@@ -95,18 +107,18 @@ class SwapCheck:
             return {}
         count = len(self._X)
         z_id = self._embed(encoder)
-        Y = self._swap(G, z_id.roll(1, 0), count)
+        Y = self._swap(G, z_id[self._sources], count)
         itself = self._swap(G, z_id, count)
         pasted = Pasting.of(self._config).lay(Y, self._X, self._shown, self._sure)
         seen = F.normalize(torch.cat([self._critic(pasted, slice(i, i + _BATCH)) for i in range(0, count, _BATCH)]))
         alike = seen @ self._known.T
-        order = torch.arange(count, device=alike.device)
-        to_target, to_source = alike.diagonal(), alike[order, (order - 1) % count]
+        to_target, to_source = alike.diagonal(), alike[torch.arange(count), self._sources]
+        found = self._identities[alike.argmax(1).cpu()] == self._identities[self._sources]
         error = ((itself - self._X) / 2).square().flatten(1).mean(1)
         result = {
             "val_source": to_source.mean(), "val_target": to_target.mean(),
             "val_nearer": (to_source > to_target).float().mean(),
-            "val_retrieval": (alike.argmax(1) == (order - 1) % count).float().mean(),
+            "val_retrieval": found.mean(),
             "val_psnr": -10 * error.clamp(min=1e-10).log10().mean(),
         }  # fmt: skip
         if self._judges.landmarks is not None:
@@ -129,7 +141,8 @@ class SwapCheck:
     def grid(self, G: nn.Module, encoder: nn.Module) -> np.ndarray:
         """Sources above targets above swaps, (3 * S, 8 * S, 3) uint8 BGR."""
         count = min(_SHOWN, len(self._X))
-        rows = (self._X.roll(1, 0)[:count], self._X[:count], self._swap(G, self._embed(encoder).roll(1, 0), count))
+        sources = self._sources[:count]
+        rows = (self._X[sources], self._X[:count], self._swap(G, self._embed(encoder)[sources], count))
         picture = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
         levels = (picture.flip(0).permute(1, 2, 0) + 1) * 127.5
         return levels.round().clamp(0, 255).byte().cpu().numpy()

@@ -17,7 +17,7 @@ class Watch:
     def __init__(self, patience: int, ignore_gradients: bool = False) -> None:
         """patience: steps of collapse that are borne, 0 for any number. ignore_gradients: float16 overflows now
         and then."""
-        self._patience, self._ignored = patience, "grad_" if ignore_gradients else "\0"
+        self._patience, self._ignored = patience, "grad" if ignore_gradients else "\0"
         self._since: dict[str, int] = {}
 
     def look(self, step: int, values: dict[str, float], last_good: Path | None) -> None:
