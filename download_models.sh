@@ -95,11 +95,18 @@ transfer_with_curl() {
 
 transfer_with_wget() {
     code=0
-    "$downloader" --no-verbose --continue --tries=1 --timeout=60 --output-document="$2" "$1" </dev/null || code=$?
+    said=$(LC_ALL=C "$downloader" --no-verbose --continue --tries=1 --timeout=60 --output-document="$2" "$1" \
+        </dev/null 2>&1) || code=$?
+    [ -z "$said" ] || printf '%s\n' "$said" >&2
     case $code in
         0) outcome=ok ;;
         3 | 153) outcome=full ;;
-        8) outcome=missing ;;
+        8) # the server's refusal, of which only some are for good
+            case $said in
+                *"ERROR 416"*) outcome=restart ;;
+                *"ERROR 403"* | *"ERROR 404"* | *"ERROR 410"*) outcome=missing ;;
+                *) outcome=broken ;;
+            esac ;;
         *) outcome=broken ;;
     esac
 }

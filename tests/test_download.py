@@ -33,6 +33,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.breaks: dict[str, int] = {}  # how many transfers of a file still break off half way
         self.ranges = True
+        self.busy: dict[str, int] = {}  # how many requests for a file are still put off
         self.requests: list[tuple[str, str | None]] = []
 
     def url(self, name: str) -> str:
@@ -45,6 +46,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         name, asked = self.path.rpartition("/")[2], self.headers.get("Range")
         self.server.requests.append((name, asked))
+        if self.server.busy.get(name, 0) > 0:
+            self.server.busy[name] -= 1
+            self.send_error(503)
+            return
         content = self.server.files.get(name)
         if content is None:
             self.send_error(404)
@@ -142,6 +147,14 @@ def test_broken_transfer_is_continued(checkout: Checkout) -> None:
     assert result.returncode == 0, result.stderr
     assert path.read_bytes() == CONTENT
     assert [asked for _, asked in checkout.server.requests] == [None, "bytes=256000-", "bytes=384000-"]
+
+
+def test_a_busy_server_is_asked_again(checkout: Checkout) -> None:
+    path = checkout.add("G.pth", CONTENT)
+    checkout.server.busy["G.pth"] = 2
+    result = checkout.run()
+    assert result.returncode == 0, result.stderr
+    assert path.read_bytes() == CONTENT
 
 
 def test_next_run_continues_where_the_last_one_gave_up(checkout: Checkout) -> None:

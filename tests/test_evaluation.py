@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from evaluate import main
-from utils.errors import InputError, OptionError, WeightsError
-from utils.evaluation import features, geometry, measures, people, pixels, report, sheet, video
+from utils.errors import InputError, NoFaceInTargetError, OptionError, WeightsError
+from utils.evaluation import features, geometry, measures, people, pixels, report, session, sheet, video
 from utils.evaluation.config import EvaluateConfig, command, parse
 from utils.evaluation.measures import Case, Identity
 from utils.evaluation.people import Photo
@@ -245,6 +245,9 @@ def test_folders_name_people(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("nobody\n")
     with pytest.raises(InputError, match="nobody"):
         people.listed(photos, tmp_path / "names.txt")
+    (tmp_path / "names.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"names\.txt: cannot be read"):
+        people.listed(photos, tmp_path / "names.txt")
 
 
 def test_arcface_alignment_puts_keypoints_on_its_template() -> None:
@@ -265,6 +268,17 @@ def test_landmark_error_is_in_eye_distances() -> None:
 
 def test_cosines() -> None:
     np.testing.assert_allclose(cosines(np.array([2.0, 0]), np.array([[5.0, 0], [0, 1], [-1, 0]])), [1, 0, -1])
+
+
+def test_what_cannot_be_swapped_is_left_out_of_fid_and_lpips() -> None:
+    pairs = [(PHOTOS["red"], PHOTOS["black"]), (PHOTOS["red"], PHOTOS["green"])]
+    swaps, originals = session._crops(evaluation(0.5), pairs)
+    assert len(swaps) == len(originals) == 1 and (swaps[0] != originals[0]).any()
+
+
+def test_a_gallery_of_nobody_is_said() -> None:
+    with pytest.raises(NoFaceInTargetError, match="--gallery"):
+        Gallery([], [Colours()])
 
 
 def test_frechet_distance_of_known_normal_distributions() -> None:

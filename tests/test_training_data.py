@@ -85,6 +85,30 @@ def test_broken_pictures_are_skipped_and_named(tmp_path: Path, caplog: pytest.Lo
     plan = PairPlan(faces.identities, 0.5, True, 0)
     read = list(batches(faces, plan, Share(6), range(2), 0))
     assert all(batch.source_images.shape == (6, 3, 80, 80) for batch in read)
+    for batch in read:
+        assert 3 not in batch.source and 3 not in batch.target
+        people = np.array(faces.identities)
+        assert np.array_equal(batch.same, people[batch.source] == people[batch.target])
+        for position, image in zip(batch.source, batch.source_images, strict=True):
+            assert np.array_equal(image.numpy(), faces.read(int(position)))
+
+
+def test_reading_here_leaves_the_threads_as_they_are(tmp_path: Path) -> None:
+    faces = find_faces(write_set(tmp_path / "set"), True)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        next(batches(faces, PairPlan(faces.identities, 0.5, True, 0), Share(2), range(1), 0))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_list_of_faces_that_is_no_text(tmp_path: Path) -> None:
+    index = write_set(tmp_path / "set") / "index.csv"
+    index.write_bytes(b"\xff\xfefile")
+    with pytest.raises(InputError, match=r"index\.csv: cannot be read"):
+        find_faces(index.parent, True)
 
 
 def test_folders_without_index(tmp_path: Path) -> None:

@@ -124,13 +124,12 @@ def test_a_stop_saves_and_the_rest_is_bit_identical(root: Path, undisturbed: dic
 HALF_WRITER = """
 import io, time, torch, train
 whole = torch.save
-def save(thing, path):
+def save(thing, file):
     if not (isinstance(thing, dict) and thing.get("step") == 4):
-        return whole(thing, path)
+        return whole(thing, file)
     data = io.BytesIO(); whole(thing, data)
-    with open(path, "wb") as file:
-        file.write(data.getvalue()[: len(data.getvalue()) // 2]); file.flush()
-        print("HALF", file=sys.stderr, flush=True); time.sleep(60)
+    file.write(data.getvalue()[: len(data.getvalue()) // 2]); file.flush()
+    print("HALF", file=sys.stderr, flush=True); time.sleep(60)
 torch.save = save
 sys.exit(train.main(sys.argv[1:]))
 """.strip()
@@ -153,11 +152,23 @@ def test_kill_in_the_middle_of_a_checkpoint(root: Path, undisturbed: dict) -> No
 def test_a_checkpoint_named_by_its_file_takes_other_options(root: Path) -> None:
     train(options(root, "changed", **BUSY | {"max_steps": 2}))
     begun = root / "saved_models_changed/checkpoints/state_000000002.pt"
-    train(options(root, "changed", **BUSY | {"max_steps": 3, "beta1": 0.5, "weight_decay": 0.05}, resume=begun))
-    task = read_state(begun.with_name("state_000000003.pt"))["task"]
+    best = read_state(begun.with_name("best.pt"))["progress"]["best"]
+    more = {"max_steps": 3, "beta1": 0.5, "weight_decay": 0.05, "optimizer": "adamw", "weight_id": 2e4}
+    train(options(root, "changed", **BUSY | more, resume=begun))
+    state = read_state(begun.with_name("state_000000003.pt"))
+    assert read_state(begun.with_name("best.pt"))["step"] == 3 and state["progress"]["best"] > 2 * best
+    task = state["task"]
     for name in ("G", "D"):
         (group,) = task[name]["optimizer"]["param_groups"]
         assert (group["betas"], group["weight_decay"]) == ((0.5, 0.999), 0.05)
+        assert group["decoupled_weight_decay"] is True
+
+
+def test_a_finished_run_writes_its_files_anew(root: Path) -> None:
+    train(options(root, "done", max_steps=1))
+    train(options(root, "done", max_steps=1, resume="auto", grain=0.5, export_name="named"))
+    folder = root / "saved_models_done"
+    assert json.loads((folder / "named.json").read_text())["grain"] == 0.5
 
 
 def test_an_option_that_a_checkpoint_does_not_know_had_its_default() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models.fan import FAN
 from tests.training_set import grid_landmarks, options, write_faceres, write_networks, write_set
 from utils import registry
+from utils.errors import OptionError
 from utils.training import generator, stock
 from utils.training.config import TrainConfig, parse, read_preset
 from utils.training.faces import Faces
@@ -109,6 +110,12 @@ def test_a_discriminator_that_waits_has_not_won(root: Path) -> None:
         watch.look(step, {name: float(value) for name, value in metrics.items()}, None)
 
 
+def test_landmarks_need_a_device_with_float64(root: Path) -> None:
+    config = parse(options(root, "step", weight_pose=1))
+    with pytest.raises(OptionError, match="--device cpu"):
+        build_task(config, torch.device("mps"))
+
+
 def test_a_step_changes_generator_and_discriminator_and_nothing_else(root: Path) -> None:
     _, task = build(root, weight_outside=1, weight_landmarks=1)
     old = {name: copy.deepcopy(state) for name, state in task.networks().items()}
@@ -130,10 +137,12 @@ def test_an_encoder_learns_while_its_first_state_goes_on_judging(root: Path) -> 
     assert float(metrics["grad_E"]) > 0 and same(weights(task._encoder), judge)
     after = weights(task._conditioning)
     assert not torch.equal(after["conv1.weight"], learner["conv1.weight"])
+    task._identity_card["glasses"] = {"kinds": []}
     assert torch.equal(after["bn1.running_mean"], learner["bn1.running_mean"])
     task.export(root / "learned", "a test")
     loaded = registry.load_identity("tiny_identity", beside=root / "learned/G_latest.pth")
     assert loaded.path.parent == root / "learned" and loaded.card["origin"] == "a test"
+    assert "glasses" not in loaded.card
     for name, tensor in loaded.network.state_dict().items():
         assert torch.allclose(tensor.float(), after[name].float(), rtol=2e-3, atol=1e-4), name
 

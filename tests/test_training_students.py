@@ -94,6 +94,13 @@ def test_the_threshold_is_that_of_strangers(root: Path, monkeypatch: pytest.Monk
     assert measured["val_retrieval"] == 1.0 and measured["val_strangers_p99"] < 0.5
 
 
+def test_students_that_cannot_be_taught_are_refused(root: Path) -> None:
+    with pytest.raises(OptionError, match="--student_features must be 16"):
+        build(root, "identity", student_features=512)
+    with pytest.raises(OptionError, match="--batch_size of 2 or more"):
+        build(root, "identity", batch_size=1)
+
+
 def test_a_student_starts_from_its_files(root: Path) -> None:
     task = build(root, "identity")
     run(task, range(3))

@@ -47,9 +47,10 @@ def listed(photos: list[Photo], names_file: Path) -> list[Photo]:
 
     Raises InputError when the file is missing or one of its names is not among the photos.
     """
-    if not names_file.is_file():
-        raise InputError(f"{names_file}: no such file; expected one photo name a line")
-    names = [line.strip() for line in names_file.read_text(encoding="utf-8").splitlines()]
+    try:
+        names = [line.strip() for line in names_file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{names_file}: cannot be read ({error}); expected one photo name a line") from error
     names = [name for name in names if name and not name.startswith("#")]
     by_stem = {photo.path.stem: photo for photo in photos}
     missing = [name for name in names if name not in by_stem]

@@ -19,6 +19,7 @@ from utils.inference.track import most_prominent
 from utils.inference.types import Face
 
 log = logging.getLogger("ghost")
+NOT_SWAPPED = (NoFaceInTargetError, NobodyMatchedError, ValueError)  # what a pair that cannot be swapped raises
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Gallery:
     """One embedding per person and recogniser, among which a swap's source has to be the nearest."""
 
     def __init__(self, portraits: Iterable[Portrait], recognisers: Sequence[Recogniser]) -> None:
+        """Raises NoFaceInTargetError where there is nobody."""
         self.recognisers = recognisers
         self.people: list[str] = []
         rows: list[list[np.ndarray]] = []
@@ -72,6 +74,9 @@ class Gallery:
             if portrait.photo.identity not in self.people:
                 self.people.append(portrait.photo.identity)
                 rows.append([r.embed(portrait.image, portrait.face.kps) for r in recognisers])
+        if not self.people:
+            raise NoFaceInTargetError("no photo of the gallery shows a face; give --gallery, --faces or --sources with "
+                                      "photos that show one clearly")
         self._rows = {r.name: np.stack([row[i] for row in rows]) for i, r in enumerate(recognisers)}
 
     def identify(self, recogniser: Recogniser, swap: np.ndarray, source: str, target: str) -> Identity:
@@ -103,7 +108,7 @@ class Evaluation:
             case = Case(source.path, target.path)
             try:
                 self._measure(case, self._album.portrait(source), self._album.portrait(target))
-            except (NoFaceInTargetError, NobodyMatchedError, ValueError) as error:
+            except NOT_SWAPPED as error:
                 case.failure = str(error)
                 log.warning("%s into %s: %s", source.path.name, target.path.name, error)
             yield case

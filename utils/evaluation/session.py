@@ -18,7 +18,7 @@ from utils.evaluation.config import EvaluateConfig, command
 from utils.evaluation.measures import Case
 from utils.evaluation.models import PipelineSwap, load_landmarker, load_recogniser, read_picture
 from utils.evaluation.people import Photo
-from utils.evaluation.run import Album, Evaluation, Gallery, Portrait
+from utils.evaluation.run import NOT_SWAPPED, Album, Evaluation, Gallery, Portrait
 from utils.inference.align import cut
 
 log = logging.getLogger("ghost")
@@ -149,13 +149,16 @@ class Session:
     ) -> dict[str, Any]:
         """FID over the pairs and LPIPS over self-swaps, where their networks are there."""
         result: dict[str, Any] = {}
+        swaps: list[np.ndarray] = []
         if self._fid is not None:
             swaps, originals = _crops(evaluation, pairs)
+        if self._fid is not None and swaps:
             note = f" ({len(swaps)} pictures, too few to compare with papers)" if len(swaps) < _FEW else ""
             result |= {"fid": features.fid(self._fid, swaps, originals),
                        "fid_network": Path(self.config.fid_network or "").name + note}  # fmt: skip
         if self._lpips is not None:
             swaps, originals = _crops(evaluation, [(photo, photo) for photo in targets])
+        if self._lpips is not None and swaps:
             result |= {"lpips": features.lpips(self._lpips, swaps, originals),
                        "lpips_network": Path(self.config.lpips_network or "").name}  # fmt: skip
         return result
@@ -201,10 +204,13 @@ def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _crops(evaluation: Evaluation, pairs: Iterable[tuple[Photo, Photo]]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Aligned crops of swaps and of their targets."""
+    """Aligned crops of swaps and of their targets; pairs that cannot be swapped are left out, as the cases say."""
     swaps, originals = [], []
     for pair in pairs:
-        _, target, swapped = evaluation.picture(*pair)
+        try:
+            _, target, swapped = evaluation.picture(*pair)
+        except NOT_SWAPPED:
+            continue
         swaps.append(cut(swapped, target.face.kps, _FEATURE_CROP).image)
         originals.append(cut(target.image, target.face.kps, _FEATURE_CROP).image)
     return swaps, originals

@@ -24,7 +24,7 @@ log = logging.getLogger("ghost")
 FORMAT = 1
 # Options that may differ between the sessions of one run; all others decide what it computes.
 FREE = {
-    "config", "resume", "dry_run", "quiet", "device", "cache_gb", "workers", "compile", "cuda_graphs", "show_step",
+    "config", "resume", "dry_run", "quiet", "device", "workers", "compile", "cuda_graphs", "show_step",
     "log_step", "validate_step", "save_epoch", "keep", "output", "checkpoint_minutes", "collapse_steps", "export_name",
     "max_yaw", "grain", "identity_reach", "licence", "tensorboard", "use_wandb", "wandb_project", "wandb_entity",
     "wandb_mode", "max_steps", "max_epoch", "max_minutes", "run_name", "G_path", "D_path", "pretrained",
@@ -62,6 +62,11 @@ class Checkpoints:
         """keep: newest states that stay, 0 for all; the best one stays in any case."""
         self.folder, self._keep = folder, keep
 
+    @property
+    def best(self) -> Path:
+        """The second name of the best state."""
+        return self.folder / "best.pt"
+
     def states(self) -> list[Path]:
         """Whole states, oldest first."""
         return sorted(self.folder.glob("state_*.pt"))
@@ -76,7 +81,7 @@ class Checkpoints:
         path = self.folder / f"state_{state['step']:09d}.pt"
         save(path, {"format": FORMAT, **state})
         if best:
-            self._link(path, self.folder / "best.pt")
+            self._link(path, self.best)
         self._tidy()
         return path
 
@@ -135,15 +140,16 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def check_same_run(state: dict[str, Any], config: TrainConfig, world: int) -> None:
+def check_same_run(state: dict[str, Any], config: TrainConfig, world: int) -> bool:
     """`--resume auto` goes on with the options that the run began with; a checkpoint named by its file may get others.
 
-    Raises OptionError that names the first difference.
+    Returns whether the options compute the same. Raises OptionError that names the first difference.
     """
     if state["world"] != world:
         raise OptionError(
             f"the checkpoint was made by {state['world']} processes, not {world}: start as many with torchrun"
         )
+    same = True
     free = FREE - ({"max_steps", "max_epoch"} if config.cosine else set())
     for option in fields(config):
         name, now = option.name, getattr(config, option.name)
@@ -156,3 +162,5 @@ def check_same_run(state: dict[str, Any], config: TrainConfig, world: int) -> No
                 "new --run_name from G_latest.pth, or name the checkpoint's file to go on with other options"
             )
         log.warning("--%s is %s from here on; it was %s", name, now, value)
+        same = False
+    return same

@@ -42,6 +42,8 @@ def _check_numbers(config: TrainConfig) -> None:
             raise OptionError(f"--{name} must be above 0")
     if config.beta1 >= 1:
         raise OptionError(f"--beta1 must be below 1, not {config.beta1}")
+    if config.task == "identity" and config.batch_size == 1:
+        raise OptionError("--task identity needs a --batch_size of 2 or more: embeddings are normalised over the batch")
     if config.student_size < 16 or config.student_size % 16:
         raise OptionError(f"--student_size must be a multiple of 16, not {config.student_size}")
 

@@ -81,8 +81,11 @@ def find_faces(folder: Path, by_folder: bool) -> Faces:
 
 
 def _indexed(folder: Path, index: Path) -> Faces:
-    with index.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with index.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{index}: cannot be read ({error}); preprocess_vgg.py writes it") from error
     if not rows:
         raise InputError(f"{index}: lists no faces")
     columns = [f"kp{i}_{axis}" for i in range(1, 6) for axis in "xy"]

@@ -244,6 +244,7 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         export.write_generator(folder, self._config, networks, self._arguments, origin)
         if "E" in networks:
             card = self._identity_card | self._validation.threshold(self._conditioning)
+            card.pop("glasses", None)  # known of the encoder that it was
             export.write_identity(folder, self._config, networks["E"], card, origin)
 
     def state_dict(self) -> dict[str, Any]:

@@ -113,7 +113,7 @@ class Training:
         state = self.checkpoints.newest_usable() if auto else read_state(Path(self.config.resume))
         if state is None:
             return
-        check_same_run(state, self.config, world_size())
+        same = check_same_run(state, self.config, world_size())
         try:
             self.task.load_state_dict(state["task"])
         except (KeyError, RuntimeError, ValueError) as error:
@@ -121,6 +121,8 @@ class Training:
                 f"--resume {self.config.resume}: the checkpoint is of another training: {error}"
             ) from error
         self.progress = Progress(**state["progress"])
+        if not (same and self.checkpoints.best.exists()):
+            self.progress.best = float("inf")  # other losses have another scale, and every run has a best state
         self.metrics.names, self.metrics.means = state["metrics"]["names"], state["metrics"]["means"].to(self._device)
         set_random_states(state["random"][rank()])
         self._last_good = self.checkpoints.latest if auto else Path(self.config.resume)
@@ -140,8 +142,11 @@ class Training:
         signals = StopSignals()
         try:
             with signals.listening():
+                first = self.progress.step
                 ended = self._steps(signals)
                 self._save()
+                if self.progress.step == first and self._saved == first and not rank():
+                    self._export()  # the run was finished before, but names and limits in its files may be others now
         finally:
             close_all(self._sinks)
         log.info("%s after step %d; %s", "finished" if ended else "stopped", self.progress.step, self._files())
@@ -260,11 +265,12 @@ class Training:
             "config": asdict(self.config), "world": world_size(),
         }  # fmt: skip
         self._last_good = self.checkpoints.save(state, best)
-        self.task.export(self.config.saved_models, self._origin())
+        self._export()
 
-    def _origin(self) -> str:
+    def _export(self) -> None:
         images = self.progress.step * self.config.batch_size * self.config.accumulate * world_size()
-        return f"train.py, {images} images in {self.progress.seconds / 60:.0f} minutes"
+        origin = f"train.py, {images} images in {self.progress.seconds / 60:.0f} minutes"
+        self.task.export(self.config.saved_models, origin)
 
 
 class _Clock:

@@ -37,6 +37,8 @@ def learning_rate_factor(config: TrainConfig, step: int, total: int, epoch_steps
     unit = epoch_steps if config.scheduler_unit == "epoch" else 1
     return warm * config.scheduler_gamma ** (step // (config.scheduler_step * unit))
 
+_CHOSEN = ("betas", "weight_decay", "decoupled_weight_decay")  # options of an optimizer that a resumed run may change
+
 
 class Updater:
     """One network's optimizer, scaler and moving average."""
@@ -122,7 +124,7 @@ class Updater:
         self.network.load_state_dict(state["network"])
         if self.average is not None:
             self.average.load_state_dict(state["average"] or state["network"])
-        chosen = [{name: group[name] for name in ("betas", "weight_decay")} for group in self.optimizer.param_groups]
+        chosen = [{name: group[name] for name in _CHOSEN if name in group} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
         for group, options in zip(self.optimizer.param_groups, chosen, strict=True):
             group.update(options)  # a run may go on with others

@@ -79,7 +79,11 @@ class PairPlan:
         away = 1 + np.minimum(draws.integers(max(len(self) - 1, 1)), len(self) - 1)
         anybody = (source + away) % len(self)  # anything but the source itself
         target = np.where(wanted, other, anybody)
-        return Pairs(indices, source, target, self._person[source] == self._person[target])
+        return Pairs(indices, source, target, self.show_one_person(source, target))
+
+    def show_one_person(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """For positions (B,) each, (B,) bool."""
+        return self._person[source] == self._person[target]
 
     def _sources(self, indices: np.ndarray) -> np.ndarray:
         """Each epoch shows every photo once as source, in its own order."""
@@ -141,19 +145,23 @@ class _PairReader(Dataset[Pairs]):
         self._faces, self._plan, self._share = faces, plan, share
 
     def __getitem__(self, at: tuple[int, int]) -> Pairs:
-        torch.set_num_threads(1)
         pairs = plan_batch(self._plan, self._share, *at)
-        return replace(pairs, source_images=self._images(pairs.source), target_images=self._images(pairs.target))
+        (source, source_images), (target, target_images) = self._read(pairs.source), self._read(pairs.target)
+        return replace(pairs, source=source, target=target, same=self._plan.show_one_person(source, target),
+                       source_images=source_images, target_images=target_images)
 
-    def _images(self, positions: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.stack([self._readable(int(position)) for position in positions]))
+    def _read(self, positions: np.ndarray) -> tuple[np.ndarray, Tensor]:
+        """Positions and crops of the faces at some positions."""
+        places, images = zip(*[self._readable(int(position)) for position in positions], strict=True)
+        return np.array(places), torch.from_numpy(np.stack(images))
 
-    def _readable(self, position: int) -> np.ndarray:
-        """The crop at a position or, where that one is broken, the next readable one."""
+    def _readable(self, position: int) -> tuple[int, np.ndarray]:
+        """The face at a position or, where its crop is broken, the next that can be read."""
         for step in range(len(self._faces)):
-            image = self._faces.read((position + step) % len(self._faces))
+            place = (position + step) % len(self._faces)
+            image = self._faces.read(place)
             if image is not None:
-                return image
+                return place, image
         raise OSError(f"no picture of {self._faces.paths[0].parent} can be read")
 
 
@@ -161,7 +169,9 @@ def _unchanged(batch: Pairs) -> Pairs:
     return batch
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:
+def _start_worker(worker: int) -> None:
+    """One thread each, and signals are left to the parent."""
+    torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -178,7 +188,7 @@ def batches(faces: Faces, plan: PairPlan, share: Share, steps: range, workers: i
             collate_fn=_unchanged,  # type: ignore[arg-type]
             prefetch_factor=4 if workers else None,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_leave_signals_to_the_parent,
+            worker_init_fn=_start_worker,
         )
         return
     for step, turn in order:

@@ -25,6 +25,10 @@ _PLENTY = 8  # times a set's size: networks need memory, too
 
 def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
     """Read the set, build the networks; raises OptionError, InputError, WeightsError."""
+    marked = config.weight_landmarks or config.weight_pose or config.weight_outside or config.weight_transplant
+    if device.type == "mps" and config.task == "generator" and marked:
+        raise OptionError("losses by landmarks, such as --weight_pose, need float64, which mps does not have: give "
+                          "--device cpu")
     seed_everything(config.seed)
     torch.backends.cudnn.benchmark = True  # pictures have one size
     if rank():

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from arcface_model.iresnet import IResNet, iresnet
 from coordinate_reg.network import LandmarkNet
-from utils.errors import InputError
+from utils.errors import InputError, OptionError
 from utils.inference.identify import both_ways
 from utils.training import augment, distill, export, geometry, invent
 from utils.training.ahead import prepared
@@ -195,6 +195,7 @@ class IdentityTask(StudentTask):
         self._arguments: dict[str, Any] = {"depth": config.student_depth, "num_features": config.student_features,
                                            "width": config.student_width, "size": config.student_size}  # fmt: skip
         self._teacher = load_sface(config, device)
+        self._check_teacher(device)
         self._usual = self._look_at_some(faces, config.student_centred, device) if config.weight_hints else None
         encoder = _started(iresnet(**self._arguments), config)
         assert isinstance(encoder, IResNet)
@@ -210,6 +211,13 @@ class IdentityTask(StudentTask):
         self._ask = torch.compile(self._teacher.observed) if config.compile else self._teacher.observed
         self._taught: Taught | None = None
         self._stock = Stock(faces, config.face_landmarker if config.source_novel else None, device)
+
+    @torch.no_grad()
+    def _check_teacher(self, device: torch.device) -> None:
+        taught = self._teacher(torch.zeros(1, 3, 112, 112, device=device)).shape[1]
+        if self._arguments["num_features"] != taught:
+            raise OptionError(f"--student_features must be {taught}, as many numbers as --sface gives, not "
+                              f"{self._arguments['num_features']}")
 
     @torch.no_grad()
     def _look_at_some(self, faces: Faces, centred: bool, device: torch.device) -> Usual:
