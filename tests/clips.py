@@ -35,9 +35,11 @@ def make_clip(
     container_options: dict[str, str] | None = None,
     still: np.ndarray | None = None,
     silent: int = 0,
+    hertz: int = 48000,
+    layout: str = "mono",
 ) -> Path:
     """Write a clip. times: time stamps in ticks; sound: one codec per track; turn: degrees of the rotation tag;
-    still: a BGR picture to show all the time; silent: frames at the end without sound.
+    still: a BGR picture to show all the time; silent: frames at the end without sound; hertz, layout: of the sound.
     """
     with av.open(str(path), "w", options=container_options or {}) as out:
         video: Any = out.add_stream(codec, rate=rate, options=options or {})
@@ -47,7 +49,7 @@ def make_clip(
             setattr(video.codec_context, name, value)
         if turn is not None:
             video.set_display_rotation(turn)
-        tracks: list[Any] = [out.add_stream(name, rate=48000, layout="mono") for name in sound]
+        tracks: list[Any] = [out.add_stream(name, rate=hertz, layout=layout) for name in sound]
         for track in tracks:
             if track.name == "wmav2":
                 track.bit_rate = 64_000  # has no default

@@ -16,7 +16,7 @@ from PIL import Image
 from tests.clips import make_clip, packets, picture, pictures, times
 from tests.test_video_io import copy, first, seconds_of_sound
 from utils.errors import InputError, OptionError
-from utils.io import encode
+from utils.io import encode, sound
 from utils.io.video import Span, open_container
 
 JOINED = "the time stamps run back; what follows is shown after what came before"
@@ -81,6 +81,77 @@ def test_time_stamps_that_run_back_are_continued(tmp_path: Path, sound: tuple[st
         assert any("overlap" in note for note in notes)  # AAC comes in whole packets, so that sound is the longer
     if sound:
         assert seconds_of_sound(tmp_path / "out.mp4") == pytest.approx(6, abs=0.15)
+
+
+def test_sound_that_changes_its_form_is_heard_to_its_end(tmp_path: Path) -> None:
+    forms = [{}, {"layout": "stereo"}, {"hertz": 44100}, {"hertz": 32000, "layout": "stereo"}]
+    clips = [make_clip(tmp_path / f"{i}.ts", frames=50, sound=("mp2",), **form) for i, form in enumerate(forms)]
+    clip = tmp_path / "in.ts"
+    clip.write_bytes(b"".join(part.read_bytes() for part in clips))
+    count, _ = copy(clip, tmp_path / "out.mp4")
+    assert count == 200 and seconds_of_sound(tmp_path / "out.mp4") == pytest.approx(8, abs=0.2)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+        rate = container.streams.audio[0].rate
+    for second in (1, 3, 5, 7):
+        spectrum = np.abs(np.fft.rfft(heard[second * rate : second * rate + rate // 2]))
+        assert 2 * int(spectrum.argmax()) == pytest.approx(220, abs=4), f"the pitch after {second} s"
+
+
+def test_sound_tracks_with_nothing_in_them_are_left_out(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.ts", sound=("ac3",), silent=20)
+    count, notes = copy(clip, tmp_path / "out.mp4")
+    assert count == 20 and any("1 sound track(s) left out" in note for note in notes)
+
+
+class _Failing:
+    """Sound whose every third packet cannot be decoded, and that cannot be read to its end."""
+
+    def __init__(self, source: Any, error: av.FFmpegError) -> None:
+        self._source, self._error, self._count = source, error, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def __enter__(self) -> _Failing:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._source.close()
+
+    def decode(self, packet: Any) -> Any:
+        self._count += 1
+        if packet is not None and self._count % 3 == 0:
+            raise self._error
+        return self._source.decode(packet)
+
+    def demux(self, *streams: Any) -> Iterator[Any]:
+        for number, packet in enumerate(self._source.demux(*streams)):
+            if number == 30:
+                raise self._error
+            yield packet
+
+
+def test_sound_that_cannot_be_read_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = av.PatchWelcomeError(1163346256, "Not yet implemented")
+    monkeypatch.setattr(encode, "open_container", lambda path: _Failing(open_container(path), error))
+    clip = make_clip(tmp_path / "in.mp4", frames=50)
+    count, notes = copy(clip, tmp_path / "out.mp4")
+    assert count == 50 and 0 < len(packets(tmp_path / "out.mp4")) < 40
+    assert any("the sound could not be read any further" in note for note in notes)
+    monkeypatch.undo()
+    add = sound.Sound._add
+
+    def adding(self: sound.Sound, stream: Any) -> Any:
+        track = add(self, stream)
+        track.source = _Failing(stream, error)
+        return track
+
+    monkeypatch.setattr(sound.Sound, "_add", adding)
+    monkeypatch.setattr(sound.Sound, "_demux", lambda self: (p for p in self._source.demux(audio=0) if p.size))
+    clip = make_clip(tmp_path / "in.ts", frames=50, sound=("mp2",))
+    count, notes = copy(clip, tmp_path / "out.mp4")
+    assert count == 50 and any("broken piece(s) of sound left out" in note for note in notes)
 
 
 def test_sound_stays_with_the_pictures_of_its_recording(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from utils.io.video import MILLISECOND, RUNS_BACK, Note, VideoInfo
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
+    from av.audio.resampler import AudioResampler
     from av.audio.stream import AudioStream
     from av.container import InputContainer, OutputContainer
     from av.packet import Packet
@@ -25,7 +26,7 @@ _HELD = {  # codecs that a container holds and its usual players play
 _INSTEAD = {"mp4": "aac", "mov": "aac", "matroska": "aac", "webm": "libopus"}
 _NAMES = {"aac": "AAC", "libopus": "Opus"}
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
-_GAP = 0.1  # seconds
+_GAP = Fraction(1, 10)  # seconds
 _AHEAD = 1.0  # seconds by which sound may lie before the pictures in a file that are seen meanwhile
 _SAME_JOIN = 10.0  # seconds by which the sound of a recording may end before or after its pictures
 _OPUS_RATE = 48_000
@@ -41,7 +42,9 @@ class _Track:
     end: float | None = None  # seconds where the last packet ends
     added: float = 0.0  # seconds added to the time stamps since they ran back
     written: int | None = None  # time stamp of the last packet that was copied
-    heard: int | None = None  # samples given to the encoder, counted from the beginning of the used part
+    heard: Fraction | None = None  # seconds given to the encoder, counted from the beginning of the used part
+    fitter: AudioResampler | None = None  # to the encoder's form
+    form: tuple[str, str, int] | None = None  # format, layout and rate that it takes
 
 
 class Sound:
@@ -51,7 +54,10 @@ class Sound:
         self._source, self._target, self._info, self._note = source, target, info, note
         self._begin = info.origin + info.span.start  # time in the file where the used part begins, seconds
         self._skipped = self._held = 0
-        self._tracks = {stream.index: self._add(stream) for stream in source.streams.audio if stream.codec_context}
+        streams = [stream for stream in source.streams.audio if stream.codec_context and stream.rate]
+        if empty := len(source.streams.audio) - len(streams):
+            note(f"{empty} sound track(s) left out, of unknown form or with nothing in it")
+        self._tracks = {stream.index: self._add(stream) for stream in streams}
         self._packets = self._demux()
         self._until: float | None = None
 
@@ -91,6 +97,9 @@ class Sound:
             try:
                 packet = next(packets, None)
             except (av.EOFError, av.InvalidDataError):
+                return
+            except av.FFmpegError as error:
+                self._note(f"the sound could not be read any further ({error.strerror}); what came before is used")
                 return
             if packet is None:
                 return
@@ -181,23 +190,39 @@ class Sound:
 
         try:
             frames = track.source.decode(packet)
-        except av.InvalidDataError:
+        except av.FFmpegError:
             self._skipped += 1
             return
         for frame in frames:
             self._set_clock(frame, track)
-            self._target.mux(track.target.encode(frame))
+            self._encode_fitting(frame, track)
+
+    def _encode_fitting(self, frame: AudioFrame | None, track: _Track) -> None:
+        """Encode a frame in the encoder's form, since some sound changes its own; None: what is left of others."""
+        from av import AudioResampler
+
+        form = None if frame is None else (frame.format.name, frame.layout.name, frame.sample_rate)
+        fitting = []
+        if track.fitter is not None and form != track.form:
+            fitting, track.fitter = track.fitter.resample(None), None
+        if frame is not None:
+            if track.fitter is None:
+                wanted = track.target.codec_context
+                track.fitter, track.form = AudioResampler(wanted.format, wanted.layout, wanted.sample_rate), form
+            fitting += track.fitter.resample(frame)
+        for part in fitting:
+            self._target.mux(track.target.encode(part))
 
     def _set_clock(self, frame: AudioFrame, track: _Track) -> None:
         """Stamp decoded sound by counting its samples; only real gaps in the file move the count."""
         rate = frame.sample_rate
-        heard = track.heard or 0
+        heard = track.heard or Fraction(0)
         if frame.pts is not None and frame.time_base is not None:
-            stamp = round((frame.time_base * frame.pts - Fraction(self._begin)) * rate)
-            if track.heard is None or stamp > heard + _GAP * rate:
-                heard = stamp
-        frame.pts, frame.time_base = heard, Fraction(1, rate)
-        track.heard = heard + frame.samples
+            stamp = frame.time_base * frame.pts - Fraction(self._begin)
+            if track.heard is None or stamp > heard + _GAP:
+                heard = Fraction(round(stamp * rate), rate)
+        frame.pts, frame.time_base = round(heard * rate), Fraction(1, rate)
+        track.heard = heard + Fraction(frame.samples, rate)
 
     def finish(self) -> None:
         """Write the rest and end all encoders."""
@@ -205,6 +230,7 @@ class Sound:
         for track in self._tracks.values():
             if not track.copied:
                 self._encode(None, track)
+                self._encode_fitting(None, track)
                 self._target.mux(track.target.encode(None))
         if self._skipped:
             self._note(f"{self._skipped} broken piece(s) of sound left out")
