@@ -15,6 +15,7 @@ from utils.inference.report import console, profile_table
 
 def run(config: InferenceConfig) -> dict[str, Any]:
     """Swap as the options say; returns the result for --json."""
+    from utils.device import full_memory_as_error
     from utils.inference.people import photos_of
     from utils.inference.pipeline import load_pipeline  # PyTorch and all: --help must not wait for it
     from utils.inference.video import check_video
@@ -26,11 +27,12 @@ def run(config: InferenceConfig) -> dict[str, Any]:
     if config.image_to_image:
         check_input(config.target)
         check_output(config.output, not config.no_overwrite, inputs=(*photos, config.target))
-        swap = load_pipeline(config).swap_photo
     else:
         check_video(config, config.target, config.output, photos)
-        swap = load_pipeline(config).swap_video
-    return swap(config.source_paths, config.target, config.output, config.target_faces_paths)
+    with full_memory_as_error("close other programs, or use --device cpu"):
+        pipeline = load_pipeline(config)
+        swap = pipeline.swap_photo if config.image_to_image else pipeline.swap_video
+        return swap(config.source_paths, config.target, config.output, config.target_faces_paths)
 
 
 def terminate(number: int, frame: object) -> NoReturn:

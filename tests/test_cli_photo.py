@@ -14,10 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import inference
 from tests.conftest import ROOT
 from utils import errors
+from utils.inference.identify import Identifier
 from utils.inference.people import identities, photos_of
 from utils.inference.pipeline import load_pipeline
 from utils.io.image import read_photo
@@ -148,7 +150,7 @@ def test_a_folder_is_one_person(call: Callable, photos: dict[str, str], random_w
     notes = " ".join(result["notes"])
     assert "no face found in" in notes and "10.png; the other photos of" in notes and "somebody else" in notes
     code, _, said = call(*swap(str(folder), photos["b"], folder / "2.png"))
-    assert code == errors.OutputError.exit_code and "is a photo that is read" in said
+    assert code == errors.OutputError.exit_code and "is a file that is read" in said
     pipeline = load_pipeline(device="cpu")
     args = ("source", errors.NoFaceInSourceError, pipeline.stages, pipeline.report)
     one, two, both = identities([photos["a"], photos["b"], folder], *args)
@@ -260,11 +262,39 @@ def test_broken_weights(call: Callable, photos: dict[str, str], random_weights: 
     assert not (tmp_path / "o.png").exists()
 
 
+LONG = 300 * "x"  # more than a file system allows
+
+
+@pytest.mark.parametrize(
+    ("option", "error"),
+    [("--source_paths", errors.InputError), ("--target_image", errors.InputError), ("--G_path", errors.WeightsError),
+     ("--out_image_name", errors.OutputError)],
+)  # fmt: skip
+def test_names_that_cannot_be_are_said(
+    call: Callable, photos: dict[str, str], tmp_path: Path, option: str, error: type[errors.GhostError]
+) -> None:
+    arguments = [*swap(photos["a"], photos["b"], tmp_path / "o.png"), option, str(tmp_path / f"{LONG}.png")]
+    code, _, said = call(*arguments)
+    assert code == error.exit_code and LONG in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("problem", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_full_memory_is_said(
+    call: Callable, photos: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    def full(*arguments: object) -> None:
+        raise problem
+
+    monkeypatch.setattr(Identifier, "embed", full)
+    code, _, said = call(*swap(photos["a"], photos["b"], tmp_path / "o.png"))
+    assert code == errors.ResourceError.exit_code and "close other programs" in said
+
+
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_inputs_are_never_overwritten(call: Callable, photos: dict[str, str], name: str) -> None:
     before = Path(photos[name]).read_bytes()
     code, _, said = call(*swap(photos["a"], photos["b"], Path(photos[name])))
-    assert code == errors.OutputError.exit_code and "photo that is read" in said
+    assert code == errors.OutputError.exit_code and "file that is read" in said
     assert Path(photos[name]).read_bytes() == before
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,7 @@ def recorded(method: Callable[..., Any], seen: list[tuple[Frame, TrackedFace]]) 
     return note_and_do
 
 
-def passing(one: np.ndarray, other: np.ndarray) -> Iterator[Frame]:
+def passing(one: np.ndarray, other: np.ndarray) -> Generator[Frame, None, None]:
     """Two portraits that slide past each other, the first in front."""
     for index in range(40):
         canvas = np.full((300, 940, 3), 90, np.uint8)
@@ -196,6 +196,39 @@ def test_mistakes_are_found_before_the_work(
     assert code == error.exit_code and text in said
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
     assert (tmp_path / "clip.mp4").read_bytes() == clip.read_bytes()
+
+
+def test_a_preview_replaces_nothing_that_is_to_stay(
+    call: Call, clip: Path, source: str, still: Callable[[int], np.ndarray], tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    preview = tmp_path / "in" / "o.preview.jpg"
+    cv2.imwrite(str(preview), still(2))
+    before = preview.read_bytes()
+    arguments = ("--out_video_name", preview.with_name("o.mp4"), "--preview", 1)
+    for target, person, more in ((clip, source, ["--no-overwrite"]), (clip, preview, []), (preview.parent, source, [])):
+        code, _, said = call("--source_paths", person, "--target_video", target, *arguments, *more)
+        assert code == errors.OutputError.exit_code and "preview" in said
+    assert preview.read_bytes() == before
+
+
+def test_a_failure_stops_all_threads(
+    random_weights: Path, still: Callable[[int], np.ndarray], source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    monkeypatch.setattr("utils.inference.pipeline.has_many_cores", lambda: True)
+    pipeline = load_pipeline(device="cpu", select="all")
+    pipeline.set_sources([source])
+
+    def fail(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("utils.inference.pipeline.align.cut", fail)
+    frames = passing(still(2), still(5))
+    with pytest.raises(MemoryError) as caught:
+        list(pipeline.run(frames))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")], caught.value
+    frames.close()
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "source.mp4", "reference.mp4", "folder.mp4", "o.mp4"])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from utils.inference.recent import Recent
 from utils.inference.smooth import Templates, jumped, smooth
 from utils.inference.track import (
     LONGEST_GAP,
@@ -128,6 +129,7 @@ def test_missed_detections_are_bridged_by_straight_lines() -> None:
     assert [place(t, 0) for t in out] == pytest.approx([100 + i for i in range(30)], abs=1e-3)
     assert [i for i, t in enumerate(out) for f in t.faces if not f.detected] == [10, 11, 12, 13, 14]
     assert all(not t.report.skipped or i in range(10, 15) for i, t in enumerate(out))
+    assert {t.report.found for t in out} == {1}, "a face that is swapped counts as found"
     assert {f.track for t in out for f in t.faces} == {0}
 
 
@@ -281,6 +283,14 @@ def test_jumps_are_relative_to_the_face(scale: float) -> None:
     assert jumped(scale * at_1080p, scale * (at_1080p + 5.1))
     still = [scale * at_1080p] * 3 + [scale * (at_1080p + 30)] * 3
     assert smooth(still, 2)[0, 0] == pytest.approx(scale * at_1080p[0, 0])  # type: ignore[arg-type]
+
+
+def test_tracks_that_are_long_gone_are_forgotten() -> None:
+    known: Recent[int] = Recent()
+    for track in range(1500):
+        known[track] = track
+        assert known[0] == 0
+    assert len(known) == 1000 and sorted(known)[1] == 501 and 1499 in known
 
 
 def test_templates_change_only_for_a_clearly_better_one() -> None:

@@ -319,6 +319,12 @@ def test_bad_choices_are_refused(tmp_path: Path, name: str, options: EncodeOptio
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4"]
 
 
+def test_an_encoder_that_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoders, "_opens", lambda name, options: False)
+    with pytest.raises(OptionError, match="libx264 does not work with this PyAV"):
+        copy(make_clip(tmp_path / "in.mp4", frames=1), tmp_path / "out.mp4")
+
+
 def test_nothing_is_left_when_a_run_is_interrupted(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.mp4")
     (tmp_path / "out.mp4").write_text("what was there before")

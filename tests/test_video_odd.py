@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -215,8 +216,37 @@ def test_what_is_no_picture_in_a_folder(tmp_path: Path) -> None:
     assert copy(folder, tmp_path / "out.mp4") == (3, [])
     for name in ("5.png", "0.png"):
         (folder / name).symlink_to(tmp_path / "nowhere.png")
-        with pytest.raises(InputError, match=rf"{name} cannot be read"):
+        with pytest.raises(InputError, match=rf"{name}; remove it from the folder"):
             copy(folder, tmp_path / "out.mp4")
+
+
+def test_only_the_used_part_of_a_folder_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(50):
+        (folder / f"{number}.png").write_bytes(b"broken")
+    for number in range(10, 20):
+        Image.fromarray(picture(number)).save(folder / f"{number}.png")
+    assert copy(folder, tmp_path / "out.mp4", Span(0.4, 0.8)) == (10, [])
+    with pytest.raises(OptionError, match="--start 2 s lies behind the end"):
+        copy(folder, tmp_path / "out.mp4", Span(2))
+
+
+def test_pictures_of_a_folder_in_other_formats(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number, name in enumerate(("a.gif", "b.jp2", "c.avif", "d.ppm", "e.jfif")):
+        Image.fromarray(picture(number)).save(folder / name, "JPEG" if name == "e.jfif" else None)
+    Image.fromarray(np.dstack([picture(5), picture(5)[..., 0]])).save(folder / "f.png")
+    cv2.imwrite(str(folder / "g.png"), picture(6).astype(np.uint16) * 257)
+    count, notes = copy(folder, tmp_path / "out.mp4")
+    assert count == 7 and {"transparency is left out", "16-bit colour becomes 8-bit"} <= set(notes)
+
+
+def test_transparency_of_an_animation_is_said(tmp_path: Path) -> None:
+    stills = [Image.fromarray(np.dstack([picture(i), picture(i)[..., 0]])) for i in range(3)]
+    stills[0].save(tmp_path / "in.webp", save_all=True, append_images=stills[1:], duration=100, lossless=True)
+    assert copy(tmp_path / "in.webp", tmp_path / "out.mp4", Span(0.1)) == (2, ["transparency is left out"])
 
 
 def test_names_that_look_like_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

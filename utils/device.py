@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _AMPERE = (8, 0)  # CUDA cards from this capability on compute in bfloat16 natively
 _MANY_CORES = 4
+_CPU_IS_FULL = "DefaultCPUAllocator"  # what PyTorch says then, in no error of its own
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -79,6 +80,24 @@ def has_many_cores() -> bool:
 def half_of_the_cores() -> int:
     """Threads of decoder, encoder or detector beside the networks: more of them cost more time than they save."""
     return max(1, min(16, (os.cpu_count() or 1) // 2))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that a device's or the machine's memory is full."""
+    import torch
+
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _CPU_IS_FULL in str(error)
+
+
+@contextmanager
+def full_memory_as_error(remedy: str) -> Iterator[None]:
+    """Raises ResourceError, with what to do, in the place of what PyTorch and Python raise when memory is full."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ResourceError(f"memory is full ({(str(error) or 'Python').splitlines()[0]}); {remedy}") from error
 
 
 def seed_everything(seed: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.errors import OptionError, WeightsError
+from utils.paths import is_file, is_there
 from utils.weights_file import build, read_card, read_state
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Loaded:
 
 def locate(name: str) -> Path | None:
     """The file of a model of SPECS, or None where it is not on this machine."""
-    return next((path for path in map(_resolve, SPECS[name].places) if path is not None and path.is_file()), None)
+    return next((path for path in map(_resolve, SPECS[name].places) if path is not None and is_file(path)), None)
 
 
 def _resolve(place: str) -> Path | None:
@@ -98,8 +99,8 @@ def resolve_file(text: str) -> Path:
     names a folder of weights, those of `weights/` from there."""
     path = Path(text)
     moved = bool(os.environ.get(WEIGHTS_VARIABLE)) and path.parts[:1] == ("weights",)
-    inside = None if path.is_absolute() or (path.exists() and not moved) else _resolve(path.as_posix())
-    return inside if inside is not None and (moved or inside.is_file()) else path
+    inside = None if path.is_absolute() or (is_there(path) and not moved) else _resolve(path.as_posix())
+    return inside if inside is not None and (moved or is_file(inside)) else path
 
 
 def require(name: str) -> Path:
@@ -141,7 +142,7 @@ def commercial_use(name: str, licence: str | None) -> str:
 
 def is_described(path: Path) -> bool:
     """Whether a JSON says how to build the network of a file; a .pth without one is of the published architecture."""
-    return path.suffix == ".safetensors" or path.with_suffix(".json").is_file()
+    return path.suffix == ".safetensors" or is_file(path.with_suffix(".json"))
 
 
 def load_generator(path: Path, backbone: str = "unet", num_blocks: int = 2) -> Loaded:
@@ -187,7 +188,7 @@ def load_identity(name: str, beside: Path | None = None) -> Loaded:
     beside: the generator's file; an encoder of that name in the same folder comes first. Raises WeightsError.
     """
     own = beside.with_name(f"{name}.safetensors") if beside is not None else None
-    if own is not None and own.is_file():
+    if own is not None and is_file(own):
         return _load_described(own, ("iresnet",))
     if name not in SPECS or SPECS[name].role != "identity":
         raise WeightsError(f"{beside} was trained with the identity encoder {name!r}: put {name}.safetensors beside it")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.errors import WeightsError
+from utils.paths import is_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,7 +29,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
     Raises WeightsError for missing, truncated, foreign and unsafe files.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise WeightsError(f"weights not found: {path}; check the name; download_models.sh has the published ones")
     if path.stat().st_size == 0:
         raise WeightsError(f"{path} is empty; download it again")
@@ -97,7 +98,7 @@ def read_card(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{beside}: expected an object with 'network' and 'arguments'")
     if card.get("format") != 1:
         raise WeightsError(f"{beside}: format {card.get('format')!r} is unknown here, expected 1; update the program")
-    wanted = card.get("sha256") if path.suffix == ".safetensors" and path.is_file() else None
+    wanted = card.get("sha256") if path.suffix == ".safetensors" and is_file(path) else None
     if wanted and hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
         raise WeightsError(f"{path} is not the file that {beside.name} describes (sha256 differs); get both again")
     return card

@@ -15,6 +15,7 @@ from utils.inference.stages import Stages
 from utils.inference.track import most_prominent
 from utils.io.folder import pictures_in
 from utils.io.image import Photo, read_photo
+from utils.paths import is_folder
 
 
 def photos_of(people: Sequence[Path | str]) -> list[Path]:
@@ -23,7 +24,7 @@ def photos_of(people: Sequence[Path | str]) -> list[Path]:
 
 
 def _photos(person: Path) -> list[Path]:
-    if not person.is_dir():
+    if not is_folder(person):
         return [person]
     photos = pictures_in(person)
     if not photos:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -32,6 +32,7 @@ from utils.inference.config import InferenceConfig
 from utils.inference.doubt import Trust, trust
 from utils.inference.identify import normalise, steer
 from utils.inference.people import identities, photos_of, read
+from utils.inference.recent import Recent
 from utils.inference.report import RunReport
 from utils.inference.smooth import SteadyLandmarks
 from utils.inference.sparse import fill_in, search
@@ -80,8 +81,8 @@ class SwapPipeline:
         self._loading = {"load": stages.seconds}  # for the report of the first run
         self._z_id: np.ndarray | None = None  # (persons, D) float32, raw
         self._references: np.ndarray | None = None  # (persons, D) float32, unit
-        self._mask_params: dict[int, mask.MaskParams] = {}  # by track
-        self._own_id: dict[int, np.ndarray] = {}  # (D,) float32, raw, of the target's person, by track
+        self._mask_params: Recent[mask.MaskParams] = Recent()
+        self._own_id: Recent[np.ndarray] = Recent()  # (D,) float32, raw, of the target's person
         self._landmarks = SteadyLandmarks()
         self._searching = threading.Lock()
         self._apart = has_many_cores()
@@ -124,14 +125,15 @@ class SwapPipeline:
         self._landmarks.forget()
         # Each of these works on one batch while those after it work on the ones before.
         with (
-            closing(prefetch(self._cut(self._tracked(frames, careful)), _BATCHES_AHEAD)) as batches,
+            closing(self._tracked(frames, careful)) as tracked,
+            closing(prefetch(self._cut(tracked), _BATCHES_AHEAD)) as batches,
             closing(prefetch(self._swapped(batches), 1)) as swapped,
             closing(prefetch(self._finished(swapped), 1 * self._apart)) as finished,
         ):
             for batch, new_faces in finished:
                 yield from self._pasted(batch, new_faces)
 
-    def _tracked(self, frames: Iterable[Frame], careful: bool) -> Iterator[TrackedFrame]:
+    def _tracked(self, frames: Iterable[Frame], careful: bool) -> Generator[TrackedFrame, None, None]:
         mode: Any = self.config.select
         selection = Selection(mode, self._references if mode == "reference" else None, self.stages.threshold)
         with closing(prefetch(self._detected(frames, careful), _FOUND_AHEAD * self._apart)) as found:

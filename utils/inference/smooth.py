@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from utils.inference.associate import face_size
+from utils.inference.recent import Recent
 
 RADIUS = 2  # frames on either side
 _JUMP = 1.0 / 16.0  # of the face's size: 5 pixels on a face with eyes 80 pixels apart, usual at 1080p
@@ -54,7 +55,7 @@ class SteadyLandmarks:
     """
 
     def __init__(self) -> None:
-        self._last: dict[int, np.ndarray] = {}
+        self._last: Recent[np.ndarray] = Recent()
 
     def settle(self, track: int, landmarks: np.ndarray) -> np.ndarray:
         """Next landmarks (N, 2) float of a track, in the aligned crop; returns them steadied, like the input."""

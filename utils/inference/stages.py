@@ -22,6 +22,7 @@ from utils.inference.identify import Identifier
 from utils.inference.mask import Reach
 from utils.inference.swap import Swapper
 from utils.onnx_file import open_scrfd, open_session
+from utils.paths import is_file
 
 if TYPE_CHECKING:
     import torch
@@ -70,10 +71,10 @@ def choose_generator(config: InferenceConfig) -> tuple[Path, list[str]]:
     arcface = registry.locate(_PUBLISHED_IDENTITY)
     if config.only_permissive and config.model == "auto":
         return registry.require(_EMBEDDED), []
-    if config.model == "ghost" or (config.model == "auto" and asked.is_file() and arcface is not None):
+    if config.model == "ghost" or (config.model == "auto" and is_file(asked) and arcface is not None):
         return asked, []
     notes = []
-    if config.model == "auto" and asked.is_file():
+    if config.model == "auto" and is_file(asked):
         notes.append(f"{asked} is not used, since its identity encoder arcface_model/backbone.pth is missing")
     return registry.require(_EMBEDDED), notes
 

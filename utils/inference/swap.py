@@ -15,12 +15,12 @@ from torch import nn
 from network.AEI_Net import AEI_Net
 from network.fused import FusedAEINet
 from network.packed import pack
+from utils.device import is_out_of_memory
 from utils.errors import ResourceError, WeightsError
 from utils.inference.pixels import to_images, to_tensor
 from utils.inference.staged import Staged
 
 _HEAVY = 50_000_000  # weights
-_CPU_IS_FULL = "DefaultCPUAllocator"  # what PyTorch says then, in no error of its own
 _MOST_WORKERS, _MOST_THREADS = 8, 8  # of a processor with many cores, and threads of each worker
 
 
@@ -105,7 +105,7 @@ class Swapper:
             try:
                 results += list(self._run(crops[part], torch.from_numpy(z_id[part])))
             except RuntimeError as error:
-                if not isinstance(error, torch.OutOfMemoryError) and _CPU_IS_FULL not in str(error):
+                if not is_out_of_memory(error):
                     raise
                 self._shrink(error)
         return results

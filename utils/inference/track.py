@@ -252,6 +252,7 @@ def _release(window: deque[_Pending], position: int, templates: Templates) -> Tr
         kps = smooth(run, position)
         template = templates.choose(number, kps)
         faces.append(TrackedFace(kps, sighting.person, number, template, sighting.detected))
+    entry.report.found += sum(not sighting.detected for sighting in entry.sightings.values())
     if not faces and not entry.report.found:
         entry.report.skipped.append(NO_FACE)
     return TrackedFrame(entry.frame, faces, entry.report)

@@ -18,13 +18,14 @@ from utils.inference.people import photos_of
 from utils.inference.report import RunReport
 from utils.inference.stream import prefetch
 from utils.inference.types import SwappedFrame
-from utils.io.atomic import output_error
+from utils.io.atomic import check_place, output_error
 from utils.io.encode import VideoWriter, video_writer
 from utils.io.encoders import EncodeOptions, choose_encoder
 from utils.io.image import Photo, check_input, write_photo
 from utils.io.mark import COMMENT, XMP
 from utils.io.video import Span, Video, VideoInfo, open_video
 from utils.memory import give_freed_frames_back, uncollected
+from utils.paths import is_folder
 
 if TYPE_CHECKING:
     from utils.inference.pipeline import SwapPipeline
@@ -48,16 +49,16 @@ def check_video(
 
     photos: sources and references, which must not be overwritten either.
     """
-    path = Path(output)
-    if not Path(target).is_dir():  # of images
+    path, inputs = Path(output), (target, *photos)
+    of_images = is_folder(target)
+    if not of_images:
         check_input(target)
-    if path.is_dir():
-        raise OutputError(f"cannot write {path}: this is a folder; give a file name")
+    check_place(path, not config.no_overwrite, inputs)
     choose_encoder(path, encode_options(config), lambda text: None)
-    if path.exists() and config.no_overwrite:
-        raise OutputError(f"{path} exists and --no-overwrite is set; choose another name")
-    if path.exists() and any(Path(name).exists() and path.samefile(name) for name in (target, *photos)):
-        raise OutputError(f"{path} is a file that is read; choose another name for the result")
+    if config.preview:
+        check_place(_preview_path(path), not config.no_overwrite, inputs)
+        if of_images and path.parent.resolve() == Path(target).resolve():
+            raise OutputError(f"--preview would lie among the pictures of {target}; write the result elsewhere")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -117,8 +118,11 @@ def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: P
 
 def _preview(result: SwappedFrame, output: Path) -> None:
     """Show how far it is, in a picture beside the output."""
-    path = output.with_name(f"{output.stem}.preview.jpg")
-    write_photo(path, Photo(result.image, xmp=XMP))
+    write_photo(_preview_path(output), Photo(result.image, xmp=XMP))
+
+
+def _preview_path(output: Path) -> Path:
+    return output.with_name(f"{output.stem}.preview.jpg")
 
 
 def _check(pipeline: SwapPipeline, target: Path | str) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from utils.errors import OutputError
+from utils.paths import is_folder, is_there
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
@@ -25,6 +26,18 @@ _ADVICE = {
 def output_error(path: Path | str, error: OSError) -> OutputError:
     """The operating system's refusal to write `path`, in words to act on."""
     return OutputError(f"cannot write {path}: {_ADVICE.get(error.errno or 0, error.strerror or str(error))}")
+
+
+def check_place(path: Path, overwrite: bool, inputs: Iterable[Path | str]) -> None:
+    """Refuse a folder, a file that is read and, where `overwrite` is not set, any file; raises OutputError."""
+    if is_folder(path):
+        raise OutputError(f"cannot write {path}: this is a folder; give a file name")
+    if not is_there(path):
+        return
+    if not overwrite:
+        raise OutputError(f"{path} exists and --no-overwrite is set; choose another name")
+    if any(is_there(name) and path.samefile(name) for name in inputs):
+        raise OutputError(f"{path} is a file that is read; choose another name for the result")
 
 
 @contextmanager

@@ -140,6 +140,9 @@ def choose_encoder(path: Path, choice: EncodeOptions, note: Note) -> tuple[str, 
     if name == "gif" or _opens(name, options):
         return name, options
     software = ENCODERS[name].software
+    if software is None and choice.preset is None:
+        raise OptionError(f"the encoder {name} does not work with this PyAV; choose another --encoder, or install "
+                          "requirements.txt anew")
     if software is None:
         raise OptionError(f"the encoder {name} refuses --preset {choice.preset}; leave it out or use one that it knows")
     note(f"the hardware encoder {name} does not work on this machine; using {software}")

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 from utils.errors import InputError
+from utils.io.image import FORMATS
 
-_PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+_PICTURES = {*FORMATS, ".gif"}
 
 
 def pictures_in(folder: Path) -> list[Path]:

@@ -17,7 +17,8 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from utils.errors import InputError, OutputError
 from utils.io import tiff
-from utils.io.atomic import atomic_path
+from utils.io.atomic import atomic_path, check_place
+from utils.paths import is_file, is_there
 
 _ORIENTATION, _XMP = 274, 700  # tags of EXIF and TIFF
 _PNG_HEADER = 33  # bytes
@@ -88,13 +89,13 @@ def read_photo(path: Path | str) -> Photo:
 def check_input(path: Path | str) -> None:
     """Refuse, before any work, what cannot be a media file; raises InputError."""
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"no such file: {path}")
-    if not path.is_file():
+    if is_there(path) and not is_file(path):
         raise InputError(f"{path} is a folder or a device; give a file")
     try:
         with path.open("rb") as file:
             empty = not file.read(1)
+    except FileNotFoundError as error:
+        raise InputError(f"no such file: {path}") from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     if empty:
@@ -204,12 +205,7 @@ def check_output(path: Path | str, overwrite: bool = True, inputs: Iterable[Path
     if path.suffix.lower() not in FORMATS:
         known = ", ".join(sorted(suffix[1:] for suffix in FORMATS))
         raise OutputError(f"unknown picture format {path.suffix or '(no ending)'!r} of {path}; known endings: {known}")
-    if path.is_dir():
-        raise OutputError(f"cannot write {path}: this is a folder; give a file name")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists and --no-overwrite is set; choose another name")
-    if path.exists() and any(Path(name).exists() and path.samefile(name) for name in inputs):
-        raise OutputError(f"{path} is a photo that is read; choose another name for the result")
+    check_place(path, overwrite, inputs)
     with atomic_path(path.parent / f".{path.stem}.probe") as probe:  # folder made and writable?
         probe.touch()
     (path.parent / f".{path.stem}.probe").unlink(missing_ok=True)

@@ -15,11 +15,14 @@ import cv2
 import numpy as np
 
 from utils.errors import InputError, OptionError
+from utils.inference.pixels import to_uint8
 from utils.inference.types import Frame
 from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, to_bgr
 from utils.io.decoded import DecodedPicture
 from utils.io.folder import pictures_in
+from utils.io.image import read_photo
 from utils.io.upright import Upright, upright_of
+from utils.paths import is_file, is_folder
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -31,6 +34,7 @@ MILLISECOND = Fraction(1, 1000)
 _ENDS_EARLY = 0.5  # seconds missing at the end that are worth a note
 _FURTHER_BACK = 10.0  # seconds; longer than from one key frame to the next
 _SURFACES = 4  # threads of a graphics card's decoder, each of which needs memory of its few pictures
+_OPAQUE = "transparency is left out"
 RUNS_BACK = 0.5  # seconds by which time stamps fall where another recording begins, and not by mere inaccuracy
 
 Note = Callable[[str], None]
@@ -52,7 +56,11 @@ class Span:
 
     def holds(self, time: float) -> bool:
         """Whether the frame at `time` belongs to the part."""
-        return time >= self.start - 1e-6 and (self.end is None or time < self.end - 1e-6)
+        return time >= self.start - 1e-6 and not self.ended(time)
+
+    def ended(self, time: float) -> bool:
+        """Whether the frame at `time`, and all after it, come after the part."""
+        return self.end is not None and time >= self.end - 1e-6
 
 
 @dataclass(frozen=True)
@@ -93,12 +101,12 @@ def open_video(
     Raises InputError when there is nothing readable at `path`, OptionError when the span lies behind the end.
     """
     path, span = Path(path), span or Span()
-    if path.is_dir():
-        yield _from_pictures(path, _folder(path), span)
-    elif not path.is_file():
+    if is_folder(path):
+        yield _from_pictures(path, _folder(path, span, note), span)
+    elif not is_file(path):
         raise InputError(f"there is no video {path}; check the name")
     elif _only_pillow_animates(path):
-        yield _from_pictures(path, _animation(path), span)
+        yield _from_pictures(path, _animation(path, span, note), span)
     else:
         with closing(_File(path, span, note, threads, card)) as file:
             yield file.open()
@@ -339,46 +347,55 @@ def _only_pillow_animates(path: Path) -> bool:
     return head[:4] == b"RIFF" and head[8:] == b"WEBP"
 
 
-def _animation(path: Path) -> Iterator[tuple[np.ndarray, float]]:
-    """Pictures of an animation that Pillow reads, with seconds from the start."""
+def _animation(path: Path, span: Span, note: Note) -> Iterator[tuple[np.ndarray, float]]:
+    """Pictures of the part of an animation that Pillow reads, with seconds from the start."""
     from PIL import Image, ImageSequence, UnidentifiedImageError
 
     time = 0.0
     try:
         with Image.open(path) as animation:
+            if animation.mode == "RGBA":
+                note(_OPAQUE)
             for picture in ImageSequence.Iterator(animation):
-                yield np.ascontiguousarray(np.asarray(picture.convert("RGB"))[..., ::-1]), time
+                if span.ended(time):
+                    return
+                if span.holds(time):
+                    yield np.ascontiguousarray(np.asarray(picture.convert("RGB"))[..., ::-1]), time
                 time += picture.info.get("duration", 0) / 1000 or 0.1  # what browsers do without a duration
     except (UnidentifiedImageError, OSError, EOFError) as error:
         raise InputError(f"{path} cannot be read as an animation ({error}); is the file whole?") from error
 
 
-def _folder(path: Path) -> Iterator[tuple[np.ndarray, float]]:
+def _folder(path: Path, span: Span, note: Note) -> Iterator[tuple[np.ndarray, float]]:
     for index, name in enumerate(pictures_in(path)):
-        yield _picture(name), float(index / FOLDER_RATE)
+        time = float(index / FOLDER_RATE)
+        if span.ended(time):
+            return
+        if span.holds(time):
+            yield _picture(name, note), time
 
 
-def _picture(name: Path) -> np.ndarray:
-    advice = "remove it from the folder or replace it"
+def _picture(name: Path, note: Note) -> np.ndarray:
     try:
-        data = np.fromfile(name, np.uint8)
-    except OSError as error:  # a link that leads nowhere, for instance
-        raise InputError(f"{name} cannot be read ({error.strerror}); {advice}") from error
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise InputError(f"{name} cannot be read as an image; {advice}")
-    return image
+        photo = read_photo(name)
+    except InputError as error:
+        raise InputError(f"{error}; remove it from the folder or replace it") from error
+    deep = photo.image.dtype == np.uint16
+    for text in (*photo.notes, *[_OPAQUE] * (photo.alpha is not None), *["16-bit colour becomes 8-bit"] * deep):
+        note(text)
+    return to_uint8(photo.image)
 
 
 def _from_pictures(path: Path, pictures: Iterator[tuple[np.ndarray, float]], span: Span) -> Video:
     """A video from pictures with their times."""
-    used = ((image, time) for image, time in pictures if span.holds(time))
-    first = next(used, None)
+    first = next(pictures, None)
+    if first is None and span.start:
+        raise OptionError(f"--start {span.start:g} s lies behind the end of {path}")
     if first is None:
-        raise InputError(f"{path} has no pictures" + (" in the chosen part" if span.start else ""))
+        raise InputError(f"{path} has no pictures")
     height, width = first[0].shape[:2]
     info = VideoInfo(path, width, height, time_base=MILLISECOND, span=span, colour=Colour(RGB), container=False)
-    return Video(info, _same_size(path, _chain(first, used), (height, width)))
+    return Video(info, _same_size(path, _chain(first, pictures), (height, width)))
 
 
 def _same_size(path: Path, pictures: Iterable[tuple[np.ndarray, float]], size: tuple[int, int]) -> Iterator[Frame]:

@@ -1,0 +1,30 @@
+"""Looks at paths that users name. Where a folder may not be searched or a name is too long, there is nothing to see;
+opening or making the file says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def is_there(path: Path | str) -> bool:
+    """Whether there is anything of this name."""
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False
+
+
+def is_file(path: Path | str) -> bool:
+    """Whether there is a file of this name, and no folder or device."""
+    try:
+        return Path(path).is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path | str) -> bool:
+    """Whether there is a folder of this name."""
+    try:
+        return Path(path).is_dir()
+    except OSError:
+        return False
