@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from utils.inference import sparse
 from utils.inference.report import RunReport, profile_table
 from utils.inference.sparse import EVERY, FIRST, fill_in, search
 from utils.inference.types import Face, Frame
@@ -94,6 +95,13 @@ def test_a_cut_is_searched() -> None:
         scene.frames[i] = Frame(np.roll(other, -2 * i, axis=1), i)
     check(scene)
     assert {1, 2, 3, 4, 5, 6, 8} <= set(scene.searched)
+
+
+def test_large_frames_wait_in_small_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(FIRST + EVERY, dict.fromkeys(range(FIRST + EVERY), (60.0,)))
+    monkeypatch.setattr(sparse, "_MOST_BYTES", 4 * scene.frames[0].image.nbytes)
+    check(scene)
+    assert scene.searched == list(range(0, 21, 4)) + [23]
 
 
 def test_frames_come_out_soon() -> None:

@@ -22,6 +22,7 @@ from utils.inference.warp import apply
 EVERY = 18  # frames from one search to the next
 FIRST = 6  # the same at the beginning, where the other stages wait for these frames
 _MOST = 6  # faces; following more costs as much as searching
+_MOST_BYTES = 2**28  # of frames that wait for the search in the last of them: ten of 3840x2160
 _APART = 0.2  # eye distances by which a face may be found off where it was followed to
 
 Detect = Callable[[np.ndarray], list[Face]]
@@ -46,8 +47,9 @@ def search(frames: Iterable[Frame], detect: Detect) -> Iterator[Searched]:
     every = FIRST
     for frame in frames:
         waiting.append(frame)
-        if last is None or not 0 < len(last.found) <= _MOST or len(waiting) == every:
-            every = EVERY if len(waiting) == every else every
+        full = len(waiting) == every or len(waiting) * frame.pixels.nbytes >= _MOST_BYTES
+        if last is None or not 0 < len(last.found) <= _MOST or full:
+            every = EVERY if full else every
             last, waiting = Searched(waiting, detect(frame.image)), []
             yield last
     if waiting:
