@@ -140,21 +140,16 @@ def test_file_arrives_verified_under_its_name(checkout: Checkout) -> None:
     assert checkout.leftovers() == []
 
 
-def test_broken_transfer_is_continued(checkout: Checkout) -> None:
+@pytest.mark.parametrize(
+    ("trouble", "asked"), [("breaks", [None, "bytes=256000-", "bytes=384000-"]), ("busy", [None, None, None])]
+)
+def test_broken_transfer_is_continued(checkout: Checkout, trouble: str, asked: list[str | None]) -> None:
     path = checkout.add("G.pth", CONTENT)
-    checkout.server.breaks["G.pth"] = 2
+    getattr(checkout.server, trouble)["G.pth"] = 2
     result = checkout.run()
     assert result.returncode == 0, result.stderr
     assert path.read_bytes() == CONTENT
-    assert [asked for _, asked in checkout.server.requests] == [None, "bytes=256000-", "bytes=384000-"]
-
-
-def test_a_busy_server_is_asked_again(checkout: Checkout) -> None:
-    path = checkout.add("G.pth", CONTENT)
-    checkout.server.busy["G.pth"] = 2
-    result = checkout.run()
-    assert result.returncode == 0, result.stderr
-    assert path.read_bytes() == CONTENT
+    assert [part for _, part in checkout.server.requests] == asked
 
 
 def test_next_run_continues_where_the_last_one_gave_up(checkout: Checkout) -> None:
