@@ -101,7 +101,7 @@ def test_large_frames_wait_in_small_numbers(monkeypatch: pytest.MonkeyPatch) -> 
     scene = Scene(FIRST + EVERY, dict.fromkeys(range(FIRST + EVERY), (60.0,)))
     monkeypatch.setattr(sparse, "_MOST_BYTES", 4 * scene.frames[0].image.nbytes)
     check(scene)
-    assert scene.searched == list(range(0, 21, 4)) + [23]
+    assert scene.searched == [*range(0, 21, 4), 23]
 
 
 def test_frames_come_out_soon() -> None:
