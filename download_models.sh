@@ -88,7 +88,6 @@ transfer_with_curl() {
             esac ;;
         33) outcome=restart ;; # this server cannot continue
         23 | 153) outcome=full ;;
-        37) outcome=missing ;; # file:// mirror without the file
         *) outcome=broken ;;
     esac
 }
@@ -111,11 +110,21 @@ transfer_with_wget() {
     esac
 }
 
+copy_from_disk() {
+    from=${1#file://}
+    if [ ! -f "$from" ]; then outcome=missing
+    elif cp "$from" "$2"; then outcome=ok
+    else outcome=full; fi
+}
+
 # fetch URL PARTIAL: 0, NOT_FOUND, NETWORK or CANNOT_WRITE
 fetch() {
     attempt=1
     while :; do
-        "transfer_with_${downloader##*/}" "$1" "$2"
+        case $1 in
+            file://*) copy_from_disk "$1" "$2" ;;
+            *) "transfer_with_${downloader##*/}" "$1" "$2" ;;
+        esac
         case $outcome in
             ok) return 0 ;;
             missing) [ -s "$2" ] || rm -f "$2"

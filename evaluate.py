@@ -14,9 +14,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = parse(argv)
         logging.basicConfig(level=logging.ERROR if config.quiet else logging.WARNING, format="%(message)s")
+        from utils.device import full_memory_as_error
         from utils.evaluation.session import Session
 
-        metrics = Session(config).run()
+        with full_memory_as_error("close other programs, or use --device cpu"):
+            metrics = Session(config).run()
     except GhostError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -6,31 +6,26 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from utils.errors import INTERRUPTED, GhostError, ResourceError
+from utils.errors import INTERRUPTED, GhostError
 from utils.memory import keep_freed_memory
 from utils.training.config import TrainConfig, parse
 
 
 def run(config: TrainConfig) -> int:
     """Build the task that the options name and train; returns the exit code."""
-    import torch  # --help must not wait for it
-
-    from utils.training.distributed import process_group
+    from utils.device import full_memory_as_error
+    from utils.training.distributed import process_group  # PyTorch and all: --help must not wait for it
     from utils.training.loop import Training
-    from utils.training.setup import build_task, rehearse
+    from utils.training.setup import build_task, device_for, rehearse
 
-    with process_group(config.device) as device:
+    remedy = (f"it is too little for --batch_size {config.batch_size}: give a smaller one, with --accumulate for steps "
+              "of as many pairs, or close other programs that use it")
+    with process_group(device_for(config)) as device, full_memory_as_error(remedy):
         if device.type == "cpu":
             keep_freed_memory()
-        try:
-            task = build_task(config, device)
-            training = Training(config, task, device)
-            return rehearse(config, task) if config.dry_run else training.run()
-        except torch.OutOfMemoryError as error:
-            raise ResourceError(
-                f"{device} has too little memory for --batch_size {config.batch_size}: give a smaller one, with "
-                "--accumulate for steps of as many pairs, or close other programs that use it"
-            ) from error
+        task = build_task(config, device)
+        training = Training(config, task, device)
+        return rehearse(config, task) if config.dry_run else training.run()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

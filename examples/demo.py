@@ -15,6 +15,9 @@ sys.path.insert(0, str(ROOT))
 
 from utils.errors import GhostError  # noqa: E402 - the repository is not installed as a package
 from utils.inference.pipeline import load_pipeline  # noqa: E402
+from utils.inference.pixels import to_uint8  # noqa: E402
+from utils.io.image import Photo, read_photo, write_photo  # noqa: E402
+from utils.io.mark import XMP  # noqa: E402
 
 IMAGES, RESULTS = ROOT / "examples" / "images", ROOT / "examples" / "results"
 _HEIGHT = 420  # of the pictures in the side-by-side view
@@ -53,9 +56,7 @@ def side_by_side(paths: Sequence[Path]) -> np.ndarray:
     """Pictures in a row at one height, (H, W, 3) uint8 BGR."""
     row = []
     for path in paths:
-        image = cv2.imread(str(path))
-        if image is None:
-            raise SystemExit(f"cannot read {path}")
+        image = to_uint8(read_photo(path).image)
         width = round(image.shape[1] * _HEIGHT / image.shape[0])
         row.append(cv2.resize(image, (width, _HEIGHT), interpolation=cv2.INTER_AREA))
     return np.concatenate(row, axis=1)
@@ -66,7 +67,7 @@ def main() -> int:
     try:
         for case in CASES:
             row = side_by_side([IMAGES / case.source, IMAGES / case.target, swap(case)])
-            cv2.imwrite(str(RESULTS / f"{case.name}_side_by_side.jpg"), row, [cv2.IMWRITE_JPEG_QUALITY, 92])
+            write_photo(RESULTS / f"{case.name}_side_by_side.jpg", Photo(row, xmp=XMP))
     except GhostError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

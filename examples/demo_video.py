@@ -20,6 +20,7 @@ from utils.inference.pipeline import load_pipeline  # noqa: E402
 from utils.inference.types import Frame  # noqa: E402
 from utils.io.encode import video_writer  # noqa: E402
 from utils.io.encoders import EncodeOptions  # noqa: E402
+from utils.io.image import read_photo  # noqa: E402
 from utils.io.mark import COMMENT  # noqa: E402
 from utils.io.video import open_video  # noqa: E402
 
@@ -97,10 +98,7 @@ def main() -> int:
     names = ("moving_selfie", "moving_selfie_swapped", "moving_selfie_side_by_side")
     clip, swapped, both = (RESULTS / f"{name}.mp4" for name in names)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    still = cv2.imread(str(IMAGES / "selfie.jpg"))
-    if still is None:
-        raise SystemExit(f"cannot read {IMAGES / 'selfie.jpg'}")
-    write_clip(clip, still)
+    write_clip(clip, read_photo(IMAGES / "selfie.jpg").image)
     try:
         result = load_pipeline().swap_video(IMAGES / "portrait.jpg", clip, swapped)
         beside(clip, swapped, both)

@@ -305,9 +305,12 @@ def test_a_file_of_ones_own_is_left_alone(checkout: Checkout) -> None:
     assert path.read_bytes() == b"my own training"
 
 
-def test_mirror(checkout: Checkout) -> None:
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_mirror(checkout: Checkout, tmp_path: Path, on_disk: bool) -> None:
     path = checkout.add("G.pth", CONTENT, url="http://published.invalid/releases/v2/G.pth")
-    result = checkout.run(GHOST_MIRROR=checkout.server.url("mirror/"))
+    (tmp_path / "a stick").mkdir()
+    (tmp_path / "a stick" / "G.pth").write_bytes(CONTENT)
+    result = checkout.run(GHOST_MIRROR=f"file://{tmp_path}/a stick" if on_disk else checkout.server.url("mirror/"))
     assert result.returncode == 0, result.stderr
     assert path.read_bytes() == CONTENT
 

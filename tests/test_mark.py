@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
+from examples import demo
 from tests.clips import make_clip
 from utils.io.encode import video_writer
 from utils.io.encoders import EncodeOptions
@@ -42,6 +43,27 @@ def test_photos_carry_it_where_the_format_can(tmp_path: Path, name: str, profile
 def test_the_packet_is_xml_with_the_term() -> None:
     (description,) = ElementTree.fromstring(XMP.decode()).iter("{http://www.w3.org/1999/02/22-rdf-syntax-ns#}Description")
     assert description.get("{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType") == SOURCE_TYPE
+
+
+def test_the_demos_pictures_carry_it(random_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+    monkeypatch.setattr(demo, "RESULTS", tmp_path)
+    assert demo.main() == 0
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == sorted(f"{case.name}{end}" for case in demo.CASES for end in (".png", "_side_by_side.jpg"))
+    assert all(SOURCE_TYPE.encode() in (tmp_path / name).read_bytes() for name in written)
+
+
+def test_a_format_that_cannot_carry_it_is_named(tmp_path: Path) -> None:
+    notes: list[str] = []
+    with (
+        open_video(make_clip(tmp_path / "clip.mp4", 3), Span(), print) as video,
+        video_writer(tmp_path / "a.gif", video.info, EncodeOptions(), notes.append, COMMENT) as writer,
+    ):
+        for frame in video.frames:
+            writer.write(frame)
+    assert "this format holds no statement that faces were replaced by AI" in notes
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm", "a.m4v"])

@@ -21,7 +21,7 @@ from utils.inference.align import TEMPLATES
 from utils.inference.types import Face
 from utils.io.image import read_photo
 from utils.preprocess import choose, work
-from utils.preprocess.config import PreprocessConfig
+from utils.preprocess.config import PreprocessConfig, parse
 from utils.preprocess.photos import list_units, read_keypoints
 from utils.preprocess.records import Journal, Record
 from utils.preprocess.report import kind
@@ -257,6 +257,13 @@ def test_a_mistake_is_said_and_the_corrected_command_works(
     assert main([*argv, "--workers", "1", "--keypoints", str(keys)]) == 0
     write_keypoints(keys, ["1"])
     assert main([*argv, "--workers", "1", "--keypoints", str(keys)]) == OptionError.exit_code, "other keypoints now"
+
+
+def test_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 96)
+    assert parse([]).processes == 96 and parse(["--workers", "3"]).processes == 3
+    monkeypatch.setattr("sys.platform", "win32")
+    assert parse([]).processes == parse(["--workers", "70"]).processes == 61
 
 
 def test_a_line_cut_short_is_done_again(tmp_path: Path) -> None:

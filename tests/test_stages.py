@@ -28,6 +28,7 @@ from utils.inference.detect import CenterFace, overlap, suppress
 from utils.inference.enhance import Enhancer
 from utils.inference.identify import Identifier, both_ways, normalise
 from utils.inference.pixels import to_images, to_tensor, to_uint8
+from utils.inference.stages import provider_notes
 from utils.inference.swap import Swapper
 from utils.inference.types import Face
 from utils.io.image import read_photo
@@ -205,6 +206,13 @@ def test_own_encoders_see_the_crop_both_ways() -> None:
     assert torch.allclose(left[:, 0], left[:, 1], atol=1e-6)  # left and right corners, in the mirror each other
     there, back = Corners()(x), Corners()(x.flip(3))
     assert torch.allclose(left.norm(dim=1), (there.norm(dim=1) + back.norm(dim=1)) / 2, atol=1e-5)
+
+
+@pytest.mark.parametrize(("device", "said"), [("cpu", False), ("mps", False), ("cuda", True)])
+def test_only_cards_that_could_run_the_detector_are_pointed_at(device: str, said: bool) -> None:
+    if len(onnx_providers(torch.device("cuda"))) > 1:
+        pytest.skip("this ONNX Runtime runs on CUDA")
+    assert bool(provider_notes(torch.device(device))) == said
 
 
 @pytest.mark.parametrize(

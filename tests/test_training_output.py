@@ -79,9 +79,15 @@ def test_a_missing_encoder_is_named(root: Path, capsys: pytest.CaptureFixture) -
     assert str(lost) in capsys.readouterr().err
 
 
-def test_a_full_card_is_said(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "problem",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate"), MemoryError()],
+)
+def test_full_memory_is_said(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, problem: Exception
+) -> None:
     def full(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise problem
 
     monkeypatch.setattr(GeneratorTask, "step", full)
     assert train(options(root, "full", batch_size=5)) == ResourceError.exit_code

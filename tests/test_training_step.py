@@ -21,7 +21,7 @@ from utils.training.faces import Faces
 from utils.training.generator import GeneratorTask
 from utils.training.pairs import Pairs, batches
 from utils.training.pasting import Pasting
-from utils.training.setup import build_task
+from utils.training.setup import build_task, device_for, missing_for_compile
 from utils.training.terms import SwapBatch, shown_to_critics
 from utils.training.watch import Watch
 
@@ -114,6 +114,26 @@ def test_landmarks_need_a_device_with_float64(root: Path) -> None:
     config = parse(options(root, "step", weight_pose=1))
     with pytest.raises(OptionError, match="--device cpu"):
         build_task(config, torch.device("mps"))
+
+
+def test_a_mac_trains_by_landmarks_on_its_cpu(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert device_for(parse(options(root, "step", weight_pose=1, device="auto"))) == "cpu"
+    assert device_for(parse(options(root, "step", device="auto"))) == "auto"
+    assert device_for(parse(options(root, "step", weight_pose=1, device="mps"))) == "mps"
+
+
+def test_compiling_is_left_out_where_its_tools_are_missing(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "ghost")
+    monkeypatch.setenv("PATH", str(root))
+    _, task = build(root, compile=True)
+    assert not task._config.compile and f"this machine has no {missing_for_compile(CPU)}" in caplog.text
+    compiler = root / "compiler"
+    compiler.touch(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    assert missing_for_compile(CPU) is None
 
 
 def test_a_step_changes_generator_and_discriminator_and_nothing_else(root: Path) -> None:

@@ -109,7 +109,7 @@ def test_a_student_starts_from_its_files(root: Path) -> None:
     learned = dict(task.networks()["G"])
     assert all(torch.allclose(t.float(), learned[name].float(), rtol=2e-3, atol=1e-4)
                for name, t in again.networks()["G"].items())  # fmt: skip
-    with pytest.raises(OptionError, match="no such file"):
+    with pytest.raises(WeightsError, match="no such file"):
         build(root, "identity", pretrained=True, G_path=root / "missing.safetensors")
     with pytest.raises(WeightsError, match="--task landmarks"):
         build(root, "landmarks", pretrained=True, G_path=root / "mine.safetensors")

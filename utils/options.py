@@ -55,6 +55,16 @@ def check_choices(options: Any) -> None:
             raise OptionError(f"--{entry.name} must be one of {', '.join(map(str, choices))}, not {value!r}")
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Help in one form on all versions of Python: the value's name once, behind all names of the option."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        value = self._format_args(action, self._get_default_metavar_for_optional(action))
+        return f"{', '.join(action.option_strings)} {value}"
+
+
 class Parser(argparse.ArgumentParser):
     """Gives bad options one message and the exit code of OptionError, like every other error."""
 
@@ -78,7 +88,7 @@ def _add(target: Any, entry: Field[Any]) -> None:
 
 def build_parser(options: type[Any], program: str, description: str) -> Parser:
     """The command line of a dataclass whose fields are made by `option`; `group` in a field starts a new group."""
-    result = Parser(prog=program, description=description, allow_abbrev=False)
+    result = Parser(prog=program, description=description, allow_abbrev=False, formatter_class=_Formatter)
     target: Any = result
     for entry in fields(options):
         if "group" in entry.metadata:

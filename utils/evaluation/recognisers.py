@@ -130,4 +130,4 @@ class Encoder(_Cosine):
 
         crop = cut(image, kps, self.side).image if self.side else arcface_crop(image, kps)
         with torch.inference_mode():
-            return self.encode(to_tensor([crop]))[0].double().cpu().numpy()
+            return self.encode(to_tensor([crop]))[0].cpu().double().numpy()

@@ -137,8 +137,8 @@ def _glasses(identity: registry.Loaded) -> Glasses | None:
 
 
 def provider_notes(device: torch.device) -> list[str]:
-    """Say so where the ONNX models do not run where the networks do."""
-    if device.type == "cpu" or len(onnx_providers(device)) > 1:
+    """Say so where the ONNX models could run on the card of the networks and do not."""
+    if device.type != "cuda" or len(onnx_providers(device)) > 1:
         return []
     return [f"face detection runs on the CPU, since this ONNX Runtime has no provider for {device.type}; "
             "see requirements-gpu.txt"]

@@ -177,6 +177,8 @@ def video_writer(
             file = str(temporary.absolute())  # names with a colon alone would be taken for addresses
             container = stack.enter_context(av.open(file, "w", format=form.muxer, options=dict(form.options)))
             container.metadata.update({"comment": comment} if comment else {})
+            if comment and name == "gif":
+                note("this format holds no statement that faces were replaced by AI")
             pictures = _Pictures(container, info, name, settings)
             sound = _open_sound(stack, container, info, form.sound, note)
         writer = VideoWriter(container, pictures, sound)

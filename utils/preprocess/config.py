@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import OptionError
 from utils.options import boolean, build_parser, option
+
+_MOST_ON_WINDOWS = 61  # processes that a ProcessPoolExecutor takes there
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class PreprocessConfig:
     )
 
     # machine
-    workers: int = option(os.cpu_count() or 1, "processes", type=int, metavar="N", group="machine")
+    workers: int = option(0, "processes; 0 for one per core", type=int, metavar="N", group="machine")
     device: str = option("cpu", "where the identity encoder runs", choices=("auto", "cpu", "cuda", "mps"))
     quiet: bool = option(False, "print errors only", type=boolean)
 
@@ -75,12 +79,18 @@ class PreprocessConfig:
             raise OptionError(f"--min_score must be from 0 to 1, not {self.min_score}")
         if self.min_face < 0:
             raise OptionError(f"--min_face must be 0 or more, not {self.min_face}")
-        if self.workers < 1:
-            raise OptionError(f"--workers must be 1 or more, not {self.workers}")
+        if self.workers < 0:
+            raise OptionError(f"--workers must be 0 or more, not {self.workers}")
         photos, crops = Path(self.path_to_dataset).resolve(), Path(self.save_path).resolve()
         if crops.is_relative_to(photos):
             raise OptionError(f"--save_path {self.save_path} lies in --path_to_dataset {self.path_to_dataset}: crops "
                               "would replace photos or be cut once more; give a folder elsewhere")
+
+    @property
+    def processes(self) -> int:
+        """How many processes work."""
+        most = _MOST_ON_WINDOWS if sys.platform == "win32" else math.inf
+        return int(min(self.workers or os.cpu_count() or 1, most))
 
     @property
     def border(self) -> int:

@@ -62,12 +62,12 @@ def _in_processes(config: PreprocessConfig, units: list[Unit]) -> Iterator[list[
     """Records of units as they are done, by several processes."""
     # Forking a process that has run ONNX Runtime or PyTorch hangs; spawned ones are the same on every system.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(config.workers, context, _start, (config,)) as pool:
+    with ProcessPoolExecutor(config.processes, context, _start, (config,)) as pool:
         waiting = iter(units)
         running: set[Future[list[Record]]] = set()
         try:
             with _uninterrupted():  # the first hand-out starts the processes
-                running.update(pool.submit(_work, unit) for unit in islice(waiting, config.workers * (1 + _AHEAD)))
+                running.update(pool.submit(_work, unit) for unit in islice(waiting, config.processes * (1 + _AHEAD)))
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -124,7 +124,7 @@ def run(config: PreprocessConfig) -> report.Summary:
         progress = _Progress(count, config.quiet)
         try:
             # One process needs no pool; its work stops at Ctrl-C between two system calls, and crops are written whole.
-            results = map(Worker(config), left) if config.workers == 1 and left else _in_processes(config, left)
+            results = map(Worker(config), left) if config.processes == 1 and left else _in_processes(config, left)
             for records in results:
                 journal.add(records)
                 progress.add(records)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from utils import registry
-from utils.errors import InputError, OptionError
+from utils.errors import InputError, OptionError, WeightsError
 from utils.options import Parser, boolean, build_parser, option
 from utils.training import checks
 
@@ -232,7 +232,8 @@ class TrainConfig:
         choices=("O0", "O1", "O2", "O3"),
         group="speed",
     )
-    compile: bool = option(False, "compile the losses (CPU: the critic); the first steps take a minute", type=boolean)
+    compile: bool = option(False, "compile the losses (CPU: the critic); the first steps take a minute; "
+                           "left out where there is no C++ compiler (CUDA: no Triton)", type=boolean)
     cuda_graphs: bool = option(
         True, "on CUDA, record a step of the generator's training and replay it, so that thousands of kernels start as "
         "one; for a single process without --accumulate", type=boolean,
@@ -355,12 +356,12 @@ def parse(argv: Sequence[str]) -> TrainConfig:
 
 
 def _check_sources(config: TrainConfig, chosen: dict[str, Any]) -> None:
-    """A start that was asked for has to be there; `--D_path ''` asks for a fresh discriminator."""
+    """A start that was asked for has to be there (WeightsError); `--D_path ''` asks for a fresh discriminator."""
     asked = any(name in chosen for name in (*SOURCES, "pretrained"))
     for name in SOURCES if config.task == "generator" else SOURCES[:1]:
         path = getattr(config, name)
         if asked and path and not registry.resolve_file(path).is_file():
-            raise OptionError(
+            raise WeightsError(
                 f"--{name} {path}: no such file. Give the file to start from, --pretrained False to start "
                 f"from scratch, or --{name} '' to start this network alone from scratch"
             )

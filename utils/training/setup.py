@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+import os
+import shutil
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from utils.device import seed_everything
+from utils.device import choose_device, seed_everything
 from utils.errors import OptionError
 from utils.training.config import TrainConfig
 from utils.training.distributed import rank, world_size
@@ -20,15 +25,41 @@ from utils.training.students import IdentityTask, LandmarkTask
 from utils.training.task import Task
 
 log = logging.getLogger("ghost")
+_COMPILERS = {"darwin": "clang++", "win32": "cl"}
 _PLENTY = 8  # times a set's size: networks need memory, too
+
+
+def _needs_float64(config: TrainConfig) -> bool:
+    marked = config.weight_landmarks or config.weight_pose or config.weight_outside or config.weight_transplant
+    return config.task == "generator" and marked > 0
+
+
+def device_for(config: TrainConfig) -> str:
+    """The device to ask for: `auto` is no mps where losses need float64."""
+    if config.device == "auto" and _needs_float64(config) and choose_device("auto").type == "mps":
+        log.info("on the CPU, since losses by landmarks need float64, which mps does not have")
+        return "cpu"
+    return config.device
+
+
+def missing_for_compile(device: torch.device) -> str | None:
+    """What torch.compile calls and this machine lacks; None where all is there."""
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        return "package triton"
+    host = ["gcc", "clang"] if device.type == "cuda" else [_COMPILERS.get(sys.platform, "g++")]
+    named = os.environ.get("CC" if device.type == "cuda" else "CXX")
+    tools = [named] if named else host
+    return None if any(shutil.which(tool) for tool in tools) else f"compiler {' or '.join(tools)}"
 
 
 def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
     """Read the set, build the networks; raises OptionError, InputError, WeightsError."""
-    marked = config.weight_landmarks or config.weight_pose or config.weight_outside or config.weight_transplant
-    if device.type == "mps" and config.task == "generator" and marked:
+    if device.type == "mps" and _needs_float64(config):
         raise OptionError("losses by landmarks, such as --weight_pose, need float64, which mps does not have: give "
                           "--device cpu")
+    if config.compile and (missing := missing_for_compile(device)):
+        log.warning("--compile is left out: this machine has no %s", missing)
+        config = replace(config, compile=False)
     seed_everything(config.seed)
     torch.backends.cudnn.benchmark = True  # pictures have one size
     if rank():

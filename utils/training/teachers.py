@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils.errors import InputError, ResourceError, WeightsError
+from utils.errors import ResourceError, WeightsError
 from utils.training.faces import Faces
 from utils.training.landmarks106 import to_106
 
@@ -41,7 +41,7 @@ class Mesh(NamedTuple):
 def _read_model(path: Path) -> bytes:
     """The landmarker's bytes, from the .tflite itself or from the .task archive that holds it."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file; expected MediaPipe's face_landmarker.task or {_LANDMARKER}")
+        raise WeightsError(f"{path}: no such file; expected MediaPipe's face_landmarker.task or {_LANDMARKER}")
     if path.suffix != ".task":
         return path.read_bytes()
     try:
