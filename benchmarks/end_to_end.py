@@ -67,7 +67,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 def made_plain(pipeline: Any) -> Any:
     """AEI-Net in float32, in place of the pipeline's own form, which is let go, as are its other forms made to work at
     the same time: the detector gets all cores, the landmarks float32."""
+    import torch
+
     from coordinate_reg.landmarks import EmbeddedLandmarks
+    from network.AEI_Net import AEI_Net
     from utils import registry
     from utils.device import choose_device
     from utils.inference.detect import CenterFace
@@ -79,14 +82,26 @@ def made_plain(pipeline: Any) -> Any:
     pipeline.stages.detector = CenterFace(open_session(registry.require("centerface"), device, any_size=True))
     landmarks = registry.load_landmarks(registry.require("ghost_compact_landmarks"))
     pipeline.stages.landmarks = EmbeddedLandmarks(landmarks.network, device)
-    return registry.load_generator(path).network
+    generator = registry.load_generator(path).network
+    assert isinstance(generator, AEI_Net)
+    with torch.inference_mode():  # what is done once, as the pipeline's own has done when it is loaded
+        generator(torch.zeros(1, 3, generator.size, generator.size), torch.zeros(1, generator.c_id))
+    return generator
 
 
 def repeated(clip: Path, name: str, folder: Path, runs: int, *extra: str) -> dict[str, Any]:
-    """Several runs over one clip; medians of what they measured."""
+    """Medians of several runs over one clip."""
+    return summary(clip, [one_run(clip, name, folder, *extra) for _ in range(runs)])
+
+
+def one_run(clip: Path, name: str, folder: Path, *extra: str) -> dict[str, Any]:
+    """What a process of its own measured."""
     arguments = ["--one", name, "--clip", str(clip), "--folder", str(folder), *extra]
-    environment = {"GHOST_WEIGHTS": str(folder / name)}
-    measured = [in_fresh_process(__file__, arguments, environment) for _ in range(runs)]
+    return in_fresh_process(__file__, arguments, {"GHOST_WEIGHTS": str(folder / name)})
+
+
+def summary(clip: Path, measured: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians of what several runs measured."""
     frames = int(clip.stem.split("_")[1])
     result = {key: spread([run[key] for run in measured], 2) for key in measured[0] if key not in ("swapped", "stages")}
     stages = {stage: spread([1000 * run["stages"][stage] / frames for run in measured], 2)["median"]
@@ -100,10 +115,15 @@ def against_reference(name: str, folder: Path, options: argparse.Namespace) -> d
     from benchmarks.sets import make_clip
 
     clip = make_clip(folder / f"720p_{options.frames}.mp4", options.frames, SIZES["720p"])
-    ours = repeated(clip, name, folder, options.runs)
-    if not options.reference_runs:
+    measured: list[list[dict[str, Any]]] = [[], []]
+    for turn in range(max(options.runs, options.reference_runs)):
+        for kind, runs, extra in ((0, options.runs, ()), (1, options.reference_runs, ("--reference",))):
+            if turn < runs:
+                measured[kind].append(one_run(clip, name, folder, *extra))
+    ours = summary(clip, measured[0])
+    if not measured[1]:
         return {"pipeline": ours}
-    reference = repeated(clip, name, folder, options.reference_runs, "--reference")
+    reference = summary(clip, measured[1])
     return {
         "pipeline": ours, "reference": reference,
         "times_faster": round(reference["seconds"]["median"] / ours["seconds"]["median"], 2),

@@ -20,17 +20,21 @@ from examples.demo_video import write_clip  # noqa: E402
 from tests.fill import build  # noqa: E402
 from tests.published_set import NETWORKS  # noqa: E402
 from tests.random_weights import oval_landmarks, save  # noqa: E402
+from utils.weights_file import read_card  # noqa: E402
 
 IMAGES = ROOT / "examples" / "images"
 SOURCE = IMAGES / "portrait.jpg"
 SETS = ("embedded", "published")
-LANDMARKS: dict[str, Any] = {"channels": [16, 32, 48, 40], "points": 106}
 _PORTRAIT = (0.5, 0.4)  # where the selfie's face is, in parts of its width and height
+
+
+def _landmark_arguments() -> dict[str, Any]:
+    return dict(read_card(ROOT / "weights" / "ghost_compact_landmarks.safetensors")["arguments"])
 
 
 def _landmarks() -> nn.Module:
     """A landmark network of the shipped size that always finds the same oval, so that masks are as large as usual."""
-    network = build(lambda: LandmarkNet(**LANDMARKS))
+    network = build(lambda: LandmarkNet(**_landmark_arguments()))
     assert isinstance(network, LandmarkNet)
     nn.init.zeros_(network.fc.weight)
     network.fc.bias.data = oval_landmarks().flatten()
@@ -48,7 +52,7 @@ def write_set(name: str, folder: Path) -> Path:
         for shipped in (ROOT / "weights").glob("ghost_compact_*"):
             shutil.copy(shipped, folder)
         return folder
-    save(_landmarks(), folder, "ghost_compact_landmarks", "LandmarkNet", LANDMARKS, crop_size=112)
+    save(_landmarks(), folder, "ghost_compact_landmarks", "LandmarkNet", _landmark_arguments(), crop_size=112)
     for file in ("G_unet_2blocks.pth", "backbone.pth"):
         torch.save(NETWORKS[file]().state_dict(), folder / file)
     return folder

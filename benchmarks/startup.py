@@ -2,7 +2,7 @@
 
 python benchmarks/startup.py [--runs 5]
 
-Weights are those in weights/, or, where they are not there, of the same size and made from names.
+Weights are those in weights/.
 """
 
 from __future__ import annotations

@@ -43,6 +43,7 @@ def deviation(landmarks: np.ndarray) -> float:
 
 def measure(pipeline: SwapPipeline, still: np.ndarray, frames: int, size: tuple[int, int]) -> dict[str, Any]:
     """Swap a moving crop of a still (H, W, 3) uint8 BGR; the pipeline has its source already."""
+    report = pipeline.begin()
     faces = pipeline.stages.detector.detect(still, careful=True)
     kps = faces[most_prominent(faces, still.shape)].kps
     template = int(np.argmin(align.template_errors(kps)))
@@ -54,7 +55,6 @@ def measure(pipeline: SwapPipeline, still: np.ndarray, frames: int, size: tuple[
         crops = [align.cut(image, there, _CROP, template).image for image in (before, after)]
         for name, points in zip(own, pipeline.stages.landmarks.find(crops), strict=True):
             own[name].append(points)
-    report = pipeline.report
     deviations = {name: round(deviation(np.stack(points)), 4) for name, points in own.items()}
     return {"frames": frames, "swapped_frames": report.frames - report.frames_skipped, "percent_of_eyes": deviations}
 

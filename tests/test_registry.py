@@ -16,6 +16,7 @@ from network.AEI_Net import AEI_Net
 from tests.random_weights import GENERATOR, IDENTITY, save
 from utils import registry
 from utils.errors import GhostError, OptionError, WeightsError
+from utils.inference import pipeline
 from utils.inference.config import InferenceConfig
 from utils.inference.stages import choose_generator, load_stages
 from utils.weights_file import build, read_state
@@ -225,3 +226,23 @@ def test_the_folder_of_the_environment_stands_for_weights(tmp_path: Path, monkey
     assert registry.resolve_file("weights/mine.pth") == there / "mine.pth"
     assert registry.resolve_file("weights/nowhere.pth") == there / "nowhere.pth"
     assert registry.resolve_file(str(here / "weights" / "mine.pth")) == here / "weights" / "mine.pth"
+
+
+def test_a_model_keeps_its_name_however_its_path_is_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights" / "more").mkdir(parents=True)
+    for folder in ("weights", str(tmp_path / "weights"), None):
+        monkeypatch.setenv("GHOST_WEIGHTS", folder) if folder else monkeypatch.delenv("GHOST_WEIGHTS")
+        place = Path("weights/more/..") if folder else registry.ROOT / "weights/../weights"
+        assert registry.name_of(place / "G_unet_2blocks.pth") == "ghost_unet_2"
+    assert registry.name_of(Path("weights/mine.pth")) == "mine"
+
+
+def test_options_beside_a_configuration_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[InferenceConfig] = []
+    monkeypatch.setattr(pipeline, "load_stages", seen.append)
+    monkeypatch.setattr(pipeline, "SwapPipeline", lambda stages, config: None)
+    pipeline.load_pipeline(InferenceConfig(device="cpu", crop_size=128), device="auto", quiet=True)
+    assert (seen[0].device, seen[0].crop_size, seen[0].quiet) == ("auto", 128, True)
+    with pytest.raises(TypeError, match="use_srr"):
+        pipeline.load_pipeline(InferenceConfig(), use_srr=True)

@@ -59,6 +59,7 @@ def test_deviation_is_in_percent_of_the_eyes() -> None:
 def test_the_swap_stands_still(still: np.ndarray) -> None:
     pipeline = load_pipeline(device="cpu", model="embedded")
     pipeline.set_sources([IMAGES / "portrait.jpg"])
-    result = measure(pipeline, still, FRAMES, SIZE)
-    assert result["swapped_frames"] == FRAMES
+    for frames in (5, FRAMES):  # each counts its own
+        result = measure(pipeline, still, frames, SIZE)
+        assert result["swapped_frames"] == frames
     assert result["percent_of_eyes"]["swapped"] < 0.5

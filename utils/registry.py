@@ -125,9 +125,11 @@ def _remedy(spec: ModelSpec) -> str:
 
 def name_of(path: Path) -> str:
     """The model of SPECS whose file this is, or else the file's name without its ending."""
-    whole = path.absolute()
-    published = (name for name, spec in SPECS.items() if whole in (_resolve(place) for place in spec.places))
-    return next(published, path.stem)
+    whole = os.path.realpath(path)
+    for name, spec in SPECS.items():
+        if any(whole == os.path.realpath(there) for place in spec.places if (there := _resolve(place)) is not None):
+            return name
+    return path.stem
 
 
 def commercial_use(name: str, licence: str | None) -> str:

@@ -51,7 +51,8 @@ def paste_back(
     canvas: Pixels, swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray, M_frame2mask: np.ndarray,
     grain: float = 0.0, mixer: Mixer = mixed,
 ) -> Box | None:  # fmt: skip
-    """Blend a swapped face into `canvas`, in place: canvas = mask swap + (1 - mask) canvas, rounded.
+    """Blend a swapped face into `canvas`, in place: canvas = mask swap + (1 - mask) canvas, within a level, since at
+    8 bits the mask and both products are rounded.
 
     canvas: (H, W, 3) uint8 or uint16 BGR; pixels where the mask is 0 keep their values.
     swap: (S, S, 3) uint8 BGR, M_frame2swap its (2, 3) matrix. mask: (T, T) float32 [0, 1] over the same part of the
@@ -131,8 +132,8 @@ def _fine_detail(region: np.ndarray, scale: float, grain: float) -> np.ndarray:
 
 
 def coarseness(scale: float) -> int:
-    """Side of the square whose mean is too coarse to be called detail; 1 where the swap is as fine as the frame: then
-    nothing is lost."""
+    """Side of the square whose mean is too coarse to be called detail; 1 where the swap has almost twice the frame's
+    resolution: then nothing is lost."""
     return int(scale * COARSE) // 2 * 2 + 1
 
 

@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,11 +64,12 @@ class _Batch(NamedTuple):
 
 
 def load_pipeline(config: InferenceConfig | None = None, **options: Any) -> SwapPipeline:
-    """A pipeline with its models; options are those of inference.py, such as device="cpu" or use_sr=True.
+    """A pipeline with its models; options are those of inference.py, such as device="cpu" or use_sr=True, and change
+    those of `config` where that is given.
 
     Raises OptionError, WeightsError, ResourceError.
     """
-    config = config or InferenceConfig(**options)
+    config = replace(config or InferenceConfig(), **options)
     config.check_values()
     return SwapPipeline(load_stages(config), config)
 
