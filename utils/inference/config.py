@@ -43,8 +43,8 @@ class InferenceConfig:
 
     identity_strength: float | None = option(None, "how far to go from the target's identity to the "
                                              "source's: 1 takes the source's embedding (but for glasses), less a "
-                                             "mixture, and more exaggerates what sets the two apart (default: what suits "
-                                             "the generator and the pair, 1 for the published ones)", type=float,
+                                             "mixture, and more exaggerates what sets the two apart (default: what "
+                                             "suits the generator and the pair, 1 for the published ones)", type=float,
                                              metavar="X")
     tone: float | None = option(None, "share of the target's light and skin tone that swaps take on, from 0 to 1 "
                                 "(default: what suits the generator, 0 for the published ones)", type=float,
