@@ -102,17 +102,19 @@ transfer_with_wget() {
         3 | 153) outcome=full ;;
         8) # the server's refusal, of which only some are for good
             case $said in
-                *"ERROR 416"*) outcome=restart ;;
-                *"ERROR 403"* | *"ERROR 404"* | *"ERROR 410"*) outcome=missing ;;
-                *) outcome=broken ;;
+                *"ERROR 416"* | *"response 416"*) outcome=restart ;; # wget and wget2 say it each in its way
+                *"ERROR 408"* | *"ERROR 429"* | *"ERROR 5"*) outcome=broken ;;
+                *"response 408"* | *"response 429"* | *"response 5"*) outcome=broken ;;
+                *) outcome=missing ;;
             esac ;;
         *) outcome=broken ;;
     esac
 }
 
 copy_from_disk() {
-    from=${1#file://}
+    from=$(printf '%s\n' "$1" | sed 's,^file://\(localhost\)\{0\,1\},,; s/%20/ /g')
     if [ ! -f "$from" ]; then outcome=missing
+    elif [ ! -r "$from" ]; then outcome=broken
     elif cp "$from" "$2"; then outcome=ok
     else outcome=full; fi
 }

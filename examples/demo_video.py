@@ -98,8 +98,8 @@ def main() -> int:
     names = ("moving_selfie", "moving_selfie_swapped", "moving_selfie_side_by_side")
     clip, swapped, both = (RESULTS / f"{name}.mp4" for name in names)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    write_clip(clip, read_photo(IMAGES / "selfie.jpg").image)
     try:
+        write_clip(clip, read_photo(IMAGES / "selfie.jpg").image)
         result = load_pipeline().swap_video(IMAGES / "portrait.jpg", clip, swapped)
         beside(clip, swapped, both)
     except GhostError as error:

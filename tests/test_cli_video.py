@@ -209,7 +209,11 @@ def test_a_preview_replaces_nothing_that_is_to_stay(
     for target, person, more in ((clip, source, ["--no-overwrite"]), (clip, preview, []), (preview.parent, source, [])):
         code, _, said = call("--source_paths", person, "--target_video", target, *arguments, *more)
         assert code == errors.OutputError.exit_code and "preview" in said
-    assert preview.read_bytes() == before
+    for name in ("o.gif", "o.preview.jpg"):  # the results of a folder of pictures lie elsewhere
+        code, _, said = call("--source_paths", source, "--target_video", preview.parent, "--out_video_name",
+                             preview.with_name(name))
+        assert code == errors.OutputError.exit_code
+    assert preview.read_bytes() == before and len(list(preview.parent.iterdir())) == 1
 
 
 def test_a_failure_stops_all_threads(

@@ -149,7 +149,9 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
     def write_all() -> Iterator[Callable[[], object]]:
         yield lambda: Checkpoints(tmp_path, 1).save({"step": 1, "numbers": torch.zeros(10**6)}, best=False)
         yield lambda: write_weights(tmp_path / "G.pth", {"numbers": torch.zeros(10**6)})
-        yield lambda: Files(tmp_path, 0).numbers(1, {str(number): 1.0 for number in range(10**5)})
+        files = Files(tmp_path, 0)
+        yield lambda: files.numbers(1, {str(number): 1.0 for number in range(10**5)})
+        files.close()
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -171,6 +171,14 @@ def test_a_finished_run_writes_its_files_anew(root: Path) -> None:
     assert json.loads((folder / "named.json").read_text())["grain"] == 0.5
 
 
+def test_the_best_state_outlives_other_learning_rates(root: Path) -> None:
+    train(options(root, "slower", **BUSY | {"max_steps": 2}))
+    begun = root / "saved_models_slower/checkpoints/state_000000002.pt"
+    best = read_state(begun)["progress"]["best"]
+    train(options(root, "slower", **BUSY | {"max_steps": 3, "lr_G": 1e-9}, resume=begun))
+    assert read_state(begun.with_name("state_000000003.pt"))["progress"]["best"] <= best
+
+
 def test_an_option_that_a_checkpoint_does_not_know_had_its_default() -> None:
     config = parse(["--run_name", "x", "--resume", "auto", "--rim_contrast", "0.6"])
     known = {name: value for name, value in vars(config).items() if name != "rim_contrast"}

@@ -117,6 +117,7 @@ def test_landmarks_need_a_device_with_float64(root: Path) -> None:
 
 
 def test_a_mac_trains_by_landmarks_on_its_cpu(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
     assert device_for(parse(options(root, "step", weight_pose=1, device="auto"))) == "cpu"
     assert device_for(parse(options(root, "step", device="auto"))) == "auto"
@@ -128,6 +129,7 @@ def test_compiling_is_left_out_where_its_tools_are_missing(
 ) -> None:
     caplog.set_level("WARNING", "ghost")
     monkeypatch.setenv("PATH", str(root))
+    monkeypatch.delenv("CXX", raising=False)
     _, task = build(root, compile=True)
     assert not task._config.compile and f"this machine has no {missing_for_compile(CPU)}" in caplog.text
     compiler = root / "compiler"

@@ -230,6 +230,9 @@ def test_only_the_used_part_of_a_folder_is_read(tmp_path: Path) -> None:
     assert copy(folder, tmp_path / "out.mp4", Span(0.4, 0.8)) == (10, [])
     with pytest.raises(OptionError, match="--start 2 s lies behind the end"):
         copy(folder, tmp_path / "out.mp4", Span(2))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="has no pictures"):
+        copy(tmp_path / "empty", tmp_path / "out.mp4", Span(2))
 
 
 def test_pictures_of_a_folder_in_other_formats(tmp_path: Path) -> None:
@@ -239,14 +242,17 @@ def test_pictures_of_a_folder_in_other_formats(tmp_path: Path) -> None:
         Image.fromarray(picture(number)).save(folder / name, "JPEG" if name == "e.jfif" else None)
     Image.fromarray(np.dstack([picture(5), picture(5)[..., 0]])).save(folder / "f.png")
     cv2.imwrite(str(folder / "g.png"), picture(6).astype(np.uint16) * 257)
+    for name in ("h.jpg", "i.jpg"):
+        Image.fromarray(picture(7)).convert("CMYK").save(folder / name)
     count, notes = copy(folder, tmp_path / "out.mp4")
-    assert count == 7 and {"transparency is left out", "16-bit colour becomes 8-bit"} <= set(notes)
+    assert count == 9 and {"transparency is left out", "16-bit colour becomes 8-bit"} <= set(notes)
+    assert len(set(notes)) == 3, "the same is said in the same words"
 
 
 def test_transparency_of_an_animation_is_said(tmp_path: Path) -> None:
     stills = [Image.fromarray(np.dstack([picture(i), picture(i)[..., 0]])) for i in range(3)]
-    stills[0].save(tmp_path / "in.webp", save_all=True, append_images=stills[1:], duration=100, lossless=True)
-    assert copy(tmp_path / "in.webp", tmp_path / "out.mp4", Span(0.1)) == (2, ["transparency is left out"])
+    stills[0].save(tmp_path / "in.webp", save_all=True, append_images=stills[1:], duration=40, lossless=True)
+    assert copy(tmp_path / "in.webp", tmp_path / "out.mp4", Span(0.08)) == (1, ["transparency is left out"])
 
 
 def test_names_that_look_like_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

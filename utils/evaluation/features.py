@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from utils.errors import WeightsError
+from utils.paths import is_file
 
 _BATCH = 16
 
@@ -20,7 +21,7 @@ def load_script(path: Path, purpose: str) -> Any:
     """A TorchScript network on the CPU; raises WeightsError."""
     import torch
 
-    if not path.is_file():
+    if not is_file(path):
         raise WeightsError(f"{path}: no such file; {purpose} needs a TorchScript network, see docs/evaluation.md")
     try:
         return torch.jit.load(str(path), map_location="cpu").eval()

@@ -22,6 +22,7 @@ from utils.inference.pixels import to_uint8
 from utils.inference.types import Frame
 from utils.io.image import read_photo
 from utils.onnx_file import open_session
+from utils.paths import is_file
 
 if TYPE_CHECKING:
     from utils.inference.pipeline import SwapPipeline
@@ -48,7 +49,7 @@ def load_recogniser(name: str, config: EvaluateConfig) -> recognisers.Recogniser
 
 def _sface(config: EvaluateConfig) -> Path:
     path = _path(config.sface or os.environ.get("GHOST_SFACE"))
-    if path is None or not path.is_file():
+    if path is None or not is_file(path):
         missing = f"; {path} does not exist" if path else ""
         raise WeightsError(
             "--recogniser sface needs face_recognition_sface_2021dec.onnx of OpenCV's model zoo: give --sface "

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import InputError, OptionError, ResourceError
+from utils.paths import is_folder
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 OPENPEOPLE = {"studio": "studio_portrait.jpg", "selfie": "amateur_selfie.jpg"}
@@ -28,7 +29,7 @@ def folder_photos(folder: Path) -> list[Photo]:
 
     Raises InputError when there are none.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise InputError(f"{folder}: no such folder; expected photos, or one folder of photos per person")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
     if not paths:

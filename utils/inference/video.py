@@ -21,6 +21,7 @@ from utils.inference.types import SwappedFrame
 from utils.io.atomic import check_place, output_error
 from utils.io.encode import VideoWriter, video_writer
 from utils.io.encoders import EncodeOptions, choose_encoder
+from utils.io.folder import is_picture
 from utils.io.image import Photo, check_input, write_photo
 from utils.io.mark import COMMENT, XMP
 from utils.io.video import Span, Video, VideoInfo, open_video
@@ -53,12 +54,11 @@ def check_video(
     of_images = is_folder(target)
     if not of_images:
         check_input(target)
-    check_place(path, not config.no_overwrite, inputs)
     choose_encoder(path, encode_options(config), lambda text: None)
-    if config.preview:
-        check_place(_preview_path(path), not config.no_overwrite, inputs)
-        if of_images and path.parent.resolve() == Path(target).resolve():
-            raise OutputError(f"--preview would lie among the pictures of {target}; write the result elsewhere")
+    for result in (path, _preview_path(path)) if config.preview else (path,):
+        check_place(result, not config.no_overwrite, inputs)
+        if of_images and is_picture(result) and path.parent.resolve() == Path(target).resolve():
+            raise OutputError(f"{result} would lie among the pictures of {target}; write it to another folder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -8,8 +8,6 @@ from pathlib import Path
 from utils.errors import InputError
 from utils.io.image import FORMATS
 
-_PICTURES = {*FORMATS, ".gif"}
-
 
 def pictures_in(folder: Path) -> list[Path]:
     """The pictures of a folder in the order of their names, numbers counted as numbers; raises InputError."""
@@ -17,7 +15,12 @@ def pictures_in(folder: Path) -> list[Path]:
         paths = list(folder.iterdir())
     except OSError as error:
         raise InputError(f"cannot read the folder {folder}: {error.strerror or error}") from error
-    return sorted((p for p in paths if p.suffix.lower() in _PICTURES and not p.is_dir()), key=_natural)
+    return sorted((p for p in paths if is_picture(p) and not p.is_dir()), key=_natural)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file of a folder is taken for a picture, by its name."""
+    return path.suffix.lower() in FORMATS
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -102,6 +102,8 @@ def open_video(
     """
     path, span = Path(path), span or Span()
     if is_folder(path):
+        if not pictures_in(path):
+            raise InputError(f"{path} has no pictures")
         yield _from_pictures(path, _folder(path, span, note), span)
     elif not is_file(path):
         raise InputError(f"there is no video {path}; check the name")
@@ -357,6 +359,7 @@ def _animation(path: Path, span: Span, note: Note) -> Iterator[tuple[np.ndarray,
             if animation.mode == "RGBA":
                 note(_OPAQUE)
             for picture in ImageSequence.Iterator(animation):
+                picture.load()  # only then its duration is known
                 if span.ended(time):
                     return
                 if span.holds(time):
@@ -381,7 +384,8 @@ def _picture(name: Path, note: Note) -> np.ndarray:
     except InputError as error:
         raise InputError(f"{error}; remove it from the folder or replace it") from error
     deep = photo.image.dtype == np.uint16
-    for text in (*photo.notes, *[_OPAQUE] * (photo.alpha is not None), *["16-bit colour becomes 8-bit"] * deep):
+    notes = [text.replace(str(name), "a picture of the folder") for text in photo.notes]  # each is said once
+    for text in (*notes, *[_OPAQUE] * (photo.alpha is not None), *["16-bit colour becomes 8-bit"] * deep):
         note(text)
     return to_uint8(photo.image)
 
@@ -392,7 +396,7 @@ def _from_pictures(path: Path, pictures: Iterator[tuple[np.ndarray, float]], spa
     if first is None and span.start:
         raise OptionError(f"--start {span.start:g} s lies behind the end of {path}")
     if first is None:
-        raise InputError(f"{path} has no pictures")
+        raise InputError(f"{path} has no pictures in the chosen part")
     height, width = first[0].shape[:2]
     info = VideoInfo(path, width, height, time_base=MILLISECOND, span=span, colour=Colour(RGB), container=False)
     return Video(info, _same_size(path, _chain(first, pictures), (height, width)))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import InputError
+from utils.paths import is_folder
 
 _SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
 _COLUMNS = [f"kp{i}_{axis}" for i in range(1, 6) for axis in "xy"]
@@ -56,7 +57,7 @@ def list_units(folder: Path) -> list[Unit]:
 
     Raises InputError where there is nothing to do.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise InputError(f"{folder}: no such folder; give --path_to_dataset with the folder of photos")
     people: dict[str, list[Photo]] = {}
     loose: list[Photo] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -73,7 +74,8 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # of a disk that is full, which was said when a record did not fit
+                self._file.close()
 
     def add(self, records: Iterable[Record]) -> None:
         """Append records; raises OutputError, for example when the disk is full."""

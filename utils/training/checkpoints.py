@@ -17,6 +17,7 @@ import torch
 
 from utils.errors import InputError, OptionError
 from utils.io.atomic import atomic_path
+from utils.paths import is_file
 from utils.training.config import TrainConfig
 from utils.training.saving import save
 
@@ -28,6 +29,11 @@ FREE = {
     "log_step", "validate_step", "save_epoch", "keep", "output", "checkpoint_minutes", "collapse_steps", "export_name",
     "max_yaw", "grain", "identity_reach", "licence", "tensorboard", "use_wandb", "wandb_project", "wandb_entity",
     "wandb_mode", "max_steps", "max_epoch", "max_minutes", "run_name", "G_path", "D_path", "pretrained",
+}  # fmt: skip
+# Options that the validation's score depends on, beside the weights of the losses.
+_SCORED = {
+    "dataset_path", "vgg", "validation", "size", "identity", "lr_identity", "critic", "sface", "landmarks", "tone",
+    "mask_wider", "mask_higher", "rim_contrast",
 }  # fmt: skip
 _DAMAGE = (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError)
 
@@ -127,7 +133,7 @@ class Checkpoints:
 
 def read_state(path: Path) -> dict[str, Any]:
     """A state from its file, onto the CPU; nothing in it is executed. Raises InputError that names the file."""
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(
             f"{path}: no such checkpoint; give --resume auto or a file saved_models_<run>/checkpoints/state_*.pt"
         )
@@ -140,16 +146,16 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def check_same_run(state: dict[str, Any], config: TrainConfig, world: int) -> bool:
+def check_same_run(state: dict[str, Any], config: TrainConfig, world: int) -> set[str]:
     """`--resume auto` goes on with the options that the run began with; a checkpoint named by its file may get others.
 
-    Returns whether the options compute the same. Raises OptionError that names the first difference.
+    Returns the names of those that are others now. Raises OptionError that names the first difference.
     """
     if state["world"] != world:
         raise OptionError(
             f"the checkpoint was made by {state['world']} processes, not {world}: start as many with torchrun"
         )
-    same = True
+    changed = set()
     free = FREE - ({"max_steps", "max_epoch"} if config.cosine else set())
     for option in fields(config):
         name, now = option.name, getattr(config, option.name)
@@ -162,5 +168,10 @@ def check_same_run(state: dict[str, Any], config: TrainConfig, world: int) -> bo
                 "new --run_name from G_latest.pth, or name the checkpoint's file to go on with other options"
             )
         log.warning("--%s is %s from here on; it was %s", name, now, value)
-        same = False
-    return same
+        changed.add(name)
+    return changed
+
+
+def score_means_the_same(changed: set[str]) -> bool:
+    """Whether the validation's score can be compared with earlier ones after these options have changed."""
+    return not any(name in _SCORED or name.startswith("weight_") for name in changed)

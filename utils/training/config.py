@@ -12,6 +12,7 @@ from typing import Any
 from utils import registry
 from utils.errors import InputError, OptionError, WeightsError
 from utils.options import Parser, boolean, build_parser, option
+from utils.paths import is_file
 from utils.training import checks
 
 TASKS = ("generator", "identity", "landmarks")
@@ -360,7 +361,7 @@ def _check_sources(config: TrainConfig, chosen: dict[str, Any]) -> None:
     asked = any(name in chosen for name in (*SOURCES, "pretrained"))
     for name in SOURCES if config.task == "generator" else SOURCES[:1]:
         path = getattr(config, name)
-        if asked and path and not registry.resolve_file(path).is_file():
+        if asked and path and not is_file(registry.resolve_file(path)):
             raise WeightsError(
                 f"--{name} {path}: no such file. Give the file to start from, --pretrained False to start "
                 f"from scratch, or --{name} '' to start this network alone from scratch"

@@ -20,6 +20,7 @@ from torch import Tensor
 from utils import registry
 from utils.errors import InputError
 from utils.io.crops import read_square
+from utils.paths import is_folder
 from utils.training.augment import Framing
 
 log = logging.getLogger("ghost")
@@ -69,7 +70,7 @@ def find_faces(folder: Path, by_folder: bool) -> Faces:
     by_folder: sub-folders (or the identity column of index.csv) name people; else every photo is another person.
     Raises InputError that says what is missing.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise InputError(
             f"{folder}: no such folder; give --dataset_path with face crops (preprocess_vgg.py makes them)"
         )

@@ -7,6 +7,7 @@ import logging
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,7 +61,8 @@ class Files:
 
     def close(self) -> None:
         """See Sink."""
-        self._file.close()
+        with suppress(OSError):  # of a disk that is full, which was said when the line did not fit
+            self._file.close()
 
 
 def _lines_before(path: Path, step: int) -> list[str]:

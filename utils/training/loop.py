@@ -18,7 +18,14 @@ from torch import Tensor
 from utils.errors import INTERRUPTED, InputError, OptionError
 from utils.io.atomic import atomic_path
 from utils.training import export
-from utils.training.checkpoints import Checkpoints, check_same_run, random_states, read_state, set_random_states
+from utils.training.checkpoints import (
+    Checkpoints,
+    check_same_run,
+    random_states,
+    read_state,
+    score_means_the_same,
+    set_random_states,
+)
 from utils.training.config import TrainConfig
 from utils.training.distributed import any_of, gather_objects, mean_over_processes, rank, world_size
 from utils.training.logging import Sink, close_all, open_sinks
@@ -113,7 +120,7 @@ class Training:
         state = self.checkpoints.newest_usable() if auto else read_state(Path(self.config.resume))
         if state is None:
             return
-        same = check_same_run(state, self.config, world_size())
+        changed = check_same_run(state, self.config, world_size())
         try:
             self.task.load_state_dict(state["task"])
         except (KeyError, RuntimeError, ValueError) as error:
@@ -121,8 +128,8 @@ class Training:
                 f"--resume {self.config.resume}: the checkpoint is of another training: {error}"
             ) from error
         self.progress = Progress(**state["progress"])
-        if not (same and self.checkpoints.best.exists()):
-            self.progress.best = float("inf")  # other losses have another scale, and every run has a best state
+        if not (score_means_the_same(changed) and self.checkpoints.best.exists()):
+            self.progress.best = float("inf")
         self.metrics.names, self.metrics.means = state["metrics"]["names"], state["metrics"]["means"].to(self._device)
         set_random_states(state["random"][rank()])
         self._last_good = self.checkpoints.latest if auto else Path(self.config.resume)
@@ -142,10 +149,10 @@ class Training:
         signals = StopSignals()
         try:
             with signals.listening():
-                first = self.progress.step
+                saved = self._saved
                 ended = self._steps(signals)
                 self._save()
-                if self.progress.step == first and self._saved == first and not rank():
+                if self.progress.step == saved and not rank():
                     self._export()  # the run was finished before, but names and limits in its files may be others now
         finally:
             close_all(self._sinks)

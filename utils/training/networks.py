@@ -14,6 +14,7 @@ from network.AEI_Net import AEI_Net
 from network.MultiscaleDiscriminator import MultiscaleDiscriminator
 from utils import registry
 from utils.errors import OptionError, WeightsError
+from utils.paths import is_file
 from utils.training import geometry
 from utils.training.config import TrainConfig
 from utils.training.eyes import EyeHeatmaps
@@ -32,7 +33,7 @@ def identity_file(config: TrainConfig) -> Path | None:
     if not Path(config.identity).suffix:
         return None
     path = registry.resolve_file(config.identity)
-    if path.suffix != ".safetensors" or not path.is_file():
+    if path.suffix != ".safetensors" or not is_file(path):
         raise WeightsError(f"--identity {config.identity}: expected a .safetensors that is there, of an identity "
                            "encoder with its JSON beside it, or a name such as ghost_compact_identity")
     return path

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from utils.device import fastest_dtype
 from utils.training.config import TrainConfig
 
+_CHOSEN = ("betas", "weight_decay", "decoupled_weight_decay")  # options of an optimizer that a resumed run may change
+
 
 def training_dtype(device: torch.device, level: str) -> torch.dtype:
     """Arithmetic of a level: float32 for O0, else bfloat16, or float16 on GPUs that lack it."""
@@ -36,8 +38,6 @@ def learning_rate_factor(config: TrainConfig, step: int, total: int, epoch_steps
         return warm
     unit = epoch_steps if config.scheduler_unit == "epoch" else 1
     return warm * config.scheduler_gamma ** (step // (config.scheduler_step * unit))
-
-_CHOSEN = ("betas", "weight_decay", "decoupled_weight_decay")  # options of an optimizer that a resumed run may change
 
 
 class Updater:

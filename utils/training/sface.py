@@ -18,6 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from arcface_model.iresnet import PReLU
 from utils.errors import WeightsError
+from utils.paths import is_file
 
 # Five keypoints of the alignment that SFace and today's ArcFace models expect, pixels of a 112 crop.
 ARCFACE_112 = np.array(
@@ -81,7 +82,7 @@ def _rebuild(path: Path) -> nn.Sequential:
     import onnx
     from onnx import numpy_helper
 
-    if not path.is_file():
+    if not is_file(path):
         raise WeightsError(
             f"{path}: the SFace teacher is missing; see requirements-teachers.txt for where it comes from"
         )

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from utils.errors import ResourceError, WeightsError
+from utils.paths import is_file
 from utils.training.faces import Faces
 from utils.training.landmarks106 import to_106
 
@@ -40,7 +41,7 @@ class Mesh(NamedTuple):
 
 def _read_model(path: Path) -> bytes:
     """The landmarker's bytes, from the .tflite itself or from the .task archive that holds it."""
-    if not path.is_file():
+    if not is_file(path):
         raise WeightsError(f"{path}: no such file; expected MediaPipe's face_landmarker.task or {_LANDMARKER}")
     if path.suffix != ".task":
         return path.read_bytes()
