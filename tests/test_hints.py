@@ -107,6 +107,9 @@ def test_scales_and_loss() -> None:
     wrong = torch.where(known > 0, 3 * even, -even)  # right where the teacher looked, and only there
     assert float(hints.hint_loss([wrong], [hints.Hint(even, known)])) < 1e-5
     assert float(hints.hint_loss([wrong], [hints.Hint(even, 1 - known)])) == pytest.approx(2, abs=1e-5)
+    values, answer, known = torch.randn(4, 3, 5, 5), torch.randn(4, 3, 5, 5), (torch.rand(4, 1, 5, 5) > 0.4).float()
+    parts = [hints.hint_loss([answer[p]], [hints.Hint(values[p], known[p])]) for p in (slice(2), slice(2, 4))]
+    assert float(hints.hint_loss([answer], [hints.Hint(values, known)])) == pytest.approx(float(sum(parts)) / 2)
 
 
 def test_a_hinted_encoder_is_the_encoder() -> None:

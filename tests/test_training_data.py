@@ -11,7 +11,7 @@ import torch
 
 from tests.training_set import MARGIN, SIZE, write_set
 from utils.errors import InputError
-from utils.training import augment
+from utils.training import augment, geometry
 from utils.training.augment import Changes, Framing
 from utils.training.draws import Draws
 from utils.training.faces import decoded, find_faces, hold_out
@@ -134,7 +134,9 @@ def test_validation_photos_are_held_out(tmp_path: Path) -> None:
     train, held = hold_out(faces, names)
     assert sorted(path.stem for path in held.paths) == ["0003", "0005"] and len(train) == 10
     assert train.kps is not None and len(train.kps) == 10
-    for wrong in (b"other\n", b"0003\n0004.png\n", b"\xff\xfe", b"\n"):
+    names.write_text("n001/0003\nn002/0005\n")
+    assert [path.stem for path in hold_out(faces, names)[1].paths] == ["0003", "0005"]
+    for wrong in (b"other\n", b"n002/0003\n", b"0003\n0004.png\n", b"\xff\xfe", b"\n"):
         names.write_bytes(wrong)
         with pytest.raises(InputError, match=r"names\.txt"):
             hold_out(faces, names)
@@ -152,6 +154,26 @@ def test_plain_views_are_the_middle_of_the_stored_crop() -> None:
     middle = images[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
     assert torch.allclose(augment.cut(images, views, SIZE, FRAMING), middle, atol=1e-4)
     assert torch.equal(augment.cut(images, views, SIZE, FRAMING, still=True), middle)
+
+
+def test_mixed_precision_moves_no_coordinates() -> None:
+    images = augment.to_float(pictures(2))
+    M = torch.tensor([[[1.06, 0.11, 3.3], [-0.11, 1.06, 7.7]], [[0.97, -0.2, 9.1], [0.2, 0.97, -4.4]]])
+    points = torch.rand(2, 7, 2) * 300
+    kps = points[:, :5]
+
+    def everything() -> list[torch.Tensor]:
+        return [geometry.warp(images, M, 72), geometry.warp(images.bfloat16(), M, 72), geometry.transform(M, points),
+                geometry.compose(M, geometry.invert(M)), geometry.similarity(kps, geometry.transform(M, kps))]
+
+    exact = everything()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = everything()
+    for one, other in zip(exact, mixed, strict=True):
+        assert one.dtype == other.dtype == torch.float32 and torch.equal(one, other)
+    assert torch.allclose(exact[3], torch.eye(2, 3).expand(2, 2, 3), atol=1e-4)
+    assert torch.allclose(exact[4], M, atol=1e-3)
+    assert torch.allclose(exact[2], points @ M[:, :, :2].mT + M[:, :, 2:].mT, atol=1e-3)
 
 
 def test_views_move_points_and_pixels_alike() -> None:

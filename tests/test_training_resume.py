@@ -172,11 +172,15 @@ def test_a_finished_run_writes_its_files_anew(root: Path) -> None:
 
 
 def test_the_best_state_outlives_other_learning_rates(root: Path) -> None:
-    train(options(root, "slower", **BUSY | {"max_steps": 2}))
+    (root / "held.txt").write_text("0001\n0004\n")
+    busy = BUSY | {"validation": root / "held.txt"}
+    train(options(root, "slower", **busy | {"max_steps": 2}))
     begun = root / "saved_models_slower/checkpoints/state_000000002.pt"
     best = read_state(begun)["progress"]["best"]
-    train(options(root, "slower", **BUSY | {"max_steps": 3, "lr_G": 1e-9}, resume=begun))
-    assert read_state(begun.with_name("state_000000003.pt"))["progress"]["best"] <= best
+    for lr_G, id_weight, kept in ((1.0, 20, True), (1e-9, 30, False)):  # so large a rate makes all worse
+        train(options(root, "slower", **busy | {"max_steps": 3, "lr_G": lr_G, "weight_id": id_weight}, resume=begun))
+        now = read_state(begun.with_name("state_000000003.pt"))["progress"]["best"]
+        assert (now == best) == kept
 
 
 def test_an_option_that_a_checkpoint_does_not_know_had_its_default() -> None:

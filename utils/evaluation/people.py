@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import InputError, OptionError, ResourceError
+from utils.name_lists import places_of, read_names
 from utils.paths import is_folder
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -25,7 +26,8 @@ class Photo:
 
 
 def folder_photos(folder: Path) -> list[Photo]:
-    """All photos below a folder, sorted: in sub-folders the sub-folder's name is the identity, else the file's own.
+    """All photos below a folder, sorted: in sub-folders the sub-folder's name is the identity, else the file's path,
+    since other folders have other people by the same names.
 
     Raises InputError when there are none.
     """
@@ -34,7 +36,8 @@ def folder_photos(folder: Path) -> list[Photo]:
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
     if not paths:
         raise InputError(f"{folder}: no photos here; expected files such as {', '.join(sorted(PHOTO_SUFFIXES)[:3])}")
-    return [Photo(path, path.stem if path.parent == folder else path.relative_to(folder).parts[0]) for path in paths]
+    return [Photo(path, str(path.resolve()) if path.parent == folder else path.relative_to(folder).parts[0])
+            for path in paths]
 
 
 def photos_of(place: str) -> list[Photo]:
@@ -44,20 +47,9 @@ def photos_of(place: str) -> list[Photo]:
 
 
 def listed(photos: list[Photo], names_file: Path) -> list[Photo]:
-    """The photos whose file name without its ending stands in a text file, one a line.
-
-    Raises InputError when the file is missing or one of its names is not among the photos.
-    """
-    try:
-        names = [line.strip() for line in names_file.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{names_file}: cannot be read ({error}); expected one photo name a line") from error
-    names = [name for name in names if name and not name.startswith("#")]
-    by_stem = {photo.path.stem: photo for photo in photos}
-    missing = [name for name in names if name not in by_stem]
-    if missing:
-        raise InputError(f"{names_file}: {len(missing)} names have no photo, the first is {missing[0]}")
-    return [by_stem[name] for name in names]
+    """The photos that a text file names; raises InputError."""
+    names = read_names(names_file)
+    return [photos[place] for place in places_of(names, [photo.path for photo in photos], names_file)]
 
 
 def openpeople_photos(kind: str) -> list[Photo]:

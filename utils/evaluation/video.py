@@ -26,9 +26,11 @@ class Steadiness:
     def __init__(self, detector: Detector, landmarker: Landmarker) -> None:
         self._detector, self._landmarker = detector, landmarker
         # Each of the result and of the target.
-        self._before: list[np.ndarray | None] = [None, None]  # the last aligned face, (S, S, 3) float64, 0 outside
+        self._before: list[np.ndarray | None] = [None, None]  # the last aligned face, (S, S, 3) float64
+        self._inside: np.ndarray | None = None  # where it was, (S, S) bool
+        self._eyes: list[float] = []  # their distance in each frame, pixels
         self._changes: tuple[list[float], list[float]] = ([], [])  # levels from frame to frame
-        self._landmarks: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])  # in eye distances
+        self._landmarks: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])  # frame pixels
 
     def add(self, result: np.ndarray, target: np.ndarray) -> None:
         """Two frames (H, W, 3) uint8 BGR of the same moment; both are aligned by the target's face."""
@@ -37,20 +39,20 @@ class Steadiness:
             return
         kps = faces[most_prominent(faces, target.shape)].kps
         matrix, _ = estimate(kps, _SIDE, _FRONTAL)
-        eyes = float(np.linalg.norm(kps[1] - kps[0]))
-        inside = np.zeros((_SIDE, _SIDE), bool)
+        self._eyes.append(float(np.linalg.norm(kps[1] - kps[0])))
         for i, frame in enumerate((result, target)):
-            points = self._landmarker.find(frame, kps)
-            self._landmarks[i].append(points / eyes)
-            if i == 0:
-                inside = pixels.face_mask((_SIDE, _SIDE), apply(matrix, points))
-            crop = warp(frame, matrix, (_SIDE, _SIDE)).astype(np.float64)
-            self._compare(i, np.where(inside[..., None], crop, 0.0))
+            self._landmarks[i].append(self._landmarker.find(frame, kps))
+        inside = pixels.face_mask((_SIDE, _SIDE), apply(matrix, self._landmarks[0][-1]))
+        both = inside if self._inside is None else inside & self._inside
+        for i, frame in enumerate((result, target)):
+            self._compare(i, warp(frame, matrix, (_SIDE, _SIDE)).astype(np.float64), both)
+        self._inside = inside
 
-    def _compare(self, i: int, crop: np.ndarray) -> None:
+    def _compare(self, i: int, crop: np.ndarray, inside: np.ndarray) -> None:
+        """inside: of the face in this frame and in the one before; what enters or leaves it is no flicker."""
         before = self._before[i]
-        if before is not None:
-            self._changes[i].append(float(np.abs(crop - before).mean()))
+        if before is not None and inside.any():
+            self._changes[i].append(float(np.abs(crop - before)[inside].mean()))
         self._before[i] = crop
 
     @property
@@ -61,7 +63,8 @@ class Steadiness:
     def summary(self) -> dict[str, float]:
         """Flicker in levels and jitter in eye distances, of the result and of the target."""
         flickers = [float(np.mean(changes)) if changes else 0.0 for changes in self._changes]
-        jitters = [jitter(points) for points in self._landmarks]
+        # One distance for all frames: its own noise would move a face that is far from the frame's corner.
+        jitters = [jitter(points) / float(np.median(self._eyes)) for points in self._landmarks]
         names = ("flicker", "flicker_target", "jitter", "jitter_target")
         return dict(zip(names, flickers + jitters, strict=True)) | {"frames": self.frames}
 

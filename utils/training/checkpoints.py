@@ -172,6 +172,9 @@ def check_same_run(state: dict[str, Any], config: TrainConfig, world: int) -> se
     return changed
 
 
-def score_means_the_same(changed: set[str]) -> bool:
-    """Whether the validation's score can be compared with earlier ones after these options have changed."""
-    return not any(name in _SCORED or name.startswith("weight_") for name in changed)
+def score_means_the_same(changed: set[str], validates: bool) -> bool:
+    """Whether the score can be compared with earlier ones after these options have changed.
+
+    validates: by photos that are held out; else by the training's own loss, which many options change.
+    """
+    return not any(name in _SCORED or name.startswith("weight_") or not validates for name in changed)

@@ -95,8 +95,8 @@ class TrainConfig:
     D_path: str = option("./saved_models/D.pth", "discriminator to start from", metavar="P")
     pretrained: bool = option(
         True,
-        "start from --G_path and --D_path. A file that was named and is missing is an error; the "
-        "two default places may be empty",
+        "start from --G_path and --D_path. Where one of these three options is given, both files have to "
+        "be there, or '' for a network from scratch; else the two default places may be empty",
         type=boolean,
     )
     backbone: str = option("unet", "attribute encoder", choices=("unet", "linknet", "resnet"))

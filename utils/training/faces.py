@@ -20,6 +20,7 @@ from torch import Tensor
 from utils import registry
 from utils.errors import InputError
 from utils.io.crops import read_square
+from utils.name_lists import places_of, read_names
 from utils.paths import is_folder
 from utils.training.augment import Framing
 
@@ -132,18 +133,8 @@ def hold_out(faces: Faces, names_file: Path | str | None) -> tuple[Faces, Faces]
     """
     if not names_file:
         return faces, faces.subset([])
-    try:
-        lines = registry.resolve_file(str(names_file)).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--validation {names_file}: cannot be read ({error})") from error
-    names = {line.strip() for line in lines if line.strip() and not line.startswith("#")}
-    unknown = sorted(names - {path.stem for path in faces.paths})
-    if unknown:
-        raise InputError(
-            f"--validation {names_file}: {len(unknown)} of its {len(names)} names have no photo in "
-            f"{faces.paths[0].parent}, the first is {unknown[0]!r}; expected names without ending, one a line"
-        )
-    held = [i for i, path in enumerate(faces.paths) if path.stem in names]
+    file = registry.resolve_file(str(names_file))
+    held = sorted(set(places_of(read_names(file), faces.paths, file)))
     if not held or len(held) == len(faces):
         raise InputError(
             f"--validation {names_file}: {len(held)} of the {len(faces)} photos in {faces.paths[0].parent} are "

@@ -1,6 +1,7 @@
 """Batched geometry on the device: similarity transforms and warps.
 
-Pixel coordinates are (x, y) with pixel centres at integers; matrices are 2x3.
+Pixel coordinates are (x, y) with pixel centres at integers; matrices are 2x3. Nothing here is a product of matrices for
+PyTorch, which mixed precision would compute in bfloat16: a coordinate above 128 would be a whole number then.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ def similarity(source: Tensor, target: Tensor) -> Tensor:
     a = (s * t).sum((1, 2)) / n
     b = (s[..., 0] * t[..., 1] - s[..., 1] * t[..., 0]).sum(1) / n
     R = torch.stack((torch.stack((a, -b), 1), torch.stack((b, a), 1)), 1)
-    return torch.cat((R, mt.mT - R @ ms.mT), 2)
+    return torch.cat((R, mt.mT - _times(R, ms.mT)), 2)
 
 
 def invert(M: Tensor) -> Tensor:
     """Inverses of affine maps, (B, 2, 3) to (B, 2, 3)."""
     R = inverse(M[:, :, :2])
-    return torch.cat((R, -R @ M[:, :, 2:]), 2)
+    return torch.cat((R, -_times(R, M[:, :, 2:])), 2)
 
 
 def inverse(R: Tensor) -> Tensor:
@@ -40,18 +41,25 @@ def inverse(R: Tensor) -> Tensor:
 def compose(outer: Tensor, inner: Tensor) -> Tensor:
     """The map that applies `inner`, then `outer`; each (B, 2, 3)."""
     R = outer[:, :, :2]
-    return torch.cat((R @ inner[:, :, :2], R @ inner[:, :, 2:] + outer[:, :, 2:]), 2)
+    return torch.cat((_times(R, inner[:, :, :2]), _times(R, inner[:, :, 2:]) + outer[:, :, 2:]), 2)
+
+
+def _times(A: Tensor, B: Tensor) -> Tensor:
+    """Products of small matrices, (B, I, J) by (B, J, K)."""
+    return (A[:, :, :, None] * B[:, None]).sum(2)
 
 
 def transform(M: Tensor, points: Tensor) -> Tensor:
     """Map points (B, N, 2) by M (B, 2, 3)."""
-    return points @ M[:, :, :2].mT + M[:, :, 2:].mT
+    x, y = points.unbind(2)
+    return torch.stack([row[:, :1] * x + row[:, 1:2] * y + row[:, 2:] for row in M.unbind(1)], 2)
 
 
 def warp(images: Tensor, M_out2in: Tensor, size: int) -> Tensor:
     """Cut a square out of each image, bilinear, borders replicated.
 
-    images: (B, C, H, W) float. M_out2in: (B, 2, 3) from output pixels to input pixels. Returns (B, C, size, size).
+    images: (B, C, H, W) float. M_out2in: (B, 2, 3) float32 from output pixels to input pixels.
+    Returns (B, C, size, size) float32.
     """
     height, width = images.shape[-2:]
     axis = torch.arange(size, dtype=M_out2in.dtype, device=images.device)
@@ -59,8 +67,8 @@ def warp(images: Tensor, M_out2in: Tensor, size: int) -> Tensor:
     grid = transform(M_out2in, torch.stack((x, y), 2).view(1, -1, 2).expand(len(images), -1, -1))
     # Each axis by itself, since recordings on CUDA cannot upload a tensor of both sides.
     grid = torch.stack([(2 * grid[..., i] + 1) / side - 1 for i, side in enumerate((width, height))], 2)
-    grid = grid.view(len(images), size, size, 2).to(images.dtype)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    grid = grid.view(len(images), size, size, 2)
+    return F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def resize_matrix(size_in: int, size_out: int, count: int, device: torch.device | None = None) -> Tensor:

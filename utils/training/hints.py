@@ -149,9 +149,10 @@ def share_loss(answer: Tensor, wanted: Tensor) -> Tensor:
 
 
 def hint_loss(answers: list[Tensor], hints: list[Hint]) -> Tensor:
-    """Mean of 1 - cosine between the student's and the teacher's channels at each known place, a scalar."""
+    """Mean of 1 - cosine between the student's and the teacher's channels at each known place of a face, and over the
+    faces, so that parts of a batch add up; a scalar."""
     terms = []
     for answer, hint in zip(answers, hints, strict=True):
-        unlike = 1 - F.cosine_similarity(answer.float(), hint.values, dim=1)
-        terms.append((unlike * hint.known[:, 0]).sum() / hint.known.sum().clamp(min=1))
+        unlike, known = 1 - F.cosine_similarity(answer.float(), hint.values, dim=1), hint.known[:, 0]
+        terms.append(((unlike * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)).mean())
     return torch.stack(terms).mean()

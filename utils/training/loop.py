@@ -128,7 +128,7 @@ class Training:
                 f"--resume {self.config.resume}: the checkpoint is of another training: {error}"
             ) from error
         self.progress = Progress(**state["progress"])
-        if not (score_means_the_same(changed) and self.checkpoints.best.exists()):
+        if not (score_means_the_same(changed, bool(self.config.validation)) and self.checkpoints.best.exists()):
             self.progress.best = float("inf")
         self.metrics.names, self.metrics.means = state["metrics"]["names"], state["metrics"]["means"].to(self._device)
         set_random_states(state["random"][rank()])

@@ -147,7 +147,9 @@ class _PairReader(Dataset[Pairs]):
     def __getitem__(self, at: tuple[int, int]) -> Pairs:
         pairs = plan_batch(self._plan, self._share, *at)
         (source, source_images), (target, target_images) = self._read(pairs.source), self._read(pairs.target)
-        return replace(pairs, source=source, target=target, same=self._plan.show_one_person(source, target),
+        same = self._plan.show_one_person(source, target)
+        share = max(pairs.same_share, float((same & ~pairs.same).sum()))  # not 0 where broken photos made such a pair
+        return replace(pairs, source=source, target=target, same=same, same_share=share,
                        source_images=source_images, target_images=target_images)
 
     def _read(self, positions: np.ndarray) -> tuple[np.ndarray, Tensor]:

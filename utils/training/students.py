@@ -29,7 +29,7 @@ from utils.training.augment import Changes
 from utils.training.config import TrainConfig
 from utils.training.distributed import can_compile, parallel, with_global_batch_norm
 from utils.training.draws import Draws
-from utils.training.faces import Faces, decoded
+from utils.training.faces import Faces, decoded, spaced
 from utils.training.hints import (
     Answer,
     HintedEncoder,
@@ -221,10 +221,10 @@ class IdentityTask(StudentTask):
 
     @torch.no_grad()
     def _look_at_some(self, faces: Faces, centred: bool, device: torch.device) -> Usual:
-        assert faces.images is not None and faces.kps is not None
-        some = slice(0, _MEASURED)
-        images = augment.to_float(faces.images[some].to(device))
-        seen = self._teacher.observed(geometry.warp(images, alignment(faces.kps[some].to(device)), 112))
+        some = spaced(faces, _MEASURED)
+        assert some.images is not None and some.kps is not None
+        images = augment.to_float(some.images.to(device))
+        seen = self._teacher.observed(geometry.warp(images, alignment(some.kps.to(device)), 112))
         return Usual.of(seen, centred)
 
     def _centred(self, e: Tensor) -> Tensor:
