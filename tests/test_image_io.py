@@ -232,6 +232,46 @@ def test_missing_and_folder(tmp_path: Path) -> None:
         read_photo(tmp_path)
 
 
+def test_no_photo_is_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*arguments: object, **more: object) -> None:
+        raise AssertionError("something was started")
+
+    monkeypatch.setattr("subprocess.check_call", run)
+    monkeypatch.setattr("PIL.EpsImagePlugin.has_ghostscript", lambda: True)
+    path = tmp_path / "face.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n")
+    with pytest.raises(InputError, match=r"face\.jpg is not a picture in a known format"):
+        read_photo(path)
+
+
+def test_damaged_exif_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(picture()).save(path, exif=b"Exif\0\0" + b"\0" * 20)
+    photo = read_photo(path)
+    assert photo.image.shape == (40, 60, 3) and any("EXIF data is damaged" in note for note in photo.notes)
+
+
+def test_32_bit_grey_keeps_its_brightness(tmp_path: Path) -> None:
+    grey = np.linspace(0, 2**31 - 1, 40 * 60).reshape(40, 60).astype(np.int32)
+    Image.fromarray(grey).save(tmp_path / "a.tif")
+    photo = read_photo(tmp_path / "a.tif")
+    assert photo.image.dtype == np.uint16 and photo.image[0, 0, 0] == 0
+    assert photo.image[-1, -1, 0] == pytest.approx(65535 / 2, abs=2) and photo.image[20, 30, 0] < photo.image[30, 30, 0]
+
+
+def test_what_came_meanwhile_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.png"
+    for links in (True, False):
+        path.unlink(missing_ok=True)
+        write_photo(path, Photo(picture()), overwrite=False)
+        before = path.read_bytes()
+        with pytest.raises(OutputError, match="exists by now"):
+            write_photo(path, Photo(255 - picture()), overwrite=False)
+        assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a.png"]
+        if links:
+            monkeypatch.setattr("os.link", lambda *names: (_ for _ in ()).throw(PermissionError()))
+
+
 def test_first_picture_of_several(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])

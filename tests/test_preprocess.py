@@ -51,7 +51,7 @@ def write_photos(folder: Path, names: list[str]) -> None:
 
 
 def write_keypoints(path: Path, names: list[str]) -> Path:
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["id", *COLUMNS])
         writer.writerows([name, *FRONTAL.flatten()] for name in names)
@@ -59,7 +59,7 @@ def write_keypoints(path: Path, names: list[str]) -> Path:
 
 
 def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         return list(csv.DictReader(file))
 
 
@@ -257,6 +257,22 @@ def test_a_mistake_is_said_and_the_corrected_command_works(
     assert main([*argv, "--workers", "1", "--keypoints", str(keys)]) == 0
     write_keypoints(keys, ["1"])
     assert main([*argv, "--workers", "1", "--keypoints", str(keys)]) == OptionError.exit_code, "other keypoints now"
+
+
+def test_odd_entries_of_a_data_set(tmp_path: Path) -> None:
+    write_photos(tmp_path / "in", ["a.jpg"])
+    (tmp_path / "in" / "lost.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    strange = os.fsdecode(b"caf\xe9.jpg")
+    (tmp_path / "in" / strange).write_bytes((tmp_path / "in" / "a.jpg").read_bytes())
+    keys = write_keypoints(tmp_path / "k.csv", ["a", os.fsdecode(b"caf\xe9")])
+    keys.write_bytes(b"\xef\xbb\xbf" + keys.read_bytes())
+    argv = ["--path_to_dataset", str(tmp_path / "in"), "--save_path", str(tmp_path / "out"), "--keypoints", str(keys),
+            "--workers", "1", "--quiet"]  # fmt: skip
+    assert main(argv) == 0
+    again = ["--path_to_dataset", str(tmp_path / "out"), "--save_path", str(tmp_path / "again"), *argv[4:]]
+    assert main(again) == 0 and not (tmp_path / "again" / "contact_sheet.png").exists()
+    report = json.loads((tmp_path / "again" / "report.json").read_text())
+    assert report["photos"] == len([path for path in (tmp_path / "out").glob("*.jpg") if path.stem != "contact_sheet"])
 
 
 def test_processes(monkeypatch: pytest.MonkeyPatch) -> None:

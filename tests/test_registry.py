@@ -153,9 +153,29 @@ def test_not_a_state_dict(tmp_path: Path, content: object) -> None:
         read_state(tmp_path / "a.pth")
 
 
+def test_a_small_file_of_a_huge_tensor_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1).expand(2**34)}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match="claims to hold 17,179,869,184 numbers"):
+        read_state(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("change", [
+    {"tone": None}, {"max_yaw": "x"}, {"identity": "encoders/mine"}, {"identity": ["a"]}, {"crop_size": 96},
+    {"arguments": GENERATOR | {"width": 1e999}},
+])  # fmt: skip
+def test_facts_of_another_kind_are_refused(folder: Path, change: dict) -> None:
+    card = json.loads((folder / "ghost_compact_generator.json").read_text())
+    path = folder / "changed.safetensors"
+    shutil.copy(folder / "ghost_compact_generator.safetensors", path)
+    path.with_suffix(".json").write_text(json.dumps({**card, **change, "sha256": None}))
+    with pytest.raises(WeightsError, match="changed"):
+        registry.load_generator(path)
+
+
 def test_names_and_shapes_are_strict(tmp_path: Path) -> None:
     good = torch.nn.Linear(3, 2).state_dict()
     for state, words in (({"weight": good["weight"]}, "bias is missing"),
+                         ({name: tensor.long() for name, tensor in good.items()}, "does not fit"),
                          (good | {"more": good["bias"]}, "more is unknown"),
                          (good | {"bias": torch.zeros(5)}, r"bias is \(5,\), not \(2,\)")):
         with pytest.raises(WeightsError, match=words):

@@ -249,6 +249,22 @@ def test_pictures_of_a_folder_in_other_formats(tmp_path: Path) -> None:
     assert len(set(notes)) == 3, "the same is said in the same words"
 
 
+def test_tags_in_another_encoding(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.avi", codec="mpeg4", sound=(), comment="Title: \u00e9\u00e9")
+    data = clip.read_bytes()
+    assert "\u00e9\u00e9".encode() in data
+    clip.write_bytes(data.replace("\u00e9\u00e9".encode(), b"\xe9\xe8\xe7\xe6"))
+    assert copy(clip, tmp_path / "out.mp4")[0] == 20
+
+
+def test_transparency_of_a_video_is_said(tmp_path: Path) -> None:
+    for name, alpha, notes in (("a.png", 128, ["transparency is left out"]), ("b.png", 255, [])):
+        still = Image.fromarray(np.dstack([picture(1), np.full((48, 64), alpha, np.uint8)]))
+        still.save(tmp_path / name, save_all=True, append_images=[still.rotate(180)], duration=100)
+        (tmp_path / name).rename(tmp_path / "in.apng")
+        assert copy(tmp_path / "in.apng", tmp_path / "out.mp4")[1] == notes
+
+
 def test_transparency_of_an_animation_is_said(tmp_path: Path) -> None:
     stills = [Image.fromarray(np.dstack([picture(i), picture(i)[..., 0]])) for i in range(3)]
     stills[0].save(tmp_path / "in.webp", save_all=True, append_images=stills[1:], duration=40, lossless=True)

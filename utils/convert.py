@@ -141,8 +141,9 @@ def _discriminator(state: Mapping[str, Tensor]) -> Architecture | None:
 
 
 def _count(state: Mapping[str, Tensor], pattern: str) -> int:
-    """The largest number in tensor names of a pattern."""
-    return max((int(match[1]) for match in map(re.compile(pattern).match, state) if match), default=0)
+    """The largest number in tensor names of a pattern, but no more than there are tensors."""
+    largest = max((int(match[1]) for match in map(re.compile(pattern).match, state) if match), default=0)
+    return min(largest, len(state))
 
 
 def convert(source: Path, target: Path, dtype: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from utils.errors import InputError
 def read_names(file: Path) -> list[str]:
     """The names in a file, without comments (#); raises InputError where it cannot be read."""
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot be read ({error}); expected one photo name a line") from error
     return [line for line in lines if line and not line.startswith("#")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS_VARIABLE = "GHOST_WEIGHTS"  # names a folder that is used instead of weights/
+_NUMBERS = {"crop_size", "similarity_th", "tone", "grain", "rim_contrast", "mask_wider", "mask_higher",
+            "identity_reach", "max_yaw"}  # facts of a JSON beside weights
 
 _GHOST = "releases of github.com/ai-forever/ghost (sber-swap)"
 _OURS = "trained with this repository"
@@ -180,7 +183,9 @@ def generator_options(state: Mapping[str, Tensor]) -> tuple[str, int] | None:
     joined = state.get("encoder.deconv2.deconv.weight")
     if joined is None:
         return "resnet", last // 3 + 1
-    first = state["encoder.deconv1.deconv.weight"]
+    first = state.get("encoder.deconv1.deconv.weight")
+    if first is None:
+        return None
     return ("linknet" if joined.shape[0] == first.shape[1] else "unet"), last // 3 + 1
 
 
@@ -225,9 +230,27 @@ def _load_described(path: Path, networks: tuple[str, ...], facts: tuple[str, ...
     missing = [fact for fact in facts if fact not in card]
     if missing:
         raise WeightsError(f"{path.with_suffix('.json')} does not say {' and '.join(missing)}; add it")
+    _check_facts(card, path.with_suffix(".json"))
     make = _makers()[card["network"]]
     expected = f"the {card['network']} of its JSON ({card['arguments']})"
-    return Loaded(build(lambda: make(**card["arguments"]), state, path, expected), path, path.stem, card)
+    if sum(int(blocks) for blocks in card["arguments"].get("layers", ()) if isinstance(blocks, int)) > len(state):
+        raise WeightsError(f"{path} has too few tensors for {expected}")
+    network = build(lambda: make(**card["arguments"]), state, path, expected)
+    size = getattr(network, "size", None)
+    if size is not None and card.get("crop_size", size) != size:
+        raise WeightsError(f"{path.with_suffix('.json')}: crop_size {card['crop_size']!r}, but its network has {size}")
+    return Loaded(network, path, path.stem, card)
+
+
+def _check_facts(card: Mapping[str, Any], beside: Path) -> None:
+    """Raises WeightsError where a fact of a card is not of its kind."""
+    for fact in _NUMBERS & card.keys():
+        value = card[fact]
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise WeightsError(f"{beside}: {fact} is {value!r}, expected a number")
+    identity = card.get("identity", "")
+    if not isinstance(identity, str) or Path(identity).name != identity:
+        raise WeightsError(f"{beside}: identity is {identity!r}, expected the name of an encoder, without folders")
 
 
 def _makers() -> dict[str, Callable[..., nn.Module]]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.overrides import TorchFunctionMode
 
+_MOST_NUMBERS = 2**31
 _SHOWN = 3  # names listed in a message
 # What PyTorch was seen to raise on files that are cut short, damaged or of another kind.
 _GARBAGE = (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, AssertionError,
@@ -34,6 +35,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if path.stat().st_size == 0:
         raise WeightsError(f"{path} is empty; download it again")
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    count = sum(tensor.numel() for tensor in state.values())
+    if count > _MOST_NUMBERS:  # a file may name one number a billion times
+        raise WeightsError(f"{path} claims to hold {count:,} numbers, more than any network here; it was not read")
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
@@ -67,9 +71,16 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         raise _unreadable(path, error) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]  # some trainers save it beside the epoch and the like
-    if not isinstance(content, dict) or not content or not all(isinstance(v, torch.Tensor) for v in content.values()):
+    if not isinstance(content, dict) or not content or not all(map(_is_whole, content.keys(), content.values())):
         raise WeightsError(f"{path} is not a state_dict: expected names with one tensor each; save module.state_dict()")
     return dict(content)
+
+
+def _is_whole(name: object, value: object) -> bool:
+    """Whether this is a name with a tensor of the common kind."""
+    import torch
+
+    return isinstance(name, str) and isinstance(value, torch.Tensor) and value.layout == torch.strided
 
 
 def _broken(path: Path, kind: str) -> WeightsError:
@@ -115,10 +126,13 @@ def build(make: Callable[[], nn.Module], state: Mapping[str, Tensor], path: Path
     try:
         with torch.device("meta"), _no_random_numbers():
             network = make()
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise WeightsError(f"{path}: cannot build {expected}: {error}") from error
     check_names_and_shapes(network.state_dict(), state, path, expected)
-    network.load_state_dict(dict(state), strict=True, assign=True)
+    try:
+        network.load_state_dict(dict(state), strict=True, assign=True)
+    except RuntimeError as error:  # whole numbers for weights, for instance
+        raise WeightsError(f"{path}: does not fit {expected}: {error}") from error
     return network.eval().requires_grad_(False)
 
 

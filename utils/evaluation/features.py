@@ -15,18 +15,30 @@ from utils.errors import WeightsError
 from utils.paths import is_file
 
 _BATCH = 16
+_PROBE = 64  # side of a picture that a network is tried with
+
+
+_CALLS: dict[str, dict[str, bool]] = {
+    "FID": {"return_features": True},
+    "LPIPS": {"resize_images": False, "return_lpips": True},
+}
 
 
 def load_script(path: Path, purpose: str) -> Any:
-    """A TorchScript network on the CPU; raises WeightsError."""
+    """A TorchScript network on the CPU, for FID or LPIPS; raises WeightsError."""
     import torch
 
     if not is_file(path):
         raise WeightsError(f"{path}: no such file; {purpose} needs a TorchScript network, see docs/evaluation.md")
     try:
-        return torch.jit.load(str(path), map_location="cpu").eval()
+        network = torch.jit.load(str(path), map_location="cpu").eval()
     except RuntimeError as error:
         raise WeightsError(f"{path} is not a TorchScript file; {purpose} needs one, see docs/evaluation.md") from error
+    try:
+        _outputs(network, [np.zeros((_PROBE, _PROBE, 3), np.uint8)], **_CALLS[purpose])
+    except RuntimeError as error:
+        raise WeightsError(f"{path} does not answer as {purpose} needs it; see docs/evaluation.md") from error
+    return network
 
 
 def _outputs(network: Any, crops: Sequence[np.ndarray], **options: bool) -> np.ndarray:
@@ -53,11 +65,11 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
 
 def fid(network: Any, swaps: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> float:
     """FID of swapped and target crops, (S, S, 3) uint8 BGR. network: features of Inception."""
-    features = [_outputs(network, crops, return_features=True) for crops in (swaps, targets)]
+    features = [_outputs(network, crops, **_CALLS["FID"]) for crops in (swaps, targets)]
     return frechet_distance(features[0], features[1])
 
 
 def lpips(network: Any, swaps: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> float:
     """Mean LPIPS of pairs of crops, (S, S, 3) uint8 BGR. network: VGG16 with LPIPS's scales inside."""
-    first, second = (_outputs(network, crops, resize_images=False, return_lpips=True) for crops in (swaps, targets))
+    first, second = (_outputs(network, crops, **_CALLS["LPIPS"]) for crops in (swaps, targets))
     return float(np.square(first - second).sum(axis=1).mean())

@@ -151,4 +151,4 @@ def _person(path: Path) -> str:
 def write_markdown(path: Path, text: str) -> None:
     """Whole or not at all."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="replace")

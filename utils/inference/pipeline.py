@@ -299,7 +299,8 @@ class SwapPipeline:
         if not report.swapped:
             self.fail(target)
         with report.stage("write"):
-            notes = write_photo(output, Photo(result.image, photo.alpha, photo.icc_profile, xmp=XMP))
+            written = Photo(result.image, photo.alpha, photo.icc_profile, xmp=XMP)
+            notes = write_photo(output, written, not self.config.no_overwrite)
         for text in notes:
             report.note(text)
         return self.result(output)

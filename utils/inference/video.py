@@ -87,7 +87,8 @@ def swap_video(
         known = aside.submit(pipeline.set_sources, sources, references)
         with (
             open_video(target, span, report.note, half_of_the_cores(), config.decoder == "nvdec") as video,
-            video_writer(output, video.info, encode_options(config), report.note, COMMENT) as writer,
+            video_writer(output, video.info, encode_options(config), report.note, COMMENT,
+                         not config.no_overwrite) as writer,
         ):
             known.result()
             _stream(pipeline, video, writer, output)

@@ -40,12 +40,26 @@ def check_place(path: Path, overwrite: bool, inputs: Iterable[Path | str]) -> No
         raise OutputError(f"{path} is a file that is read; choose another name for the result")
 
 
+def _rename_to_free(temporary: Path, path: Path) -> None:
+    """Rename unless there is something by now; raises OutputError, OSError."""
+    try:
+        os.link(temporary, path)  # in one step, other than looking first
+        return
+    except FileExistsError:
+        pass
+    except OSError:  # this file system knows no second names
+        if not is_there(path):
+            os.replace(temporary, path)
+            return
+    raise OutputError(f"{path} exists by now and --no-overwrite is set; choose another name")
+
+
 @contextmanager
-def atomic_path(path: Path | str) -> Iterator[Path]:
+def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
     """Give a temporary file beside `path` to write to; rename it to `path` at the end, remove it on any error.
 
-    Folders are created. The temporary name keeps the suffix, which some writers need to choose their format.
-    Raises OutputError when the file system refuses.
+    overwrite: what is there by then. Folders are created. The temporary name keeps the suffix, which some writers need
+    to choose their format. Raises OutputError when the file system refuses.
     """
     path = Path(path)
     # The name is known before there is such a file, so that Ctrl-C at any moment leaves none.
@@ -56,7 +70,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             raise OSError(errno.EISDIR, "is a folder")
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
-        os.replace(temporary, path)
+        if overwrite:
+            os.replace(temporary, path)
+        else:
+            _rename_to_free(temporary, path)
     except OSError as error:
         raise output_error(path, error) from error
     finally:

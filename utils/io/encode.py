@@ -157,12 +157,13 @@ def _open_sound(stack: ExitStack, container: OutputContainer, info: VideoInfo, h
 
 @contextmanager
 def video_writer(
-    path: Path | str, info: VideoInfo, options: EncodeOptions, note: Note, comment: str = ""
+    path: Path | str, info: VideoInfo, options: EncodeOptions, note: Note, comment: str = "", overwrite: bool = True
 ) -> Iterator[VideoWriter]:
     """Open a video for writing; it appears under its name when the block ends well, and never otherwise.
 
     info: of the video whose size, timing, colours and sound the result keeps.
-    note: told what has to be adapted. comment: that the file carries, in formats that hold one.
+    note: told what has to be adapted. comment: that the file carries, in formats that hold one. overwrite: what is
+    there when all is written.
     Raises OutputError when the result cannot be written, OptionError for an encoder that does not fit.
     """
     import av
@@ -172,7 +173,7 @@ def video_writer(
     name, settings = choose_encoder(path, options, note)
     if name != "gif" and (info.width % 2 or info.height % 2):
         note(f"{info.width}x{info.height} has an odd side; the result gains one edge row or column")
-    with atomic_path(path) as temporary, ExitStack() as stack:
+    with atomic_path(path, overwrite) as temporary, ExitStack() as stack:
         with _failures_as_os_errors():
             file = str(temporary.absolute())  # names with a colon alone would be taken for addresses
             container = stack.enter_context(av.open(file, "w", format=form.muxer, options=dict(form.options)))

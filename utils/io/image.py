@@ -7,6 +7,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -73,7 +74,7 @@ def read_photo(path: Path | str) -> Photo:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as picture:
+            with identified(io.BytesIO(data)) as picture:
                 return _decode(path, picture, data)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} claims to be an enormous picture, of over half a billion pixels, and was not opened; "
@@ -84,6 +85,15 @@ def read_photo(path: Path | str) -> Photo:
         raise InputError(f"{path} is damaged or cut short and cannot be read: {error}") from error
     except MemoryError as error:
         raise InputError(f"{path} is too large for this machine's memory") from error
+
+
+def identified(source: io.BytesIO | Path) -> Image.Image:
+    """What Pillow opens, but for PostScript, which is a program that another program would run."""
+    for load in (Image.preinit, Image.init):
+        load()
+        with suppress(UnidentifiedImageError):
+            return Image.open(source, formats=[name for name in Image.OPEN if name != "EPS"])
+    raise UnidentifiedImageError(f"cannot identify {source}")
 
 
 def check_input(path: Path | str) -> None:
@@ -115,7 +125,7 @@ def _decode(path: Path, picture: Image.Image, data: bytes) -> Photo:
     if getattr(picture, "n_frames", 1) > 1:
         notes.append(f"{path} holds several pictures; the first one is used")
     profile = picture.info.get("icc_profile")
-    pixels = _deep_pixels(path, picture, data)
+    pixels = _deep_pixels(path, picture, data, notes)
     if pixels is None:
         converted, profile = _to_rgb(path, picture, profile, notes)
         pixels = np.asarray(converted)
@@ -124,17 +134,27 @@ def _decode(path: Path, picture: Image.Image, data: bytes) -> Photo:
         profile = None
         notes.append(f"{path}: its grey colour profile was left out")
     if picture.format != "TIFF":  # Pillow and OpenCV turn these themselves
-        pixels = upright(pixels, picture.getexif().get(_ORIENTATION, 1))
+        pixels = upright(pixels, _orientation(path, picture, notes))
     alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
     return Photo(np.ascontiguousarray(pixels[..., :3]), alpha, profile, tuple(notes))
 
 
-def _deep_pixels(path: Path, picture: Image.Image, data: bytes) -> np.ndarray | None:
+def _orientation(path: Path, picture: Image.Image, notes: list[str]) -> int:
+    try:
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    except _DAMAGED:
+        notes.append(f"{path}: its EXIF data is damaged and was left out")
+        return 1
+
+
+def _deep_pixels(path: Path, picture: Image.Image, data: bytes, notes: list[str]) -> np.ndarray | None:
     """(H, W, 3 or 4) uint16 BGR(A) of a picture with 16 bits per channel, else None."""
     tags = getattr(picture, "tag_v2", {})
     if picture.mode.startswith("I"):  # grey; mode I holds 16 bits in the formats that give it
         picture.load()
-        grey = np.clip(np.asarray(picture), 0, 65535).astype(np.uint16)
+        if "transparency" in picture.info:
+            notes.append(f"{path}: its transparency was left out")
+        grey = _as_16_bit(np.asarray(picture), int((tags.get(tiff.BITS) or (16,))[0]))
         if tags.get(tiff.PHOTOMETRIC) == tiff.WHITE_IS_ZERO:  # Pillow heeds it at 8 bits only
             grey = 65535 - grey
         return np.repeat(grey[..., None], 3, axis=2)
@@ -142,6 +162,12 @@ def _deep_pixels(path: Path, picture: Image.Image, data: bytes) -> np.ndarray | 
     if 16 in tags.get(tiff.BITS, ()):
         return tiff.straight(picture, _by_opencv(tiff.interleaved(path, picture, data)))
     return _by_opencv(data) if picture.format == "PNG" and data[24:25] == b"\x10" else None
+
+
+def _as_16_bit(grey: np.ndarray, bits: int) -> np.ndarray:
+    """Numbers of so many bits, (H, W), as uint16 of the same brightness."""
+    most = 2**bits - 1
+    return (np.clip(grey.astype(np.float64), 0, most) * (65535 / most)).round().astype(np.uint16)
 
 
 def _by_opencv(data: bytes) -> np.ndarray:
@@ -211,8 +237,8 @@ def check_output(path: Path | str, overwrite: bool = True, inputs: Iterable[Path
     (path.parent / f".{path.stem}.probe").unlink(missing_ok=True)
 
 
-def write_photo(path: Path | str, photo: Photo) -> list[str]:
-    """Write a photo in the format that its name asks for.
+def write_photo(path: Path | str, photo: Photo, overwrite: bool = True) -> list[str]:
+    """Write a photo in the format that its name asks for; overwrite: what may be there by then.
 
     Returns notes on what the format cannot hold and was adapted; raises OutputError.
     """
@@ -226,7 +252,7 @@ def write_photo(path: Path | str, photo: Photo) -> list[str]:
         raise OutputError(f"cannot write {path} ({width} x {height} pixels) as {kind.name}: {error}") from error
     if photo.xmp and kind.name == "PNG":
         data = _with_xmp(data, photo.xmp)
-    with atomic_path(path) as temporary:
+    with atomic_path(path, overwrite) as temporary:
         temporary.write_bytes(data)
     return notes
 

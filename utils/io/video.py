@@ -122,7 +122,8 @@ def open_container(path: Path, card: bool = False) -> InputContainer:
     import av
     from av.codec.hwaccel import HWAccel
 
-    return av.open(str(path.absolute()), hwaccel=HWAccel("cuda") if card else None)
+    # Tags of old files are in any encoding.
+    return av.open(str(path.absolute()), metadata_errors="replace", hwaccel=HWAccel("cuda") if card else None)
 
 
 class _File:
@@ -297,7 +298,7 @@ class _File:
         stream = self._stream
         if stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
-        if clock := re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", "")):
+        if clock := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", "")):
             return int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3])
         return self._container.duration / 1_000_000 if self._container.duration else None
 
@@ -325,6 +326,9 @@ class _File:
             self._note("the video has a high dynamic range (HDR); the result is mapped to the standard range, BT.709")
         if bit_depth(frame) > 8:
             self._note(f"{bit_depth(frame)}-bit colour becomes 8-bit")
+        see_through = any(part.is_alpha for part in frame.format.components)
+        if see_through and (frame.to_ndarray(format="rgba")[..., 3] < 255).any():
+            self._note(_OPAQUE)
         if self._container.streams.subtitles:
             self._note("subtitles are left out")
 
@@ -355,7 +359,7 @@ def _animation(path: Path, span: Span, note: Note) -> Iterator[tuple[np.ndarray,
 
     time = 0.0
     try:
-        with Image.open(path) as animation:
+        with Image.open(path, formats=["WEBP"]) as animation:
             if animation.mode == "RGBA":
                 note(_OPAQUE)
             for picture in ImageSequence.Iterator(animation):
@@ -365,7 +369,7 @@ def _animation(path: Path, span: Span, note: Note) -> Iterator[tuple[np.ndarray,
                 if span.holds(time):
                     yield np.ascontiguousarray(np.asarray(picture.convert("RGB"))[..., ::-1]), time
                 time += picture.info.get("duration", 0) / 1000 or 0.1  # what browsers do without a duration
-    except (UnidentifiedImageError, OSError, EOFError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, EOFError) as error:
         raise InputError(f"{path} cannot be read as an animation ({error}); is the file whole?") from error
 
 

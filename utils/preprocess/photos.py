@@ -12,6 +12,8 @@ import numpy as np
 from utils.errors import InputError
 from utils.paths import is_folder
 
+INDEX, SHEET = "index.csv", "contact_sheet.jpg"  # of a result folder
+
 _SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
 _COLUMNS = [f"kp{i}_{axis}" for i in range(1, 6) for axis in "xy"]
 _LOOSE = 16  # photos without a person in common that are worked on together
@@ -52,6 +54,15 @@ def _walk(folder: Path) -> list[os.DirEntry[str]]:
     return found
 
 
+def _stamp(entry: os.DirEntry[str]) -> str:
+    """What changes with a file; empty for a link that leads nowhere, which cannot be read later on either."""
+    try:
+        state = entry.stat()
+    except OSError:
+        return ""
+    return f"{state.st_size}-{state.st_mtime_ns}"
+
+
 def list_units(folder: Path) -> list[Unit]:
     """The data set in units of work: one per person's sub-folder, small groups of the photos that lie loose.
 
@@ -63,12 +74,14 @@ def list_units(folder: Path) -> list[Unit]:
     loose: list[Photo] = []
     stems: set[str] = set()
     for entry in _walk(folder):
-        path, state = Path(entry.path).relative_to(folder), entry.stat()
+        path, stamp = Path(entry.path).relative_to(folder), _stamp(entry)
+        if path == Path(SHEET) and (folder / INDEX).exists():
+            continue  # of an earlier run whose crops are cut once more
         person = path.parts[0] if len(path.parts) > 1 else path.stem
         stem = path.with_suffix("").as_posix()
         stem = stem if stem not in stems else path.as_posix()  # a.jpg beside a.png
         stems.add(stem)
-        photo = Photo(path.as_posix(), person, stem, f"{state.st_size}-{state.st_mtime_ns}")
+        photo = Photo(path.as_posix(), person, stem, stamp)
         (people.setdefault(person, []) if len(path.parts) > 1 else loose).append(photo)
     if not people and not loose:
         raise InputError(f"{folder}: no photos here; expected files such as name.jpg, or one sub-folder per person")
@@ -92,7 +105,7 @@ def read_keypoints(path: Path) -> dict[str, tuple[np.ndarray, float]]:
     """
     found: dict[str, tuple[np.ndarray, float]] = {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file)
             missing = [name for name in ("id", *_COLUMNS) if name not in (reader.fieldnames or ())]
             if missing:

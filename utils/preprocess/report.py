@@ -17,9 +17,10 @@ from utils.inference.pixels import to_uint8
 from utils.io.atomic import atomic_path
 from utils.io.image import Photo, read_photo, write_photo
 from utils.preprocess.config import PreprocessConfig
+from utils.preprocess.photos import INDEX, SHEET
 from utils.preprocess.records import Record
 
-INDEX, REPORT, SHEET = "index.csv", "report.json", "contact_sheet.jpg"
+REPORT = "report.json"
 _TILE, _CAPTION, _COLUMNS = 128, 30, 10
 _SHOWN = 60  # most photos of either kind on the sheet
 _LETTERS = 21  # of a caption line that fit on a tile
@@ -78,7 +79,9 @@ def _as_json(config: PreprocessConfig, summary: Summary, refused: Sequence[Recor
 def _write_index(path: Path, kept: Sequence[Record], border: int) -> None:
     """One line per crop; keypoints and margin in pixels of the stored crop."""
     names = [f"kp{i}_{axis}" for i in range(1, 6) for axis in "xy"]
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_path(path) as temporary, temporary.open(
+        "w", newline="", encoding="utf-8", errors="surrogateescape"  # for names in no encoding
+    ) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file", "identity", *names, "template", "score", "margin"])
         for record in kept:

@@ -81,15 +81,18 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path}: cannot read the FaceRes teacher: {error}; see requirements-teachers.txt for where it comes from"
         ) from error
-    weights, start = {}, 0
-    for group, content in zip(groups, data, strict=True):
-        for entry in group["weights"]:
-            kind = np.dtype(entry.get("quantization", entry)["dtype"])
-            count = int(np.prod(entry["shape"]))
-            values = np.frombuffer(content, kind, count, start).reshape(entry["shape"])
-            weights[entry["name"]] = torch.from_numpy(values.astype(np.float32))
-            start += values.nbytes
-        start = 0
+    weights: dict[str, Tensor] = {}
+    try:
+        for group, content in zip(groups, data, strict=True):
+            start = 0
+            for entry in group["weights"]:
+                kind = np.dtype(entry.get("quantization", entry)["dtype"])
+                count = int(np.prod(entry["shape"]))
+                values = np.frombuffer(content, kind, count, start).reshape(entry["shape"])
+                weights[entry["name"]] = torch.from_numpy(values.astype(np.float32))
+                start += values.nbytes
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"the files beside {path} do not hold what it says ({error}); get all anew") from error
     return weights
 
 

@@ -84,7 +84,7 @@ def find_faces(folder: Path, by_folder: bool) -> Faces:
 
 def _indexed(folder: Path, index: Path) -> Faces:
     try:
-        with index.open(newline="", encoding="utf-8") as file:
+        with index.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{index}: cannot be read ({error}); preprocess_vgg.py writes it") from error
@@ -95,7 +95,7 @@ def _indexed(folder: Path, index: Path) -> Faces:
         kps = np.array([[float(row[name]) for name in columns] for row in rows], np.float32).reshape(-1, 5, 2)
         names, people = [row["file"] for row in rows], [row["identity"] for row in rows]
         margin = round(float(rows[0].get("margin") or 0))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{index}: expected columns file, identity, margin, kp1_x to kp5_y ({error})") from error
     paths = [folder / name for name in names]
     side = _side(paths)

@@ -80,19 +80,24 @@ class SFace(nn.Module):
 
 def _rebuild(path: Path) -> nn.Sequential:
     import onnx
+    from google.protobuf.message import DecodeError
     from onnx import numpy_helper
 
     if not is_file(path):
         raise WeightsError(
             f"{path}: the SFace teacher is missing; see requirements-teachers.txt for where it comes from"
         )
-    graph = onnx.load(str(path)).graph
-    values = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}
     layers: list[nn.Module] = []
-    for node in graph.node:
-        weights = [values[name] for name in node.input if name in values]
-        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        _append(layers, node.op_type, weights, attributes)
+    try:
+        graph = onnx.load(str(path)).graph
+        values = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}
+        for node in graph.node:
+            weights = [values[name] for name in node.input if name in values]
+            attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+            _append(layers, node.op_type, weights, attributes)
+    except (DecodeError, OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
+        raise WeightsError(f"{path} is not the SFace teacher, or was cut short ({error}); "
+                           "see requirements-teachers.txt for where it comes from") from error
     return nn.Sequential(*layers)
 
 
