@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -45,4 +46,6 @@ class LandmarkNet(nn.Module):
 
         Returns (B, points, 2) float32: x, y from the crop's centre in units of its side, inside it within [-0.5, 0.5].
         """
-        return self.fc(self.stages(x).flatten(1).to(self.fc.weight.dtype)).float().unflatten(1, (self.points, 2))
+        features = self.stages(x).flatten(1)
+        with torch.autocast(x.device.type, enabled=False):  # which would round places to a quarter of a pixel
+            return self.fc(features.to(self.fc.weight.dtype)).float().unflatten(1, (self.points, 2))

@@ -208,11 +208,25 @@ def test_own_encoders_see_the_crop_both_ways() -> None:
     assert torch.allclose(left.norm(dim=1), (there.norm(dim=1) + back.norm(dim=1)) / 2, atol=1e-5)
 
 
-@pytest.mark.parametrize(("device", "said"), [("cpu", False), ("mps", False), ("cuda", True)])
-def test_only_cards_that_could_run_the_detector_are_pointed_at(device: str, said: bool) -> None:
-    if len(onnx_providers(torch.device("cuda"))) > 1:
-        pytest.skip("this ONNX Runtime runs on CUDA")
-    assert bool(provider_notes(torch.device(device))) == said
+@pytest.mark.parametrize(
+    ("device", "providers", "said"),
+    [("cpu", [], False), ("mps", [], False), ("cuda", [], True), ("cuda", ["CUDAExecutionProvider"], False)],
+)
+def test_only_cards_that_could_run_the_detector_are_pointed_at(device: str, providers: list[str], said: bool) -> None:
+    assert bool(provider_notes(torch.device(device), [*providers, "CPUExecutionProvider"])) == said
+
+
+@pytest.mark.parametrize(("capability", "chosen"), [((7, 0), "cpu"), ((7, 5), "cuda"), ((12, 0), "cuda")])
+def test_cards_that_pytorch_was_not_built_for_are_left_alone(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], chosen: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80", "sm_90a", "sm_100f", "compute_120"])
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    assert choose_device("auto").type == chosen
+    if chosen == "cpu":
+        with pytest.raises(ResourceError, match="cuda that it can use"):
+            choose_device("cuda")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from coordinate_reg.network import LandmarkNet
 from tests.training_set import MARGIN, SIZE, write_set
 from utils.errors import InputError
 from utils.training import augment, geometry
@@ -174,6 +175,16 @@ def test_mixed_precision_moves_no_coordinates() -> None:
     assert torch.allclose(exact[3], torch.eye(2, 3).expand(2, 2, 3), atol=1e-4)
     assert torch.allclose(exact[4], M, atol=1e-3)
     assert torch.allclose(exact[2], points @ M[:, :, :2].mT + M[:, :, 2:].mT, atol=1e-3)
+
+
+def test_mixed_precision_rounds_no_landmarks() -> None:
+    torch.manual_seed(0)
+    network, crops = LandmarkNet((8, 8, 8, 8)).eval(), torch.rand(2, 3, 112, 112)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        points, features = network(crops), network.stages(crops).flatten(1)
+    assert features.dtype == torch.bfloat16 and points.dtype == torch.float32
+    with torch.no_grad():
+        assert torch.equal(points, network.fc(features.float()).unflatten(1, (106, 2)))
 
 
 def test_views_move_points_and_pixels_alike() -> None:

@@ -164,6 +164,17 @@ def test_a_checkpoint_named_by_its_file_takes_other_options(root: Path) -> None:
         assert group["decoupled_weight_decay"] is True
 
 
+def test_moments_follow_the_layout_of_the_weights(root: Path) -> None:
+    train(options(root, "layout", max_steps=1, channels_last=True))
+    begun = root / "saved_models_layout/checkpoints/state_000000001.pt"
+    before = read_state(begun)["task"]["G"]["optimizer"]["state"]
+    train(options(root, "layout", max_steps=2, channels_last=False, lr_G=1e-30, resume=begun))
+    task = read_state(begun.with_name("state_000000002.pt"))["task"]["G"]
+    after = task["optimizer"]["state"]
+    assert all(one["exp_avg"].is_contiguous() for one in after.values())
+    assert any(one["exp_avg"].dim() == 4 and not one["exp_avg"].is_contiguous() for one in before.values())
+
+
 def test_a_finished_run_writes_its_files_anew(root: Path) -> None:
     train(options(root, "done", max_steps=1))
     train(options(root, "done", max_steps=1, resume="auto", grain=0.5, export_name="named"))

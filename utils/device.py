@@ -27,13 +27,24 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     import torch
 
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    cuda = torch.cuda.is_available() and _has_kernels()
+    present = {"cuda": cuda, "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(device for device, there in present.items() if there))
     if not present.get(name):
-        raise ResourceError(f"--device {name}: this machine, or its PyTorch {torch.__version__}, has no {name}; "
-                            "use --device auto")
+        raise ResourceError(f"--device {name}: this machine, or its PyTorch {torch.__version__}, has no {name} "
+                            "that it can use; give --device auto")
     return torch.device(name)
+
+
+def _has_kernels() -> bool:
+    """Whether the installed PyTorch was built for the CUDA card; newer ones leave out old cards."""
+    import torch
+
+    names = [name.removeprefix("sm_") for name in torch.cuda.get_arch_list() if name.startswith("sm_")]
+    built_for = [int(name.rstrip("af")) for name in names]
+    major, minor = torch.cuda.get_device_capability()
+    return not built_for or 10 * major + minor >= min(built_for)
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:

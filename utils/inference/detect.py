@@ -32,6 +32,8 @@ SCRFD_SCORE, SCRFD_OVERLAP, SCRFD_SIDE = 0.6, 0.4, 640
 class Detector(Protocol):
     """Finds the faces of a picture."""
 
+    providers: Sequence[str]  # of ONNX Runtime that it really runs on
+
     def detect(self, image: np.ndarray, careful: bool = False) -> list[Face]:
         """All faces, best score first; [] where there is none.
 
@@ -69,7 +71,7 @@ class CenterFace:
     def __init__(self, session: InferenceSession) -> None:
         from onnxruntime import RunOptions
 
-        self._session = session
+        self._session, self.providers = session, session.get_providers()
         self._input = session.get_inputs()[0].name
         self._freeing = RunOptions()
         self._freeing.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -148,7 +150,7 @@ class Scrfd:
 
     def __init__(self, model: Any) -> None:
         """model: of insightface.model_zoo, prepared with SCRFD_SCORE, SCRFD_OVERLAP and SCRFD_SIDE."""
-        self._model = model
+        self._model, self.providers = model, model.session.get_providers()
 
     def detect(self, image: np.ndarray, careful: bool = False) -> list[Face]:
         """All faces, best score first. image: (H, W, 3) uint8 or uint16 BGR."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from coordinate_reg.landmarks import EmbeddedLandmarks, Landmarks, PublishedLandmarks
 from utils import registry
-from utils.device import choose_device, fastest_dtype, half_of_the_cores, onnx_providers
+from utils.device import choose_device, fastest_dtype, half_of_the_cores
 from utils.errors import OptionError, WeightsError
 from utils.inference import detect, glasses
 from utils.inference.blend import Mixer
@@ -104,8 +104,9 @@ def load_stages(config: InferenceConfig) -> Stages:
     if config.only_permissive:
         refuse_restricted({entry["name"]: entry["commercial_use"] for entry in used})
     swapper = Swapper(generator.network, generator.card["crop_size"], device, fastest_dtype(device), config.batch_size)
+    detector = _detector(published, device, used, 0 if config.image_to_image else half_of_the_cores())
     return Stages(
-        detector=_detector(published, device, used, 0 if config.image_to_image else half_of_the_cores()),
+        detector=detector,
         identifier=Identifier(identity.network, device, direct=not published),
         swapper=swapper,
         landmarks=_landmarks(published, device, used),
@@ -117,7 +118,8 @@ def load_stages(config: InferenceConfig) -> Stages:
         tone=float(generator.card.get("tone", 0)) if config.tone is None else config.tone,
         glasses=_glasses(identity) if config.glasses == "target" else None,
         max_yaw=float(generator.card.get("max_yaw", 0)), threshold=_threshold(config, identity),
-        device=str(device), used=used, notes=notes + provider_notes(device), seconds=time.perf_counter() - start,
+        device=str(device), used=used,
+        notes=notes + provider_notes(device, detector.providers), seconds=time.perf_counter() - start,
     )
 
 
@@ -136,11 +138,11 @@ def _glasses(identity: registry.Loaded) -> Glasses | None:
     return glasses.from_card(identity.card, str(identity.path.with_suffix(".json")), features)
 
 
-def provider_notes(device: torch.device) -> list[str]:
-    """Say so where the ONNX models could run on the card of the networks and do not."""
-    if device.type != "cuda" or len(onnx_providers(device)) > 1:
+def provider_notes(device: torch.device, providers: Sequence[str]) -> list[str]:
+    """Say so where the detector could run on the card of the networks and does not."""
+    if device.type != "cuda" or "CUDAExecutionProvider" in providers:
         return []
-    return [f"face detection runs on the CPU, since this ONNX Runtime has no provider for {device.type}; "
+    return ["face detection runs on the CPU, since this ONNX Runtime has no provider for cuda that works; "
             "see requirements-gpu.txt"]
 
 

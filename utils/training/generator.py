@@ -125,8 +125,8 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         """See Task."""
 
         def fresh(numbers: range) -> Iterator[Callable[[], SwapBatch]]:
-            pairs = batches(self._faces, self._plan, self._share, numbers, self._config.workers)
             device = self._G_updater.parameters[0].device
+            pairs = batches(self._faces, self._plan, self._share, numbers, self._config.workers, device.type == "cuda")
             together = self._share.world > 1 and self._config.identity_blend > 0
             if device.type != "cuda" or together:
                 yield from prepared(self._prepare, pairs, None)
@@ -203,7 +203,7 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         # D's learning rate follows its own steps, of which --discr_force skips some.
         factor = learning_rate_factor(self._config, self._D_updater.steps, self._total_steps(), self.epoch_steps)
         total = torch.zeros((), device=shown[0][0].device)
-        due = self._D_updater.steps % _PENALTY_STEPS == 0
+        due = self._config.weight_r1 > 0 and self._D_updater.steps % _PENALTY_STEPS == 0
         run = self._recorded_D.get(due) or self._discriminator_pass_of(due)
         for turn, (Y, real) in enumerate(shown):
             with self._unsynchronised(self._D_terms, turn):

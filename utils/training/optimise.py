@@ -128,5 +128,9 @@ class Updater:
         self.optimizer.load_state_dict(state["optimizer"])
         for group, options in zip(self.optimizer.param_groups, chosen, strict=True):
             group.update(options)  # a run may go on with others
+        for parameter, moments in self.optimizer.state.items():  # in the parameters' own layout, which may be another
+            for name in ("exp_avg", "exp_avg_sq"):
+                if name in moments:
+                    moments[name] = torch.empty_like(parameter).copy_(moments[name])
         self._scaler.load_state_dict(state["scaler"])
         self.steps = state["steps"]

@@ -178,8 +178,11 @@ def _start_worker(worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def batches(faces: Faces, plan: PairPlan, share: Share, steps: range, workers: int) -> Iterator[Pairs]:
-    """The batches of these steps with their pictures: from memory where the set is there, else read by workers."""
+def batches(
+    faces: Faces, plan: PairPlan, share: Share, steps: range, workers: int, pinned: bool = False
+) -> Iterator[Pairs]:
+    """The batches of these steps with their pictures: from memory where the set is there, else read by workers and, for
+    a graphics card, pinned."""
     order = ((step, turn) for step in steps for turn in range(share.accumulate))
     if faces.images is None:
         yield from DataLoader(
@@ -189,7 +192,7 @@ def batches(faces: Faces, plan: PairPlan, share: Share, steps: range, workers: i
             num_workers=workers,
             collate_fn=_unchanged,  # type: ignore[arg-type]
             prefetch_factor=4 if workers else None,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=pinned,
             worker_init_fn=_start_worker,
         )
         return

@@ -172,7 +172,7 @@ class Preparer:
     def _same(self, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
         """Which pairs show one person, which of them L_rec counts, and by how many it is divided."""
         same = torch.from_numpy(pairs.same.astype(np.float32)).to(self._device)
-        return same, same, same.new_tensor(pairs.same_share)
+        return same, same.clone(), same.new_tensor(pairs.same_share)  # recordings and compilers tell them apart
 
     def _seen(self, source: Tensor, M_source: Tensor, pairs: Pairs) -> Tensor:
         """The sources as the identity encoder sees them, in colours of their own as published."""
