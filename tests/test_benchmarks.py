@@ -1,7 +1,9 @@
-"""The benchmark of a training step runs: plain and fast, with small networks."""
+"""The benchmarks run: a training step, plain and fast, with small networks; scripts beside packages of their names."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +14,7 @@ from arcface_model.iresnet import iresnet
 from benchmarks import training_step
 from network.AEI_Net import AEI_Net
 from network.MultiscaleDiscriminator import MultiscaleDiscriminator
+from tests.conftest import ROOT
 
 CPU = torch.device("cpu")
 Make = Callable[..., Callable[[], torch.Tensor]]
@@ -28,3 +31,9 @@ def test_both_settings_train_both_networks(make: Make, monkeypatch: pytest.Monke
     assert torch.isfinite(make(models, 2, CPU)())
     changed = [not torch.equal(old, next(module.parameters())) for old, module in zip(before, models, strict=True)]
     assert changed == [True, True, False]
+
+
+def test_no_benchmark_stands_in_the_way_of_a_package() -> None:
+    """A script's folder comes first where Python looks for modules."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'benchmarks')!r}); import torch, onnxruntime, cv2, av"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

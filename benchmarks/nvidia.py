@@ -1,4 +1,4 @@
-"""The generator and whole videos on an NVIDIA card: python -m benchmarks.cuda [--frames 300] [--skip compile ...]
+"""The generator and whole videos on an NVIDIA card: python -m benchmarks.nvidia [--frames 300] [--skip compile ...]
 
 Every part prints its line at once and is kept in benchmarks/results/cuda.json before the next begins; the longest comes
 last, so that little is lost when time runs out. Crops per second of `graphs` are those of the program's own batches,
