@@ -16,8 +16,6 @@ from utils.paths import is_file
 
 _BATCH = 16
 _PROBE = 64  # side of a picture that a network is tried with
-
-
 _CALLS: dict[str, dict[str, bool]] = {
     "FID": {"return_features": True},
     "LPIPS": {"resize_images": False, "return_lpips": True},

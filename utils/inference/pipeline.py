@@ -130,7 +130,7 @@ class SwapPipeline:
             closing(self._tracked(frames, careful)) as tracked,
             closing(prefetch(self._cut(tracked), _BATCHES_AHEAD)) as batches,
             closing(prefetch(self._swapped(batches), 1)) as swapped,
-            closing(prefetch(self._finished(swapped), 1 * self._apart)) as finished,
+            closing(prefetch(self._finished(swapped), int(self._apart))) as finished,
         ):
             for batch, new_faces in finished:
                 yield from self._pasted(batch, new_faces)
@@ -148,7 +148,7 @@ class SwapPipeline:
                 return self.stages.detector.detect(image, careful)
 
         groups = search(self.report.timed("wait for frames", frames), detect)
-        with closing(prefetch(groups, 1 * self._apart)) as searched:
+        with closing(prefetch(groups, int(self._apart))) as searched:
             yield from fill_in(self.report.timed("wait for frames", searched), detect, self.report.stage)
 
     def _embed(self, frame: Frame, faces: list[Face]) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import OptionError, OutputError
-from utils.io.video import Note
+from utils.io.stills import Note
 
 
 @dataclass(frozen=True)

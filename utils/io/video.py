@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -15,12 +15,11 @@ import cv2
 import numpy as np
 
 from utils.errors import InputError, OptionError
-from utils.inference.pixels import to_uint8
 from utils.inference.types import Frame
 from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, to_bgr
 from utils.io.decoded import DecodedPicture
 from utils.io.folder import pictures_in
-from utils.io.image import read_photo
+from utils.io.stills import FOLDER_RATE, OPAQUE, Note, animation, folder, only_pillow_animates
 from utils.io.upright import Upright, upright_of
 from utils.paths import is_file, is_folder
 
@@ -29,15 +28,12 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-FOLDER_RATE = Fraction(25)  # pictures per second of a folder of images
 MILLISECOND = Fraction(1, 1000)
 _ENDS_EARLY = 0.5  # seconds missing at the end that are worth a note
 _FURTHER_BACK = 10.0  # seconds; longer than from one key frame to the next
 _SURFACES = 4  # threads of a graphics card's decoder, each of which needs memory of its few pictures
-_OPAQUE = "transparency is left out"
 RUNS_BACK = 0.5  # seconds by which time stamps fall where another recording begins, and not by mere inaccuracy
 
-Note = Callable[[str], None]
 _Timed = tuple[float, "VideoFrame"]
 
 
@@ -104,11 +100,11 @@ def open_video(
     if is_folder(path):
         if not pictures_in(path):
             raise InputError(f"{path} has no pictures")
-        yield _from_pictures(path, _folder(path, span, note), span)
+        yield _from_pictures(path, folder(path, span, note), span)
     elif not is_file(path):
         raise InputError(f"there is no video {path}; check the name")
-    elif _only_pillow_animates(path):
-        yield _from_pictures(path, _animation(path, span, note), span)
+    elif only_pillow_animates(path):
+        yield _from_pictures(path, animation(path, span, note), span)
     else:
         with closing(_File(path, span, note, threads, card)) as file:
             yield file.open()
@@ -328,7 +324,7 @@ class _File:
             self._note(f"{bit_depth(frame)}-bit colour becomes 8-bit")
         see_through = any(part.is_alpha for part in frame.format.components)
         if see_through and (frame.to_ndarray(format="rgba")[..., 3] < 255).any():
-            self._note(_OPAQUE)
+            self._note(OPAQUE)
         if self._container.streams.subtitles:
             self._note("subtitles are left out")
 
@@ -345,53 +341,6 @@ class _File:
 def _chain(first: Any, rest: Iterable[Any]) -> Iterator[Any]:
     yield first
     yield from rest
-
-
-def _only_pillow_animates(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(12)
-    return head[:4] == b"RIFF" and head[8:] == b"WEBP"
-
-
-def _animation(path: Path, span: Span, note: Note) -> Iterator[tuple[np.ndarray, float]]:
-    """Pictures of the part of an animation that Pillow reads, with seconds from the start."""
-    from PIL import Image, ImageSequence, UnidentifiedImageError
-
-    time = 0.0
-    try:
-        with Image.open(path, formats=["WEBP"]) as animation:
-            if animation.mode == "RGBA":
-                note(_OPAQUE)
-            for picture in ImageSequence.Iterator(animation):
-                picture.load()  # only then its duration is known
-                if span.ended(time):
-                    return
-                if span.holds(time):
-                    yield np.ascontiguousarray(np.asarray(picture.convert("RGB"))[..., ::-1]), time
-                time += picture.info.get("duration", 0) / 1000 or 0.1  # what browsers do without a duration
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, EOFError) as error:
-        raise InputError(f"{path} cannot be read as an animation ({error}); is the file whole?") from error
-
-
-def _folder(path: Path, span: Span, note: Note) -> Iterator[tuple[np.ndarray, float]]:
-    for index, name in enumerate(pictures_in(path)):
-        time = float(index / FOLDER_RATE)
-        if span.ended(time):
-            return
-        if span.holds(time):
-            yield _picture(name, note), time
-
-
-def _picture(name: Path, note: Note) -> np.ndarray:
-    try:
-        photo = read_photo(name)
-    except InputError as error:
-        raise InputError(f"{error}; remove it from the folder or replace it") from error
-    deep = photo.image.dtype == np.uint16
-    notes = [text.replace(str(name), "a picture of the folder") for text in photo.notes]  # each is said once
-    for text in (*notes, *[_OPAQUE] * (photo.alpha is not None), *["16-bit colour becomes 8-bit"] * deep):
-        note(text)
-    return to_uint8(photo.image)
 
 
 def _from_pictures(path: Path, pictures: Iterator[tuple[np.ndarray, float]], span: Span) -> Video:

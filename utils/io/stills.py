@@ -1,0 +1,72 @@
+"""Moving pictures made of stills: animations that only Pillow reads, and folders of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from utils.errors import InputError
+from utils.inference.pixels import to_uint8
+from utils.io.folder import pictures_in
+from utils.io.image import read_photo
+
+if TYPE_CHECKING:
+    from utils.io.video import Span
+
+FOLDER_RATE = Fraction(25)  # pictures per second of a folder of images
+OPAQUE = "transparency is left out"
+
+Note = Callable[[str], None]
+
+
+def only_pillow_animates(path: Path) -> bool:
+    """Whether a file is an animated WebP, or a still one."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[:4] == b"RIFF" and head[8:] == b"WEBP"
+
+
+def animation(path: Path, span: Span, note: Note) -> Iterator[tuple[np.ndarray, float]]:
+    """Pictures of the part of an animation that Pillow reads, with seconds from the start."""
+    from PIL import Image, ImageSequence, UnidentifiedImageError
+
+    time = 0.0
+    try:
+        with Image.open(path, formats=["WEBP"]) as animation:
+            if animation.mode == "RGBA":
+                note(OPAQUE)
+            for picture in ImageSequence.Iterator(animation):
+                picture.load()  # only then its duration is known
+                if span.ended(time):
+                    return
+                if span.holds(time):
+                    yield np.ascontiguousarray(np.asarray(picture.convert("RGB"))[..., ::-1]), time
+                time += picture.info.get("duration", 0) / 1000 or 0.1  # what browsers do without a duration
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, EOFError) as error:
+        raise InputError(f"{path} cannot be read as an animation ({error}); is the file whole?") from error
+
+
+def folder(path: Path, span: Span, note: Note) -> Iterator[tuple[np.ndarray, float]]:
+    """Pictures of the part of a folder, with seconds from the start."""
+    for index, name in enumerate(pictures_in(path)):
+        time = float(index / FOLDER_RATE)
+        if span.ended(time):
+            return
+        if span.holds(time):
+            yield _picture(name, note), time
+
+
+def _picture(name: Path, note: Note) -> np.ndarray:
+    try:
+        photo = read_photo(name)
+    except InputError as error:
+        raise InputError(f"{error}; remove it from the folder or replace it") from error
+    deep = photo.image.dtype == np.uint16
+    notes = [text.replace(str(name), "a picture of the folder") for text in photo.notes]  # each is said once
+    for text in (*notes, *[OPAQUE] * (photo.alpha is not None), *["16-bit colour becomes 8-bit"] * deep):
+        note(text)
+    return to_uint8(photo.image)
