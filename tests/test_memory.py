@@ -22,8 +22,8 @@ def resident():
 {name}()
 torch.ones(1)
 before = resident()
-for _ in range(8):
-    large = torch.ones(64, 2**20)
+for _ in range(32):
+    large = torch.ones(16, 2**20)
     del large
 print(resident() - before)
 """
@@ -52,7 +52,7 @@ def printed_by(code: str) -> float:
 
 
 def left_after(name: str) -> float:
-    """MiB that are still held when a tensor of 256 MiB was made and freed some times."""
+    """MiB that are still held when a tensor of 64 MiB was made and freed 32 times."""
     return printed_by(CODE.format(name=name))
 
 
@@ -70,8 +70,9 @@ def test_models_are_left_out_of_the_search_for_garbage() -> None:
 
 @with_glibc
 def test_streams_give_memory_back_and_training_keeps_it() -> None:
-    assert left_after("give_freed_frames_back") < 64
-    assert 192 < left_after("keep_freed_memory") < 600  # one, with its alignment, and no more each time
+    assert left_after("give_freed_frames_back") < 32
+    # One, or four where something lies in the heap's way, but not one each time, which were 2,048.
+    assert 48 < left_after("keep_freed_memory") < 512
 
 
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
