@@ -85,6 +85,29 @@ def test_the_generators_own_and_the_users(
         assert (stages.identity_strength, stages.identity_reach) == (None, reach)
 
 
+def test_masks_and_turns_are_the_generators_or_the_users(
+    random_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = shutil.copytree(random_weights, tmp_path / "weights")
+    monkeypatch.setenv("GHOST_WEIGHTS", str(weights))
+    card, own = weights / "ghost_compact_generator.json", {"max_yaw": 50.0, "mask_wider": 4, "mask_higher": 0.5,
+                                                           "rim_contrast": 0.4, "tone": 0.3}  # fmt: skip
+    card.write_text(json.dumps(json.loads(card.read_text()) | own))
+    users = {"max_yaw": 0.0, "mask_wider": -3, "mask_higher": 0.0, "rim_contrast": 0.0, "tone": 0.0}
+    for wanted, options in ((own, {}), (users, users)):
+        stages = load_stages(InferenceConfig(device="cpu", **options))  # type: ignore[arg-type]
+        seen = (stages.max_yaw, stages.reach.wider, stages.reach.higher, stages.rim_contrast, stages.tone)
+        assert seen == tuple(wanted.values())
+
+
+@pytest.mark.parametrize(
+    "option", [{"max_yaw": -1}, {"mask_wider": 101}, {"mask_higher": float("nan")}, {"rim_contrast": -0.1}]
+)
+def test_masks_and_turns_that_cannot_be(option: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=f"--{next(iter(option))} must be from"):
+        InferenceConfig(**option).check_values()
+
+
 @pytest.mark.parametrize("value", [-0.1, 2.5, float("nan")])
 def test_values_beyond_its_range(value: float) -> None:
     with pytest.raises(OptionError, match="--identity_strength must be from 0 to 2"):

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS_VARIABLE = "GHOST_WEIGHTS"  # names a folder that is used instead of weights/
-_NUMBERS = {"crop_size", "similarity_th", "tone", "grain", "rim_contrast", "mask_wider", "mask_higher",
-            "identity_reach", "max_yaw"}  # facts of a JSON beside weights
+# What a generator's JSON may ask of the pipeline, all numbers.
+WAYS = ("max_yaw", "grain", "identity_reach", "tone", "mask_wider", "mask_higher", "rim_contrast")
+_NUMBERS = {"crop_size", "similarity_th", *WAYS}  # facts of a JSON beside weights
 
 _GHOST = "releases of github.com/ai-forever/ghost (sber-swap)"
 _OURS = "trained with this repository"

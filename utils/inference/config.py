@@ -27,6 +27,10 @@ class InferenceConfig:
         list, "reference photos, or folders of several, of the people to replace: the first source goes to the person "
         "of the first reference, and so on", nargs="*", metavar="P",
     )  # fmt: skip
+    source_face_index: Sequence[int] = option(
+        list, "which face of a source photo that shows several, one number per source, counted from 0 at the left "
+        "(default: the most prominent one)", type=int, nargs="+", metavar="N", alias="--source-face-index",
+    )
     image_to_image: bool = option(False, "swap in a photo (--target_image) instead of a video (--target_video)",
                                   type=boolean)
     target_image: str | None = option(None, "photo to change", alias="--target_path", metavar="P")
@@ -49,6 +53,17 @@ class InferenceConfig:
     tone: float | None = option(None, "share of the target's light and skin tone that swaps take on, from 0 to 1 "
                                 "(default: what suits the generator, 0 for the published ones)", type=float,
                                 metavar="X")
+    max_yaw: float | None = option(None, "degrees by which a face may be turned away; swaps of others fade, as do "
+                                   "those of tiny and hidden faces; 0: swap them all (default: what suits the generator, 0 "
+                                   "for the published ones)", type=float, metavar="X")
+    mask_wider: int | None = option(None, "by how many pixels of 224 masks are wider than the published ones, "
+                                    "or narrower below 0 (default: what suits the generator, 0 for the published ones)",
+                                    type=int, metavar="N")
+    mask_higher: float | None = option(None, "how much further masks reach above the brows, in half distances from the "
+                                       "lid, than the published ones (default: as before)", type=float, metavar="X")
+    rim_contrast: float | None = option(None, "share of brightness by which a swap may differ on forehead and temples "
+                                        "before the target's hair, hat or headband is shown there; 0: any (default: "
+                                        "as before)", type=float, metavar="X")
     glasses: str = option("target", "whose glasses swaps wear: the target's, or the source's as the generator paints "
                           "them (always the latter with the published weights)",
                           choices=("target", "source"))
@@ -115,17 +130,31 @@ class InferenceConfig:
             raise OptionError(f"--identity_strength must be from 0 to {STRONGEST:g}, not {self.identity_strength}")
         if self.tone is not None and not 0 <= self.tone <= 1:
             raise OptionError(f"--tone is a share, from 0 to 1, not {self.tone}")
+        self._check_masks()
         if self.model == "embedded" and self.G_path != G_PATH:
             raise OptionError("--model embedded takes the generator of this repository; leave --G_path out")
         if self.target_faces_paths:
             self.check_references()
         self._check_video()
 
+    def _check_masks(self) -> None:
+        ranges = {"max_yaw": (0, 180), "mask_wider": (-100, 100), "mask_higher": (-10, 10), "rim_contrast": (0, 10)}
+        for name, (least, most) in ranges.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise OptionError(f"--{name} must be from {least} to {most}, not {value}")
+
     def check_references(self) -> None:
         """Refuse reference photos where they would have no effect; raises OptionError."""
         if self.select != "reference":
             raise OptionError(f"--select {self.select} takes no --target_faces_paths; leave one of the two out")
 
+    def check_faces(self, sources: int) -> None:
+        """Refuse numbers of faces that do not fit so many sources; raises OptionError."""
+        chosen = self.source_face_index
+        if chosen and (len(chosen) != sources or min(chosen) < 0):
+            raise OptionError(f"--source_face_index {' '.join(map(str, chosen))}: expected one number of 0 or more for "
+                              f"each of the {sources} in --source_paths")
     def _check_people(self) -> None:
         sources, references = len(self.source_paths), len(self.target_faces_paths)
         if not sources:
@@ -133,6 +162,7 @@ class InferenceConfig:
         if references and references != sources:
             raise OptionError(f"{sources} in --source_paths but {references} in --target_faces_paths: "
                               "give one reference per source, in the same order")
+        self.check_faces(sources)
         if sources > 1 and not references:
             raise OptionError(f"{sources} sources but no reference: give --target_faces_paths with one photo per "
                               "source, so that everybody gets the right face, or a single source")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.errors import GhostError, InputError
+from utils.errors import GhostError, InputError, OptionError
 from utils.inference.doubt import misgiving
 from utils.inference.identify import normalise
 from utils.inference.report import RunReport
@@ -42,18 +42,28 @@ def read(path: Path | str, report: RunReport) -> Photo:
 
 
 def identities(
-    people: Sequence[Path | str], kind: str, no_face: type[GhostError], stages: Stages, report: RunReport
+    people: Sequence[Path | str],
+    kind: str,
+    no_face: type[GhostError],
+    stages: Stages,
+    report: RunReport,
+    which: Sequence[int] = (),
 ) -> np.ndarray:
-    """Raw embedding (N, D) float32 of each person: of the most prominent face of the photo, or the mean of several.
+    """Raw embedding (N, D) float32 of each person: of one face of the photo, or the mean of several photos.
 
-    kind: source or reference, for messages. Raises InputError, and no_face where a person's photos show nobody.
+    kind: source or reference, for messages. which: numbers of the faces, from 0 at the left; none: the most prominent
+    ones. Raises InputError, OptionError, and no_face where a person's photos show nobody.
     """
-    return np.stack([_identity(Path(person), kind, no_face, stages, report) for person in people])
+    numbers: Sequence[int | None] = which or [None] * len(people)
+    return np.stack([_identity(Path(person), number, kind, no_face, stages, report)
+                     for person, number in zip(people, numbers, strict=True)])
 
 
-def _identity(person: Path, kind: str, no_face: type[GhostError], stages: Stages, report: RunReport) -> np.ndarray:
+def _identity(
+    person: Path, number: int | None, kind: str, no_face: type[GhostError], stages: Stages, report: RunReport
+) -> np.ndarray:
     photos = _photos(person)
-    found = {path: _embedding(path, kind, stages, report) for path in photos}
+    found = {path: _embedding(path, number, kind, stages, report) for path in photos}
     known = {path: z_id for path, z_id in found.items() if z_id is not None}
     if not known:
         raise no_face(f"no face found in the {kind} {person}; give a photo that shows one clearly")
@@ -71,17 +81,24 @@ def _identity(person: Path, kind: str, no_face: type[GhostError], stages: Stages
     return normalise(directions.mean(0, keepdims=True))[0] * np.linalg.norm(rows, axis=1).mean()
 
 
-def _embedding(path: Path, kind: str, stages: Stages, report: RunReport) -> np.ndarray | None:
-    """Of a photo's most prominent face, raw; None where there is no face."""
+def _embedding(path: Path, number: int | None, kind: str, stages: Stages, report: RunReport) -> np.ndarray | None:
+    """Of one of a photo's faces, raw; None where there is no face."""
     image = read(path, report).image
     with report.stage("detect"):
         faces = stages.detector.detect(image, careful=True)
     if not faces:
         return None
-    face = faces[most_prominent(faces, image.shape)]
-    if len(faces) > 1:
-        x, y = face.kps.mean(axis=0)
-        report.note(f"{kind} {path} shows {len(faces)} faces; the most prominent one, at ({x:.0f}, {y:.0f}), is used")
+    faces = sorted(faces, key=lambda face: float(face.kps[:, 0].mean()))
+    if number is None:
+        number = most_prominent(faces, image.shape)
+        if len(faces) > 1:
+            x, y = faces[number].kps.mean(axis=0)
+            choice = f"; it is --source_face_index {number}, others are counted from the left" * (kind == "source")
+            report.note(f"{kind} {path} shows {len(faces)} faces; the most prominent one, at ({x:.0f}, {y:.0f}), is "
+                        f"used{choice}")
+    if number >= len(faces):
+        raise OptionError(f"--source_face_index {number}: {path} shows {len(faces)} faces; count from 0 at the left")
+    face = faces[number]
     weak = misgiving(face.kps) if kind == "source" else ""  # a reference lends nothing
     if weak:
         report.note(f"the face in the {kind} {path} {weak}")

@@ -109,7 +109,9 @@ class SwapPipeline:
                               "or one reference per source")
         if references:
             self.config.check_references()
-        self._z_id = identities(sources, "source", NoFaceInSourceError, self.stages, self.report)
+        self.config.check_faces(len(sources))
+        self._z_id = identities(sources, "source", NoFaceInSourceError, self.stages, self.report,
+                                self.config.source_face_index)
         self._references = None
         if references:
             known = identities(references, "reference", NoFaceInReferenceError, self.stages, self.report)

@@ -104,6 +104,7 @@ def load_stages(config: InferenceConfig) -> Stages:
     if config.only_permissive:
         refuse_restricted({entry["name"]: entry["commercial_use"] for entry in used})
     swapper = Swapper(generator.network, generator.card["crop_size"], device, fastest_dtype(device), config.batch_size)
+    suits = {name: _suiting(config, generator.card, name) for name in registry.WAYS}
     detector = _detector(published, device, used, 0 if config.image_to_image else half_of_the_cores())
     return Stages(
         detector=detector,
@@ -112,15 +113,21 @@ def load_stages(config: InferenceConfig) -> Stages:
         landmarks=_landmarks(published, device, used),
         enhancer=_enhancer(device, used) if config.use_sr else None,
         mixer=mixer_for(device),
-        reach=Reach(int(generator.card.get("mask_wider", 0)), float(generator.card.get("mask_higher", 0))),
-        rim_contrast=float(generator.card.get("rim_contrast", 0)), grain=float(generator.card.get("grain", 0)),
-        identity_strength=config.identity_strength, identity_reach=float(generator.card.get("identity_reach", 0)),
-        tone=float(generator.card.get("tone", 0)) if config.tone is None else config.tone,
+        reach=Reach(int(suits["mask_wider"]), suits["mask_higher"]),
+        rim_contrast=suits["rim_contrast"], grain=suits["grain"],
+        identity_strength=config.identity_strength, identity_reach=suits["identity_reach"],
+        tone=suits["tone"],
         glasses=_glasses(identity) if config.glasses == "target" else None,
-        max_yaw=float(generator.card.get("max_yaw", 0)), threshold=_threshold(config, identity),
+        max_yaw=suits["max_yaw"], threshold=_threshold(config, identity),
         device=str(device), used=used,
         notes=notes + provider_notes(device, detector.providers), seconds=time.perf_counter() - start,
     )
+
+
+def _suiting(config: InferenceConfig, card: Mapping[str, Any], name: str) -> float:
+    """The user's number where there is one, else the generator's own."""
+    wanted = getattr(config, name, None)
+    return float(card.get(name, 0) if wanted is None else wanted)
 
 
 def check_pair(generator: registry.Loaded, identity: registry.Loaded) -> None:

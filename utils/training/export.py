@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from utils import registry
 from utils.convert import cast
 from utils.io.atomic import atomic_path
 from utils.training.config import TrainConfig
@@ -76,8 +77,8 @@ def write_generator(
     card = {"network": "AEI_Net", "arguments": arguments, "crop_size": config.size,
             "identity": Path(config.identity).stem,
             "licence": config.licence, "origin": origin}  # fmt: skip
-    ways = ("max_yaw", "grain", "identity_reach", "tone", "mask_wider", "mask_higher", "rim_contrast")
-    card |= {name: getattr(config, name) for name in ways if getattr(config, name) != getattr(TrainConfig, name)}
+    ways = {name: getattr(config, name) for name in registry.WAYS}
+    card |= {name: value for name, value in ways.items() if value != getattr(TrainConfig, name)}
     write_network(folder, "G_latest", config, networks["G"], card)
     write_weights(folder / "D_latest.pth", networks["D"])
     path = identity_file(config)
