@@ -350,7 +350,7 @@ def test_interrupted(people: People, random_weights: Path, tmp_path: Path, numbe
     with subprocess.Popen(command, env=os.environ | {"GHOST_WEIGHTS": str(random_weights)}, stderr=subprocess.PIPE,
                           stdout=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        assert process.stderr.readline().startswith("models: ")  # the work begins
+        assert any(line.startswith("models: ") for line in process.stderr)  # the work begins
         process.send_signal(number)
         rest = process.stderr.read()
         assert process.stdout is not None

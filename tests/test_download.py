@@ -109,7 +109,7 @@ class Checkout:
     def run(self, *arguments: str, limit: int | None = None, **environment: str) -> subprocess.CompletedProcess:
         """Run the script; `limit` is the largest file that may be written, in bytes."""
         (self.folder / "weights" / "manifest.tsv").write_text("\n".join(self.rows) + "\n")
-        settings = {"GHOST_DOWNLOADER": self.downloader, "GHOST_WAIT": "0", "no_proxy": "*"} | environment
+        settings = {"GHOST_DOWNLOADER": self.downloader, "GHOST_WAIT": "0", "no_proxy": "127.0.0.1"} | environment
 
         def restrict() -> None:
             if limit is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -221,14 +222,13 @@ def test_restart_skips_what_is_done_and_redoes_what_changed(tmp_path: Path) -> N
     argv = ["--path_to_dataset", str(tmp_path / "in"), "--save_path", str(tmp_path / "out"), "--keypoints", str(keys),
             "--workers", "1", "--quiet"]  # fmt: skip
     assert main(argv) == 0
-    before = {name: (tmp_path / "out" / name / "1.jpg").stat().st_mtime_ns for name in "abc"}
+    for name in "abc":
+        os.utime(tmp_path / "out" / name / "1.jpg", ns=(0, 0))
     (tmp_path / "out/b/1.jpg").unlink()
     write_photos(tmp_path / "in", ["skipped.txt.jpg", "c/1.jpg"])
     assert main(argv) == 0
     after = {name: (tmp_path / "out" / name / "1.jpg").stat().st_mtime_ns for name in "abc"}
-    assert after["a"] == before["a"]
-    assert after["b"] != before["b"]
-    assert after["c"] != before["c"]
+    assert after["a"] == 0 and after["b"] and after["c"]
     assert json.loads((tmp_path / "out/report.json").read_text())["this_run"]["photos"] == 3
 
 
@@ -252,7 +252,7 @@ def test_a_mistake_is_said_and_the_corrected_command_works(
     keys = tmp_path / "k.csv"
     assert main([*argv, "--workers", str(workers), "--keypoints", str(keys)]) == InputError.exit_code
     said = capfd.readouterr().err
-    assert str(keys) in said and "Traceback" not in said and len(said.splitlines()) == 1
+    assert str(keys) in said and "Traceback" not in said and said.count("error: ") == 1
     write_keypoints(keys, ["other"])
     assert main([*argv, "--workers", "1", "--keypoints", str(keys)]) == 0
     write_keypoints(keys, ["1"])
@@ -310,8 +310,10 @@ def test_real_faces_by_the_embedded_detector(
 
 
 def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(tmp_path: Path) -> None:
-    names = [f"{i:04}.jpg" for i in range(96)]
-    write_photos(tmp_path / "in", names)
+    names = [f"{i:04}.jpg" for i in range(640)]  # some seconds' work
+    write_photos(tmp_path / "in", names[:32])
+    for i, name in enumerate(names[32:]):
+        shutil.copy(tmp_path / "in" / names[i % 32], tmp_path / "in" / name)
     keys = write_keypoints(tmp_path / "k.csv", [Path(name).stem for name in names])
     argv = [sys.executable, "preprocess_vgg.py", "--path_to_dataset", str(tmp_path / "in"), "--keypoints", str(keys),
             "--save_path", str(tmp_path / "out"), "--workers", "2", "--size", "512"]  # fmt: skip
@@ -326,7 +328,7 @@ def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(tmp_path: Path) -> None:
     assert "Traceback" not in errors
     assert not list((tmp_path / "out").glob(".*"))
     done = len(records.read_text().splitlines()) - 1
-    assert 0 < done < 96
+    assert 0 < done < 640
     assert subprocess.run([*argv, "--quiet"], cwd=ROOT, check=False).returncode == 0
     report = json.loads((tmp_path / "out/report.json").read_text())
-    assert (report["kept"], report["this_run"]["photos"]) == (96, 96 - done)
+    assert (report["kept"], report["this_run"]["photos"]) == (640, 640 - done)

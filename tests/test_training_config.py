@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -102,11 +101,10 @@ def test_broken_presets_are_named(tmp_path: Path, text: str, error: type[Excepti
 
 
 def test_help_needs_no_pytorch() -> None:
-    start = time.monotonic()
     code = "import sys, train\ntry: train.main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "--weight_eyes" in done.stdout and time.monotonic() - start < 20
+    assert "--weight_eyes" in done.stdout
 
 
 def test_resolved_options_are_plain_json() -> None:
