@@ -143,6 +143,21 @@ def test_validation_photos_are_held_out(tmp_path: Path) -> None:
             hold_out(faces, names)
 
 
+def test_a_share_of_the_people_is_held_out_with_all_their_photos(tmp_path: Path) -> None:
+    faces = find_faces(write_set(tmp_path / "set"), True)
+    people = sorted(set(faces.identities))
+    train, held = hold_out(faces, "0.4", seed=1)
+    assert len(set(held.identities)) == round(len(people) * 0.4)
+    assert not set(held.identities) & set(train.identities) and len(train) + len(held) == len(faces)
+    assert hold_out(faces, "0.4", seed=1)[1].paths == held.paths
+    others = [hold_out(faces, "0.4", seed)[1].paths for seed in range(2, 8)]
+    assert any(paths != held.paths for paths in others)
+    assert len(set(hold_out(faces, "0.001")[1].identities)) == 1
+    for wrong in ("0", "1", "-1", "nan"):
+        with pytest.raises(InputError, match=f"--validation {wrong}"):
+            hold_out(faces, wrong)
+
+
 def test_each_validation_face_gets_the_identity_of_somebody_else() -> None:
     assert sources_of(np.array(["a", "b", "c"])).tolist() == [2, 0, 1]
     assert sources_of(np.array(["a", "a", "a", "b", "b", "c"])).tolist() == [5, 5, 5, 2, 2, 4]

@@ -30,8 +30,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def losses(root: Path, run: str, processes: int, **more: object) -> list[dict[str, float]]:
     """What a run of that many processes logs, step by step."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", f"--nproc_per_node={processes}"]
-    command = [sys.executable, *launcher[: None if processes > 1 else 0], "train.py", *options(root, run, **BUSY | more)]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1",
+                f"--nproc_per_node={processes}"] if processes > 1 else []  # fmt: skip
+    command = [sys.executable, *launcher, "train.py", *options(root, run, **BUSY | more)]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
                           timeout=300)  # fmt: skip
     assert done.returncode == 0, done.stderr

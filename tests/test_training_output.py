@@ -19,7 +19,7 @@ from utils.errors import DivergedError, OutputError, ResourceError, WeightsError
 from utils.training.checkpoints import Checkpoints
 from utils.training.checkpoints import read_state as read_checkpoint
 from utils.training.config import parse
-from utils.training.export import write_half, write_weights
+from utils.training.export import digest, write_half, write_weights
 from utils.training.generator import GeneratorTask
 from utils.training.logging import Console, Files, TensorBoard, Wandb
 from utils.training.watch import Watch
@@ -65,12 +65,31 @@ def test_users_files_load_where_swaps_are_made(root: Path) -> None:
 
 
 def test_the_best_state_is_one_that_was_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = iter([0.5, 0.1, 0.4, 0.45, 0.1, 0.3])  # of step 1, 2 and 2's checkpoint, 3, 4 and 4's checkpoint
+    scores = iter([0.5, 0.1, 0.4, 0.45, 0.1, 0.05, 0.3, 0.3, 0.3])  # of step 1, 2 and 2's checkpoint, and so on
     monkeypatch.setattr(GeneratorTask, "validate", lambda self: {"val_score": next(scores)})
-    assert train(options(root, "best", max_steps=2, validate_step=1)) == 0
-    assert read_checkpoint(root / "saved_models_best/checkpoints/best.pt")["step"] == 2
-    assert train(options(root, "best", max_steps=4, validate_step=1, resume="auto")) == 0
-    assert read_checkpoint(root / "saved_models_best/checkpoints/best.pt")["step"] == 4
+    folder, run = root / "saved_models_best", {"validate_step": 1, "validation": "0.3"}
+
+    def digests() -> tuple[int, str, str]:
+        """The step of the best state; numbers of the best and of the latest generator."""
+        files = folder / "best" / "G_latest.pth", folder / "G_latest.pth"
+        return read_checkpoint(folder / "checkpoints/best.pt")["step"], *(digest(read_state(file)) for file in files)
+
+    found = []
+    for steps in (2, 4, 6):
+        more = {"resume": "auto"} if steps > 2 else {}
+        assert train(options(root, "best", max_steps=steps, **run, **more)) == 0
+        found.append(digests())
+    assert [step for step, _, _ in found] == [2, 4, 4]
+    assert [best == latest for _, best, latest in found] == [True, True, False]
+    assert found[2][1] == found[1][1] != found[0][1]
+    assert registry.load_generator(folder / "best" / "G_latest.pth").card["crop_size"] == 64
+
+
+def test_where_a_run_begins_is_said(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    G = root / "saved_models_best/G_latest.pth"
+    assert train(options(root, "begun", max_steps=1, pretrained=True, G_path=G, D_path="", quiet=False)) == 0
+    assert f"million numbers, from {G}" in caplog.text
+    assert any("discriminator: " in line and "from scratch" in line for line in caplog.messages)
 
 
 def test_a_missing_encoder_is_named(root: Path, capsys: pytest.CaptureFixture) -> None:

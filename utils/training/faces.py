@@ -126,22 +126,43 @@ def _side(paths: list[Path]) -> int:
     raise InputError(f"{paths[0].parent}: none of its pictures can be read")
 
 
-def hold_out(faces: Faces, names_file: Path | str | None) -> tuple[Faces, Faces]:
-    """Part a set into training and validation photos; `names_file` lists names without ending, one a line.
+def hold_out(faces: Faces, chosen: Path | str | None, seed: int = 0) -> tuple[Faces, Faces]:
+    """Part a set into training and validation photos.
 
-    Raises InputError when the file is missing, or names none or all of the photos, or others.
+    chosen: a file that lists names without ending, one a line, or a share of the people, who are drawn by `seed`.
+    Raises InputError when the file is missing, or when none or all of the photos are chosen, or others.
     """
-    if not names_file:
+    if not chosen:
         return faces, faces.subset([])
-    file = registry.resolve_file(str(names_file))
-    held = sorted(set(places_of(read_names(file), faces.paths, file)))
+    share = _as_share(str(chosen))
+    held = _named(faces, chosen) if share is None else _drawn(faces, share, seed)
     if not held or len(held) == len(faces):
         raise InputError(
-            f"--validation {names_file}: {len(held)} of the {len(faces)} photos in {faces.paths[0].parent} are "
-            "named there; expected some, and not all"
+            f"--validation {chosen}: takes {len(held)} of the {len(faces)} photos in {faces.paths[0].parent}; "
+            "expected some, and not all"
         )
     out = set(held)
     return faces.subset([i for i in range(len(faces)) if i not in out]), faces.subset(held)
+
+
+def _as_share(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _named(faces: Faces, names_file: Path | str) -> list[int]:
+    file = registry.resolve_file(str(names_file))
+    return sorted(set(places_of(read_names(file), faces.paths, file)))
+
+
+def _drawn(faces: Faces, share: float, seed: int) -> list[int]:
+    """Photos of a share of the people, of one at least; of nobody for numbers that are no share."""
+    people = sorted(set(faces.identities))
+    count = max(round(len(people) * share), 1) if 0 < share < 1 else 0
+    drawn = {people[i] for i in np.random.default_rng(seed).permutation(len(people))[:count]}
+    return [i for i, person in enumerate(faces.identities) if person in drawn]
 
 
 def decoded(faces: Faces) -> Faces:

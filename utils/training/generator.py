@@ -30,6 +30,7 @@ from utils.training.networks import (
     load_identity,
     load_landmarks,
     load_sface,
+    origin,
 )
 from utils.training.optimise import Updater, learning_rate_factor, training_dtype
 from utils.training.pairs import PairPlan, Share, batches
@@ -283,7 +284,10 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         return [
             f"{len(self._faces)} faces of {len(set(self._faces.identities))} people, stored at "
             f"{self._faces.framing.side} pixels" + (", in memory" if self._faces.images is not None else ""),
-            f"generator {self._arguments}: {millions['G']:.1f} million numbers; discriminator: {millions['D']:.1f}",
+            f"generator {self._arguments}: {millions['G']:.1f} million numbers, "
+            f"{origin(self._config.G_path, self._config.pretrained)}",
+            f"discriminator: {millions['D']:.1f} million numbers, "
+            f"{origin(self._config.D_path, self._config.pretrained)}",
             f"losses {self._config.weights()}",
             f"{self._share.step_samples} pairs a step, {self.epoch_steps} steps an epoch",
         ]

@@ -153,7 +153,7 @@ class Training:
                 ended = self._steps(signals)
                 self._save()
                 if self.progress.step == saved and not rank():
-                    self._export()  # the run was finished before, but names and limits in its files may be others now
+                    self._export(self.config.saved_models)  # the run was finished before, but names and limits in its files may be others now
         finally:
             close_all(self._sinks)
         log.info("%s after step %d; %s", "finished" if ended else "stopped", self.progress.step, self._files())
@@ -272,12 +272,14 @@ class Training:
             "config": asdict(self.config), "world": world_size(),
         }  # fmt: skip
         self._last_good = self.checkpoints.save(state, best)
-        self._export()
+        self._export(self.config.saved_models)
+        if best and self.config.validation:
+            self._export(self.config.saved_models / "best")
 
-    def _export(self) -> None:
+    def _export(self, folder: Path) -> None:
         images = self.progress.step * self.config.batch_size * self.config.accumulate * world_size()
         origin = f"train.py, {images} images in {self.progress.seconds / 60:.0f} minutes"
-        self.task.export(self.config.saved_models, origin)
+        self.task.export(folder, origin)
 
 
 class _Clock:

@@ -121,6 +121,12 @@ def start_from(network: nn.Module, path: str, expected: str) -> None:
         network.load_state_dict(state)
 
 
+def origin(path: str, pretrained: bool) -> str:
+    """Where a network's numbers come from at the start of a run, in words."""
+    file = registry.resolve_file(path)
+    return f"from {file}" if pretrained and path and file.is_file() else "from scratch"
+
+
 class Critic(nn.Module):
     """Who judges the swap's identity: the conditioning encoder on the whole crop, or SFace in its own alignment."""
 

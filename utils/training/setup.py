@@ -87,7 +87,7 @@ def _placed(faces: Faces, device: torch.device) -> Faces:
 
 def load_set(config: TrainConfig) -> tuple[Faces, Faces]:
     """Training and validation faces; small sets decoded once."""
-    train, held = hold_out(find_faces(Path(config.dataset_path), config.vgg), config.validation)
+    train, held = hold_out(find_faces(Path(config.dataset_path), config.vgg), config.validation, config.seed)
     if train.bytes <= config.cache_gb * 2**30:
         train = decoded(train)
     return train, held

@@ -40,7 +40,7 @@ from utils.training.hints import (
     share_loss,
     shares_seen,
 )
-from utils.training.networks import load_sface, start_from
+from utils.training.networks import load_sface, origin, start_from
 from utils.training.optimise import Updater, learning_rate_factor, mixed_precision, training_dtype
 from utils.training.pairs import Share
 from utils.training.prepare import alignment, embed_set
@@ -135,7 +135,8 @@ class StudentTask(Task[Callable[[], Lesson]]):
         count = sum(p.numel() for p in self._updater.network.parameters()) / 1e6
         return [
             f"{len(self._faces)} faces to learn from, {len(self._held)} held out",
-            f"student of {count:.2f} million numbers; {self._share.step_samples} crops a step",
+            f"student of {count:.2f} million numbers, {origin(self._config.G_path, _begun(self._config))}; "
+            f"{self._share.step_samples} crops a step",
         ]
 
     def _rows(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -170,9 +171,13 @@ class StudentTask(Task[Callable[[], Lesson]]):
         return network(crops).float()
 
 
+def _begun(config: TrainConfig) -> bool:
+    return config.pretrained and config.G_path != TrainConfig.G_path
+
+
 def _started(network: nn.Module, config: TrainConfig) -> nn.Module:
     """The network with the weights of --G_path, where that was given: its default place is a generator's."""
-    if config.pretrained and config.G_path != TrainConfig.G_path:
+    if _begun(config):
         start_from(network, config.G_path, f"the network of --task {config.task} and these options")
     return network
 
