@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from utils.errors import INTERRUPTED, GhostError
+from utils.errors import INTERRUPTED, NOTHING_WRITTEN, GhostError
 from utils.inference.config import InferenceConfig, parse
 from utils.inference.report import console, profile_table
 
@@ -63,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GhostError as error:
         print(f"error: {error}", file=sys.stderr)
         return fail(str(error), error.exit_code, as_json)
-    except KeyboardInterrupt:
-        text = "interrupted; no output was written"
+    except KeyboardInterrupt as stop:
+        text = f"interrupted; {stop.args[0] if stop.args else NOTHING_WRITTEN}"
         print(text, file=sys.stderr)
         return fail(text, INTERRUPTED, as_json)
     if config.profile:

@@ -252,20 +252,50 @@ def test_python_overwrites_no_input_either(
     assert before == {path: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()}
 
 
+@pytest.mark.parametrize("kept", [False, True])
 def test_ctrl_c_leaves_no_broken_file(
-    random_weights: Path, clip: Path, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kept: bool, random_weights: Path, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
-    long = tmp_path / "long.mp4"
-    write_clip(long, cv2.imread(source), 600, (256, 256), period=50)  # type: ignore[arg-type]
+    long, count = tmp_path / "long.mp4", 600
+    write_clip(long, cv2.imread(source), count, (256, 256), period=50)  # type: ignore[arg-type]
     out = tmp_path / "out" / "out.mp4"
     command = [sys.executable, "inference.py", "--source_paths", source, "--target_video", str(long),
-               "--out_video_name", str(out), "--preview", "1"]
+               "--out_video_name", str(out), "--preview", "1", "--keep_partial", str(kept)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not out.with_name("out.preview.jpg").exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
-    assert process.returncode == errors.INTERRUPTED, said
-    assert [path.name for path in out.parent.iterdir()] == ["out.preview.jpg"] and "interrupted" in said
+    assert process.returncode == errors.INTERRUPTED and "interrupted" in said, said
+    left = {"out.preview.jpg", "out.partial.mp4"} if kept else {"out.preview.jpg"}
+    assert {path.name for path in out.parent.iterdir()} == left
+    if kept:
+        done = len(pictures(out.with_name("out.partial.mp4")))
+        following = float(said.split("--start ")[1].split()[0])
+        assert 0 < done < count and (done - 1) / 25 < following < done / 25
+
+
+def test_full_memory_keeps_what_is_done(
+    random_weights: Path, clip: Path, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    pipeline = load_pipeline(device="cpu", keep_partial=True)
+    works, calls = pipeline.stages.swapper.swap, iter(range(100))
+
+    def full(*arguments: Any) -> Any:
+        if next(calls) == 2:
+            raise errors.ResourceError("full")
+        return works(*arguments)
+
+    monkeypatch.setattr(pipeline.stages.swapper, "swap", full)
+    (tmp_path / "o.partial.mp4").mkdir()
+    with pytest.raises(errors.OutputError, match=r"o\.partial\.mp4: this is a folder"):
+        pipeline.swap_video(source, clip, tmp_path / "o.mp4")
+    (tmp_path / "o.partial.mp4").rmdir()
+    with pytest.raises(errors.ResourceError, match=r"full; what is done is in .*o\.partial\.mp4; --start 0\.\d+ goes on"):
+        pipeline.swap_video(source, clip, tmp_path / "o.mp4")
+    assert len(pictures(tmp_path / "o.partial.mp4")) == 8  # two batches of four
+    assert [path.name for path in tmp_path.iterdir()] == ["o.partial.mp4"]
+

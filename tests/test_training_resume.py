@@ -108,7 +108,7 @@ def test_an_encoder_that_learns_resumes_bit_identically(root: Path, capsys: pyte
 PATIENT = """
 import time, train
 from utils.training.generator import GeneratorTask
-from utils.training.loop import StopSignals
+from utils.stop import StopSignals
 remember, step, came = StopSignals._remember, GeneratorTask.step, []
 def note(self, number, frame):
     came.append(number)

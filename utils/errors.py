@@ -76,3 +76,4 @@ class DivergedError(GhostError):
 
 
 INTERRUPTED = 130  # the shell's code for Ctrl-C
+NOTHING_WRITTEN = "no output was written"

@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.device import half_of_the_cores, shared_processor
-from utils.errors import OutputError, SkippedError
+from utils.errors import NOTHING_WRITTEN, OutputError, ResourceError, SkippedError
 from utils.inference.config import InferenceConfig
 from utils.inference.people import photos_of
 from utils.inference.report import RunReport
@@ -27,6 +27,7 @@ from utils.io.mark import COMMENT, XMP
 from utils.io.video import Span, Video, VideoInfo, open_video
 from utils.memory import give_freed_frames_back, uncollected
 from utils.paths import is_folder
+from utils.stop import StopSignals
 
 if TYPE_CHECKING:
     from utils.inference.pipeline import SwapPipeline
@@ -55,7 +56,8 @@ def check_video(
     if not of_images:
         check_input(target)
     choose_encoder(path, encode_options(config), lambda text: None)
-    for result in (path, _preview_path(path)) if config.preview else (path,):
+    beside = [_preview_path(path)] * bool(config.preview) + [_partial_path(path)] * config.keep_partial
+    for result in (path, *beside):
         check_place(result, not config.no_overwrite, inputs)
         if of_images and is_picture(result) and path.parent.resolve() == Path(target).resolve():
             raise OutputError(f"{result} would lie among the pictures of {target}; write it to another folder")
@@ -100,6 +102,7 @@ def swap_video(
 def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: Path) -> None:
     """Pass all frames from the decoder through the pipeline to the encoder."""
     report, every = pipeline.report, pipeline.config.preview
+    partial = _Partial(writer, output, video.info)
     waiting = max(2, _SWAPPED_AHEAD // (video.info.width * video.info.height * 3))
     with (
         pipeline.stages.swapper.in_parts(),
@@ -108,6 +111,7 @@ def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: P
         closing(prefetch(report.timed("decode", video.frames), _DECODED_AHEAD)) as frames,
         closing(prefetch(pipeline.run(frames), waiting)) as swapped,
         progress(video.info.frames, pipeline.config) as advance,
+        partial.kept_on_a_stop() if pipeline.config.keep_partial else nullcontext(),
     ):
         for result in swapped:
             with report.stage("encode"):
@@ -115,11 +119,49 @@ def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: P
             if every and result.index % every == 0:
                 _preview(result, output)
             advance()
+            partial.reached(result)
+
+
+class _Partial:
+    """What is done of a video whose work is stopped."""
+
+    def __init__(self, writer: VideoWriter, output: Path, info: VideoInfo) -> None:
+        self._writer, self._output, self._info = writer, output, info
+        self._signals = StopSignals()
+        self._time: float | None = None  # of the last frame that was written, seconds of the target
+
+    def reached(self, result: SwappedFrame) -> None:
+        """Take note of a frame that was written; raises KeyboardInterrupt where somebody asked to stop."""
+        self._time = result.time
+        if self._signals.came:
+            raise KeyboardInterrupt(self._keep())
+
+    @contextmanager
+    def kept_on_a_stop(self) -> Iterator[None]:
+        """Stop between two frames, and keep those that are done; as well when memory does not suffice."""
+        with self._signals.listening():
+            try:
+                yield
+            except ResourceError as error:
+                raise ResourceError(f"{error}; {self._keep()}") from error
+
+    def _keep(self) -> str:
+        """Complete what is done; returns where it is, in words."""
+        if self._time is None:
+            return NOTHING_WRITTEN
+        path = _partial_path(self._output)
+        self._writer.keep(path)
+        following = self._time + float(1 / self._info.rate) / 2  # between the last frame and the next one
+        return f"what is done is in {path}; --start {following:.3f} goes on from there"
 
 
 def _preview(result: SwappedFrame, output: Path) -> None:
     """Show how far it is, in a picture beside the output."""
     write_photo(_preview_path(output), Photo(result.image, xmp=XMP))
+
+
+def _partial_path(output: Path) -> Path:
+    return output.with_name(f"{output.stem}.partial{output.suffix}")
 
 
 def _preview_path(output: Path) -> Path:

@@ -54,6 +54,14 @@ def _rename_to_free(temporary: Path, path: Path) -> None:
     raise OutputError(f"{path} exists by now and --no-overwrite is set; choose another name")
 
 
+def move(temporary: Path, path: Path, overwrite: bool) -> None:
+    """Give a whole file its name; raises OSError, and OutputError where there is something that must stay."""
+    if overwrite:
+        os.replace(temporary, path)
+    else:
+        _rename_to_free(temporary, path)
+
+
 @contextmanager
 def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
     """Give a temporary file beside `path` to write to; rename it to `path` at the end, remove it on any error.
@@ -70,10 +78,7 @@ def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
             raise OSError(errno.EISDIR, "is a folder")
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
-        if overwrite:
-            os.replace(temporary, path)
-        else:
-            _rename_to_free(temporary, path)
+        move(temporary, path, overwrite)
     except OSError as error:
         raise output_error(path, error) from error
     finally:

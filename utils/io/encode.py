@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from utils.inference.types import Frame
-from utils.io.atomic import atomic_path
+from utils.io.atomic import atomic_path, move
 from utils.io.colour import from_bgr, updated
 from utils.io.decoded import DecodedPicture
 from utils.io.encoders import EncodeOptions, choose_encoder, container_for
@@ -120,8 +120,12 @@ def _failures_as_os_errors() -> Iterator[None]:
 class VideoWriter:
     """Takes frames in order and writes them, with the sound heard meanwhile."""
 
-    def __init__(self, container: OutputContainer, pictures: _Pictures, sound: Sound | None) -> None:
+    def __init__(
+        self, container: OutputContainer, pictures: _Pictures, sound: Sound | None, place: Path, overwrite: bool
+    ) -> None:
+        """place: where the file is written; overwrite: whether `keep` may replace a file."""
         self._container, self._pictures, self._sound = container, pictures, sound
+        self._place, self._overwrite = place, overwrite
 
     def write(self, frame: Frame) -> None:
         """Encode one frame; raises OSError when the file cannot be written."""
@@ -133,8 +137,19 @@ class VideoWriter:
         with _failures_as_os_errors():
             self._mux(self._pictures.finish())
             if self._sound is not None:
+                self._sound.advance(None)
                 self._sound.finish()
             self._container.close()
+
+    def keep(self, path: Path) -> None:
+        """Complete the file as a shorter one, with the sound up to here, and give it this name; nothing can be written
+        after that. Raises OSError, OutputError."""
+        with _failures_as_os_errors():
+            self._mux(self._pictures.finish())
+            if self._sound is not None:
+                self._sound.finish()
+            self._container.close()
+        move(self._place, path, self._overwrite)
 
     def _mux(self, packets: list[Packet[Any]]) -> None:
         for packet in packets:
@@ -182,6 +197,6 @@ def video_writer(
                 note("this format holds no statement that faces were replaced by AI")
             pictures = _Pictures(container, info, name, settings)
             sound = _open_sound(stack, container, info, form.sound, note)
-        writer = VideoWriter(container, pictures, sound)
+        writer = VideoWriter(container, pictures, sound, temporary, overwrite)
         yield writer
         writer.finish()

@@ -225,8 +225,7 @@ class Sound:
         track.heard = heard + Fraction(frame.samples, rate)
 
     def finish(self) -> None:
-        """Write the rest and end all encoders."""
-        self.advance(None)
+        """End all encoders."""
         for track in self._tracks.values():
             if not track.copied:
                 self._encode(None, track)

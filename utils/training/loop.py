@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from utils.errors import INTERRUPTED, InputError, OptionError
 from utils.io.atomic import atomic_path
+from utils.stop import StopSignals
 from utils.training import export
 from utils.training.checkpoints import (
     Checkpoints,
@@ -44,28 +44,6 @@ class Progress:
     step: int = 0
     seconds: float = 0.0  # of training, over all sessions
     best: float = float("inf")  # lowest val_score, or running loss where nothing is held out
-
-
-class StopSignals:
-    """Remembers that SIGTERM or Ctrl-C came, so that the step in progress can be finished and saved."""
-
-    def __init__(self) -> None:
-        self.came = False
-
-    def _remember(self, number: int, frame: object) -> None:
-        if self.came and number == signal.SIGINT:
-            raise KeyboardInterrupt  # a second Ctrl-C means now
-        self.came = True
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Replace the handlers for a while."""
-        before = {number: signal.signal(number, self._remember) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 class Metrics:
@@ -153,7 +131,8 @@ class Training:
                 ended = self._steps(signals)
                 self._save()
                 if self.progress.step == saved and not rank():
-                    self._export(self.config.saved_models)  # the run was finished before, but names and limits in its files may be others now
+                    # The run was finished before, but names and limits in its files may be others now.
+                    self._export(self.config.saved_models)
         finally:
             close_all(self._sinks)
         log.info("%s after step %d; %s", "finished" if ended else "stopped", self.progress.step, self._files())
