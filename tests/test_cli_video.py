@@ -294,7 +294,7 @@ def test_full_memory_keeps_what_is_done(
     with pytest.raises(errors.OutputError, match=r"o\.partial\.mp4: this is a folder"):
         pipeline.swap_video(source, clip, tmp_path / "o.mp4")
     (tmp_path / "o.partial.mp4").rmdir()
-    with pytest.raises(errors.ResourceError, match=r"full; what is done is in .*o\.partial\.mp4; --start 0\.\d+ goes on"):
+    with pytest.raises(errors.ResourceError, match=r"full; what is done is in .*o\.partial\.mp4; --start 0\.\d+ goes"):
         pipeline.swap_video(source, clip, tmp_path / "o.mp4")
     assert len(pictures(tmp_path / "o.partial.mp4")) == 8  # two batches of four
     assert [path.name for path in tmp_path.iterdir()] == ["o.partial.mp4"]

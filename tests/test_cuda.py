@@ -146,9 +146,9 @@ def test_batches_shrink_until_the_memory_suffices(device: torch.device, monkeypa
     monkeypatch.setattr(staged, "_Batch", full)
     notes: list[str] = []
     swapper = on_stages(device, plain(GENERATOR), batch_size=40)
-    swapper.note = notes.append
+    swapper.batches.note = notes.append
     found = swapper.swap(crops(12), people(12).numpy())
-    assert len(found) == 12 and swapper.batch_size == 5 and tried == [12, 12, 10, 5, 4] and len(notes) == 3
+    assert len(found) == 12 and swapper.batches.size == 5 and tried == [12, 12, 10, 5, 4] and len(notes) == 3
     assert apart(found, one_by_one(FusedAEINet(plain(GENERATOR)).to(device), 12, device)).mean() < 1.5
 
 
@@ -163,7 +163,7 @@ def test_memory_that_runs_out_in_the_network(cuda: torch.device, monkeypatch: py
 
     monkeypatch.setattr(FusedAEINet, "generate", hungry)
     swapper = Swapper(plain(GENERATOR), SIZE, cuda, torch.bfloat16, batch_size=16)
-    assert len(swapper.swap(crops(16), people(16).numpy())) == 16 and swapper.batch_size == 4
+    assert len(swapper.swap(crops(16), people(16).numpy())) == 16 and swapper.batches.size == 4
 
 
 def test_damaged_weights_are_an_error_on_stages_too(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +172,7 @@ def test_damaged_weights_are_an_error_on_stages_too(device: torch.device, monkey
     monkeypatch.setattr(Staged, "swap", lambda *arguments: None)
     monkeypatch.setattr("utils.inference.swap._sound", lambda Y: False)
     notes: list[str] = []
-    swapper.note = notes.append
+    swapper.batches.note = notes.append
     with pytest.raises(WeightsError, match="float32"):
         swapper.swap(crops(1), people(1).numpy())
     assert len(notes) == 1 and "float32" in notes[0] and swapper.dtype == "float32"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from utils.device import (
     has_many_cores,
     onnx_providers,
     seed_everything,
+    why_not_cuda,
 )
 from utils.errors import ResourceError, WeightsError
 from utils.inference import align
@@ -101,7 +103,7 @@ def test_every_crop_gets_its_identity(dtype: torch.dtype) -> None:
 def test_overflow_goes_on_in_float32_and_says_so_once() -> None:
     notes: list[str] = []
     swapper = Swapper(Overflowing(), 64, CPU, torch.bfloat16, batch_size=2)
-    swapper.note = notes.append
+    swapper.batches.note = notes.append
     assert swapper.dtype == "bfloat16"
     results = swapper.swap(crops(5), np.zeros((5, 4), np.float32))
     assert np.array_equal(results, crops(5))
@@ -127,10 +129,10 @@ def test_batch_is_halved_until_it_fits(error: RuntimeError, monkeypatch: pytest.
     notes: list[str] = []
     network = Hungry()
     swapper = Swapper(network, 64, CPU, torch.float32, batch_size=9)
-    swapper.note = notes.append
+    swapper.batches.note = notes.append
     results = swapper.swap(crops(7), np.zeros((7, 4), np.float32))
     assert np.array_equal(results, crops(7))
-    assert swapper.batch_size == 2 and network.batches == [2, 2, 2, 1] and len(notes) == 2
+    assert swapper.batches.size == 2 and network.batches == [2, 2, 2, 1] and len(notes) == 2
 
 
 def test_too_little_memory_for_one_face(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,10 +141,37 @@ def test_too_little_memory_for_one_face(monkeypatch: pytest.MonkeyPatch) -> None
         Swapper(Hungry(), 64, CPU, torch.float32).swap(crops(1), np.zeros((1, 4), np.float32))
 
 
+def test_the_enhancers_batch_is_halved_as_well() -> None:
+    class Small(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            if len(image) > 1:
+                raise torch.OutOfMemoryError("no memory")
+            return image
+
+    notes: list[str] = []
+    enhancer = Enhancer(Small(), CPU)
+    enhancer.batches.note = notes.append
+    results = enhancer.enhance(crops(6, 256))
+    assert np.array_equal(results, crops(6, 256)) and len(notes) == 2 and "1 faces at once" in notes[1]
+
+
 def test_other_errors_of_the_network_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hungry, "error", RuntimeError("shapes"))
     with pytest.raises(RuntimeError, match="shapes"):
         Swapper(Hungry(), 64, CPU, torch.float32).swap(crops(3), np.zeros((3, 4), np.float32))
+
+
+@pytest.mark.parametrize(("built", "available", "said"), [(None, False, "without CUDA"), ("12.8", True, "leaves this"),
+                                                          ("12.8", False, "driver")])  # fmt: skip
+def test_a_card_that_is_not_used_is_said(
+    built: str | None, available: bool, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", built)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert why_not_cuda("auto", CPU) == ""
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert said in why_not_cuda("auto", CPU) and why_not_cuda("cpu", CPU) == ""
 
 
 def test_absent_device(monkeypatch: pytest.MonkeyPatch) -> None:

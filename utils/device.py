@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -45,6 +46,20 @@ def _has_kernels() -> bool:
     built_for = [int(name.rstrip("af")) for name in names]
     major, minor = torch.cuda.get_device_capability()
     return not built_for or 10 * major + minor >= min(built_for)
+
+
+def why_not_cuda(name: str, device: torch.device) -> str:
+    """What keeps --device auto from an NVIDIA card whose driver is installed, in words; empty where nothing does."""
+    import torch
+
+    if name != "auto" or device.type != "cpu" or shutil.which("nvidia-smi") is None:
+        return ""
+    found = "this machine seems to have an NVIDIA card, but the CPU is used, since "
+    if torch.version.cuda is None:
+        return f"{found}PyTorch {torch.__version__} is built without CUDA; pytorch.org/get-started has one"
+    if torch.cuda.is_available():
+        return f"{found}PyTorch {torch.__version__} leaves this card out; an older PyTorch may know it"
+    return f"{found}its driver does not work with PyTorch {torch.__version__}; nvidia-smi says which CUDA it knows"
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from utils.inference.batches import Batches
 from utils.inference.pixels import to_images, to_tensor
 
 _SIDE = 256
@@ -21,16 +22,16 @@ class Enhancer:
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         """network: models.enhancer.LIPSPADEGenerator with statistics per image."""
         self._network = network.to(device)
-        self._device = device
+        self._device, self.batches = device, Batches(_BATCH, device)
 
     def enhance(self, crops: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Sharpen swapped crops.
 
-        crops: N pictures (S, S, 3) uint8 BGR. Returns N pictures (256, 256, 3) uint8 BGR.
+        crops: N pictures (S, S, 3) uint8 BGR. Returns N pictures (256, 256, 3) uint8 BGR. Raises ResourceError when
+        memory does not even suffice for one.
         """
         scaled = [cv2.resize(crop, (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR) for crop in crops]
-        parts = [self._run(scaled[i : i + _BATCH]) for i in range(0, len(scaled), _BATCH)]
-        return [image for part in parts for image in part]
+        return self.batches.run(lambda part: self._run(scaled[part]), len(scaled))
 
     @torch.inference_mode()
     def _run(self, crops: list[np.ndarray]) -> np.ndarray:

@@ -92,7 +92,9 @@ class SwapPipeline:
     def begin(self) -> RunReport:
         """Start the report of a new run."""
         self.report, self._loading = RunReport(seconds=self._loading), {}
-        self.stages.swapper.note = self.report.note
+        for network in (self.stages.swapper, self.stages.enhancer):
+            if network is not None:
+                network.batches.note = self.report.note
         log.info(self.stages.summary())
         for text in self.stages.notes:
             self.report.note(text)
@@ -162,7 +164,7 @@ class SwapPipeline:
         """Group frames until their faces fill a batch, or their pixels the memory that is set aside for them; as many
         frames without a face have no need to wait for more."""
         batch: list[TrackedFrame] = []
-        enough = self.stages.swapper.batch_size
+        enough = self.stages.swapper.batches.size
         if self.stages.device == "cpu":
             enough = min(enough, _CPU_BATCH)
         for entry in tracked:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from coordinate_reg.landmarks import EmbeddedLandmarks, Landmarks, PublishedLandmarks
 from utils import registry
-from utils.device import choose_device, fastest_dtype, half_of_the_cores
+from utils.device import choose_device, fastest_dtype, half_of_the_cores, why_not_cuda
 from utils.errors import OptionError, WeightsError
 from utils.inference import detect, glasses
 from utils.inference.blend import Mixer
@@ -104,6 +104,7 @@ def load_stages(config: InferenceConfig) -> Stages:
     if config.only_permissive:
         refuse_restricted({entry["name"]: entry["commercial_use"] for entry in used})
     swapper = Swapper(generator.network, generator.card["crop_size"], device, fastest_dtype(device), config.batch_size)
+    idle_card = why_not_cuda(config.device, device)
     suits = {name: _suiting(config, generator.card, name) for name in registry.WAYS}
     detector = _detector(published, device, used, 0 if config.image_to_image else half_of_the_cores())
     return Stages(
@@ -120,7 +121,8 @@ def load_stages(config: InferenceConfig) -> Stages:
         glasses=_glasses(identity) if config.glasses == "target" else None,
         max_yaw=suits["max_yaw"], threshold=_threshold(config, identity),
         device=str(device), used=used,
-        notes=notes + provider_notes(device, detector.providers), seconds=time.perf_counter() - start,
+        notes=[*notes, *[idle_card] * bool(idle_card), *provider_notes(device, detector.providers)],
+        seconds=time.perf_counter() - start,
     )
 
 

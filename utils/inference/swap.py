@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -15,8 +15,8 @@ from torch import nn
 from network.AEI_Net import AEI_Net
 from network.fused import FusedAEINet
 from network.packed import pack
-from utils.device import is_out_of_memory
-from utils.errors import ResourceError, WeightsError
+from utils.errors import WeightsError
+from utils.inference.batches import Batches
 from utils.inference.pixels import to_images, to_tensor
 from utils.inference.staged import Staged
 
@@ -51,8 +51,7 @@ class Swapper:
         batch_size: int = 40,
     ) -> None:
         """network: AEI-Net in float32. size: side of its crops."""
-        self.size, self.batch_size = size, batch_size
-        self.note: Callable[[str], None] = lambda text: None  # takes messages for the user
+        self.size, self.batches = size, Batches(batch_size, device, self._forget)
         self._device, self._dtype = device, dtype
         self._workers: ThreadPoolExecutor | None = None
         self._parts = 1
@@ -99,34 +98,17 @@ class Swapper:
         Returns N pictures like crops. Raises ResourceError when memory does not even suffice for one
         face, WeightsError for weights that give no numbers.
         """
-        results: list[np.ndarray] = []
-        while len(results) < len(crops):
-            part = slice(len(results), len(results) + self.batch_size)
-            try:
-                results += list(self._run(crops[part], torch.from_numpy(z_id[part])))
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._shrink(error)
-        return results
+        return self.batches.run(lambda part: self._run(crops[part], torch.from_numpy(z_id[part])), len(crops))
 
-    def _shrink(self, error: RuntimeError) -> None:
-        """Halve the batch after the device ran out of memory."""
-        if self.batch_size == 1:
-            remedy = "close other programs" if self._device.type == "cpu" else "use --device cpu"
-            raise ResourceError(f"{self._device} has too little memory for one face; {remedy}") from error
-        self.batch_size //= 2
+    def _forget(self) -> None:
         if self._staged is not None:
             self._staged.forget()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-        self.note(f"{self._device} ran out of memory; going on with {self.batch_size} faces at once")
 
     @torch.inference_mode()
     def _run(self, crops: Sequence[np.ndarray], z_id: torch.Tensor) -> np.ndarray:
         images = self._images(crops, z_id)
         if images is None and self._exact is not None:
-            self.note(f"the generator overflowed in {self.dtype}; going on in float32")
+            self.batches.note(f"the generator overflowed in {self.dtype}; going on in float32")
             exact, self._exact, self._dtype = self._exact, None, torch.float32
             self._place(exact)
             images = self._images(crops, z_id)
@@ -137,7 +119,7 @@ class Swapper:
     def _images(self, crops: Sequence[np.ndarray], z_id: torch.Tensor) -> np.ndarray | None:
         """Swapped crops (N, size, size, 3) uint8 BGR, or None where some numbers are not finite."""
         if self._staged is not None:
-            return self._staged.swap(crops, z_id, self.batch_size, self.note)
+            return self._staged.swap(crops, z_id, self.batches.size, self.batches.note)
         Y = self._forward(crops, z_id)
         return to_images(Y) if _sound(Y) else None
 
