@@ -50,6 +50,15 @@ def face(name: str, centre: tuple[float, float], scale: float = 1.0) -> Face:
     return Face(box, "ABCDE".index(name) / 10, kps)  # the score carries the name to the embedder
 
 
+class Blinking(Embedder):
+    """A face that looks like A in its first frame only, and only just."""
+
+    def __call__(self, frame: Frame, faces: list[Face]) -> np.ndarray:
+        super().__call__(frame, faces)
+        towards = 0.7 if frame.index == 0 else 0.1
+        return np.stack([towards * IDENTITIES["A"] + IDENTITIES["B"]] * len(faces))
+
+
 def stream(script: Script, cuts: tuple[int, ...] = (), order: int = 1) -> Iterator[tuple[Frame, list[Face]]]:
     image = np.full(SHAPE, 40, np.uint8)
     for index, people in enumerate(script):
@@ -186,6 +195,16 @@ def test_a_cut_ends_tracks_even_in_the_same_place() -> None:
     assert [place(t, 0) for t in out] == [100.0] * 6 + [250.0] * 6
     assert [place(t, 1) for t in out] == [250.0] * 6 + [100.0] * 6
     assert not {f.track for t in out[:6] for f in t.faces} & {f.track for t in out[6:] for f in t.faces}
+
+
+def test_one_look_that_only_just_matches_does_not_decide_a_shot() -> None:
+    embed = Blinking()
+    out = run([{"B": (100, 60)}] * 40, "A", embed=embed)
+    swapped = [len(t.faces) for t in out]
+    assert swapped[0] == 1 and sum(swapped) <= 3 and not any(swapped[3:])
+    sure = Embedder()
+    assert all(len(t.faces) == 1 for t in run([{"A": (100, 60)}] * 40, "A", embed=sure))
+    assert sure.asked == [(0, 1)], "who is clearly meant is looked at once"
 
 
 def test_a_stranger_who_enters_gets_nothing() -> None:

@@ -44,7 +44,8 @@ class Track:
     person: int | None = None  # source that it gets
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2, np.float32))  # pixels per frame
     born: int = 0  # index of its first frame
-    look_again: int = 0  # index of the frame where an unmatched face is identified once more
+    look_again: int = 0  # index of the frame where a face that is not known for sure is identified once more
+    looks: int = 0  # that are summed up in the embedding
 
     def predict(self, index: int) -> np.ndarray:
         """Key points expected in the frame `index`, (5, 2) float32."""
@@ -60,6 +61,7 @@ class Track:
         """Add one look (D,) to what is known of the face."""
         look = unit(embedding)
         self.embedding = look if self.embedding is None else self.embedding + look
+        self.looks += 1
 
     def likeness(self, embeddings: np.ndarray) -> np.ndarray:
         """Cosine similarity (N,) to unit embeddings (N, D); 1 while the track has none of its own."""

@@ -26,6 +26,8 @@ _LOYALTY = 0.05  # similarity by which somebody else must be more like a referen
 _ANY = 1e-6  # score of a match that only just passes a threshold of 0 or less
 _HELD = 0.7  # the largest face stays chosen until it is smaller than this part of another one
 _LONGEST_WAIT = 25  # frames until a face that matched nobody is identified once more; new faces wait less
+_CLOSE = 0.1  # similarity above the threshold from which one look is enough
+_ENOUGH = 5  # looks at a face that is closer to it
 
 NO_FACE = "no face found"
 NO_MATCH = "no reference matches"
@@ -151,16 +153,24 @@ class _People:
         return track
 
     def _identify(self, seen: dict[int, Track], looks: _Looks, frame: Frame, faces: list[Face]) -> None:
-        """Look at the faces that nobody knows yet, and now and then at those that matched nobody."""
+        """Look at the faces that nobody knows yet, now and then at those that matched nobody, and some more times at
+        those that only just matched, since one look may be at a blurred face."""
         if self.selection.mode != "reference" or not seen:
             return
         if self.references is None:
             self.references = looks([most_prominent(faces, frame.pixels.shape)])
-        unknown = [p for p, t in seen.items() if t.person is None and t.look_again <= frame.index]
+        unknown = [p for p, t in seen.items() if t.look_again <= frame.index and not self._sure(t)]
         for position, look in zip(unknown, looks(unknown), strict=True) if unknown else ():
             track = seen[position]
             track.learn(look)
             track.look_again = frame.index + min(max(1, frame.index - track.born), _LONGEST_WAIT)
+
+    def _sure(self, track: Track) -> bool:
+        """Whether who a track is needs no further look."""
+        if track.person is None or self.references is None:
+            return False
+        likeness = track.likeness(self.references)[track.person]
+        return track.looks >= _ENOUGH or bool(likeness >= self.selection.threshold + _CLOSE)
 
     def _choose(self, seen: dict[int, Track], frame: Frame, faces: list[Face]) -> None:
         """Decide which person each visible track is; a track that changes its person becomes another track."""
