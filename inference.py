@@ -41,6 +41,15 @@ def terminate(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def kept(stop: BaseException | None) -> str:
+    """What an interruption says of the output, or one before it, to whose work it put an end."""
+    while stop is not None:
+        if isinstance(stop, KeyboardInterrupt) and stop.args:
+            return str(stop.args[0])
+        stop = stop.__context__
+    return NOTHING_WRITTEN
+
+
 def fail(text: str, exit_code: int, as_json: bool) -> int:
     """Say what --json has to say of a run without a result; returns the exit code."""
     if as_json:
@@ -64,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return fail(str(error), error.exit_code, as_json)
     except KeyboardInterrupt as stop:
-        text = f"interrupted; {stop.args[0] if stop.args else NOTHING_WRITTEN}"
+        text = f"interrupted; {kept(stop)}"
         print(text, file=sys.stderr)
         return fail(text, INTERRUPTED, as_json)
     if config.profile:

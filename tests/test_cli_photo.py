@@ -138,20 +138,24 @@ def test_several_faces_in_the_source_are_said(call: Callable, photos: dict[str, 
 
 def test_another_face_of_the_source_can_be_chosen(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
     results = {}
-    for chosen in ([], ["0"], ["1"]):
+    for chosen in ([], ["-1"], ["0"], ["1"]):
         given = ["--source_face_index", *chosen] if chosen else []
         code, result, _ = call(*swap(photos["pair"], photos["b"], tmp_path / "o.png", *given))
-        assert code == 0 and any("shows 2 faces" in note for note in result["notes"]) != bool(chosen)
+        assert code == 0 and any("shows 2 faces" in note for note in result["notes"]) != (chosen in (["0"], ["1"]))
         if not chosen:
             (usual,) = (word[1] for word in re.finditer(r"it is --source_face_index (\d)", " ".join(result["notes"])))
         results[chosen[0] if chosen else "usual"] = read_photo(tmp_path / "o.png").image
-    assert np.array_equal(results["usual"], results[usual])
+    assert np.array_equal(results["usual"], results[usual]) and np.array_equal(results["usual"], results["-1"])
     assert not np.array_equal(results["0"], results["1"])
     for numbers, message in ((["2"], "shows 2 faces; count from 0"), (["0", "1"], "for each of the 1"),
-                             (["-1"], "0 or more")):  # fmt: skip
+                             (["-2"], "0 or more")):  # fmt: skip
         code, _, said = call(*swap(photos["pair"], photos["b"], tmp_path / "p.png", "--source_face_index", *numbers))
         assert code == errors.OptionError.exit_code and message in said
+    code, _, said = call(*swap(str(tmp_path), photos["b"], tmp_path / "p.png", "--source_face_index", "0"))
+    assert code == errors.OptionError.exit_code and "is a folder; give " in said
     assert not (tmp_path / "p.png").exists()
+    with pytest.raises(errors.OptionError, match="for each of the 1"):
+        load_pipeline(device="cpu", source_face_index=-2).set_sources([photos["a"]])
 
 
 def test_a_folder_is_one_person(call: Callable, photos: dict[str, str], random_weights: Path, tmp_path: Path,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -269,16 +270,22 @@ def test_ctrl_c_leaves_no_broken_file(
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == errors.INTERRUPTED and "interrupted" in said, said
-    left = {"out.preview.jpg", "out.partial.mp4"} if kept else {"out.preview.jpg"}
+    left = {"out.preview.jpg", "out.partial1.mp4"} if kept else {"out.preview.jpg"}
     assert {path.name for path in out.parent.iterdir()} == left
     if kept:
-        done = len(pictures(out.with_name("out.partial.mp4")))
+        part = out.with_name("out.partial1.mp4")
+        done = len(pictures(part))
         following = float(said.split("--start ")[1].split()[0])
         assert 0 < done < count and (done - 1) / 25 < following < done / 25
+        with av.open(str(part)) as container:
+            (sound,) = container.streams.audio
+            assert sound.duration is not None and sound.time_base is not None
+            assert float(sound.duration * sound.time_base) == pytest.approx(done / 25, abs=0.03)
 
 
+@pytest.mark.parametrize("error", [errors.ResourceError("full"), MemoryError("full")])
 def test_full_memory_keeps_what_is_done(
-    random_weights: Path, clip: Path, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, random_weights: Path, clip: Path, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
     pipeline = load_pipeline(device="cpu", keep_partial=True)
@@ -286,16 +293,14 @@ def test_full_memory_keeps_what_is_done(
 
     def full(*arguments: Any) -> Any:
         if next(calls) == 2:
-            raise errors.ResourceError("full")
+            raise error
         return works(*arguments)
 
     monkeypatch.setattr(pipeline.stages.swapper, "swap", full)
-    (tmp_path / "o.partial.mp4").mkdir()
-    with pytest.raises(errors.OutputError, match=r"o\.partial\.mp4: this is a folder"):
+    (tmp_path / "o.partial1.mp4").write_text("an earlier part")
+    with pytest.raises(errors.ResourceError, match=r"full.*; what is done is in .*partial2\.mp4; --start 0\.281 goes"):
         pipeline.swap_video(source, clip, tmp_path / "o.mp4")
-    (tmp_path / "o.partial.mp4").rmdir()
-    with pytest.raises(errors.ResourceError, match=r"full; what is done is in .*o\.partial\.mp4; --start 0\.\d+ goes"):
-        pipeline.swap_video(source, clip, tmp_path / "o.mp4")
-    assert len(pictures(tmp_path / "o.partial.mp4")) == 8  # two batches of four
-    assert [path.name for path in tmp_path.iterdir()] == ["o.partial.mp4"]
+    assert len(pictures(tmp_path / "o.partial2.mp4")) == 8  # two batches of four
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.partial1.mp4", "o.partial2.mp4"]
+    assert (tmp_path / "o.partial1.mp4").read_text() == "an earlier part"
 

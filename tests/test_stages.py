@@ -171,6 +171,9 @@ def test_a_card_that_is_not_used_is_said(
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert why_not_cuda("auto", CPU) == ""
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert why_not_cuda("auto", CPU) == "", "hidden on purpose"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert said in why_not_cuda("auto", CPU) and why_not_cuda("cpu", CPU) == ""
 
 

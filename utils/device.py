@@ -52,7 +52,8 @@ def why_not_cuda(name: str, device: torch.device) -> str:
     """What keeps --device auto from an NVIDIA card whose driver is installed, in words; empty where nothing does."""
     import torch
 
-    if name != "auto" or device.type != "cpu" or shutil.which("nvidia-smi") is None:
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if name != "auto" or device.type != "cpu" or hidden or shutil.which("nvidia-smi") is None:
         return ""
     found = "this machine seems to have an NVIDIA card, but the CPU is used, since "
     if torch.version.cuda is None:

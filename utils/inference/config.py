@@ -28,8 +28,8 @@ class InferenceConfig:
         "of the first reference, and so on", nargs="*", metavar="P",
     )  # fmt: skip
     source_face_index: Sequence[int] = option(
-        list, "which face of a source photo that shows several, one number per source, counted from 0 at the left "
-        "(default: the most prominent one)", type=int, nargs="+", metavar="N", alias="--source-face-index",
+        list, "which face of a source photo that shows several, one number per source, counted from 0 at the left, or "
+        "-1 for the most prominent one (the default)", type=int, nargs="+", metavar="N", alias="--source-face-index",
     )
     image_to_image: bool = option(False, "swap in a photo (--target_image) instead of a video (--target_video)",
                                   type=boolean)
@@ -101,7 +101,7 @@ class InferenceConfig:
     preview: int = option(0, "every N frames, put a picture of the latest beside the output; 0: never", type=int,
                           metavar="N")
     keep_partial: bool = option(False, "when stopped by Ctrl-C or SIGTERM, or out of memory, complete what is done as "
-                                "NAME.partial beside the output, and say from which second to go on", type=boolean)
+                                "NAME.partial1 beside the output, and say from which second to go on", type=boolean)
     max_skipped: float = option(1.0, "fail when more than this share of the frames could not be swapped, 0 to 1",
                                 type=float, metavar="SHARE", alias="--max-skipped")
 
@@ -151,12 +151,13 @@ class InferenceConfig:
         if self.select != "reference":
             raise OptionError(f"--select {self.select} takes no --target_faces_paths; leave one of the two out")
 
-    def check_faces(self, sources: int) -> None:
-        """Refuse numbers of faces that do not fit so many sources; raises OptionError."""
-        chosen = self.source_face_index
-        if chosen and (len(chosen) != sources or min(chosen) < 0):
-            raise OptionError(f"--source_face_index {' '.join(map(str, chosen))}: expected one number of 0 or more for "
-                              f"each of the {sources} in --source_paths")
+    def faces_of(self, sources: int) -> Sequence[int | None]:
+        """Which face each of so many sources is, None for the most prominent one; raises OptionError."""
+        chosen = [self.source_face_index] if isinstance(self.source_face_index, int) else self.source_face_index
+        if chosen and (len(chosen) != sources or min(chosen) < -1):
+            raise OptionError(f"--source_face_index {' '.join(map(str, chosen))}: expected one number, of 0 or more or "
+                              f"-1, for each of the {sources} in --source_paths")
+        return [None if number == -1 else number for number in chosen or [-1] * sources]
     def _check_people(self) -> None:
         sources, references = len(self.source_paths), len(self.target_faces_paths)
         if not sources:
@@ -164,7 +165,7 @@ class InferenceConfig:
         if references and references != sources:
             raise OptionError(f"{sources} in --source_paths but {references} in --target_faces_paths: "
                               "give one reference per source, in the same order")
-        self.check_faces(sources)
+        self.faces_of(sources)
         if sources > 1 and not references:
             raise OptionError(f"{sources} sources but no reference: give --target_faces_paths with one photo per "
                               "source, so that everybody gets the right face, or a single source")

@@ -47,14 +47,14 @@ def identities(
     no_face: type[GhostError],
     stages: Stages,
     report: RunReport,
-    which: Sequence[int] = (),
+    which: Sequence[int | None] = (),
 ) -> np.ndarray:
     """Raw embedding (N, D) float32 of each person: of one face of the photo, or the mean of several photos.
 
-    kind: source or reference, for messages. which: numbers of the faces, from 0 at the left; none: the most prominent
-    ones. Raises InputError, OptionError, and no_face where a person's photos show nobody.
+    kind: source or reference, for messages. which: numbers of the faces, from 0 at the left; None or none: the most
+    prominent ones. Raises InputError, OptionError, and no_face where a person's photos show nobody.
     """
-    numbers: Sequence[int | None] = which or [None] * len(people)
+    numbers = which or [None] * len(people)
     return np.stack([_identity(Path(person), number, kind, no_face, stages, report)
                      for person, number in zip(people, numbers, strict=True)])
 
@@ -63,7 +63,11 @@ def _identity(
     person: Path, number: int | None, kind: str, no_face: type[GhostError], stages: Stages, report: RunReport
 ) -> np.ndarray:
     photos = _photos(person)
-    found = {path: _embedding(path, number, kind, stages, report) for path in photos}
+    if number is not None and is_folder(person):
+        raise OptionError(f"--source_face_index {number} chooses a face of one photo, but {person} is a folder; give "
+                          "-1 for it")
+    choosable = kind == "source" and not is_folder(person)
+    found = {path: _embedding(path, number, choosable, kind, stages, report) for path in photos}
     known = {path: z_id for path, z_id in found.items() if z_id is not None}
     if not known:
         raise no_face(f"no face found in the {kind} {person}; give a photo that shows one clearly")
@@ -81,8 +85,10 @@ def _identity(
     return normalise(directions.mean(0, keepdims=True))[0] * np.linalg.norm(rows, axis=1).mean()
 
 
-def _embedding(path: Path, number: int | None, kind: str, stages: Stages, report: RunReport) -> np.ndarray | None:
-    """Of one of a photo's faces, raw; None where there is no face."""
+def _embedding(
+    path: Path, number: int | None, choosable: bool, kind: str, stages: Stages, report: RunReport
+) -> np.ndarray | None:
+    """Of one of a photo's faces, raw; None where there is no face. choosable: whether --source_face_index helps."""
     image = read(path, report).image
     with report.stage("detect"):
         faces = stages.detector.detect(image, careful=True)
@@ -93,7 +99,7 @@ def _embedding(path: Path, number: int | None, kind: str, stages: Stages, report
         number = most_prominent(faces, image.shape)
         if len(faces) > 1:
             x, y = faces[number].kps.mean(axis=0)
-            choice = f"; it is --source_face_index {number}, others are counted from the left" * (kind == "source")
+            choice = f"; it is --source_face_index {number}, others are counted from the left" if choosable else ""
             report.note(f"{kind} {path} shows {len(faces)} faces; the most prominent one, at ({x:.0f}, {y:.0f}), is "
                         f"used{choice}")
     if number >= len(faces):

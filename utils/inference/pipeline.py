@@ -111,9 +111,8 @@ class SwapPipeline:
                               "or one reference per source")
         if references:
             self.config.check_references()
-        self.config.check_faces(len(sources))
-        self._z_id = identities(sources, "source", NoFaceInSourceError, self.stages, self.report,
-                                self.config.source_face_index)
+        which = self.config.faces_of(len(sources))
+        self._z_id = identities(sources, "source", NoFaceInSourceError, self.stages, self.report, which)
         self._references = None
         if references:
             known = identities(references, "reference", NoFaceInReferenceError, self.stages, self.report)

@@ -51,7 +51,7 @@ class Swapper:
         batch_size: int = 40,
     ) -> None:
         """network: AEI-Net in float32. size: side of its crops."""
-        self.size, self.batches = size, Batches(batch_size, device, self._forget)
+        self.size, self.batches = size, Batches(batch_size, device)
         self._device, self._dtype = device, dtype
         self._workers: ThreadPoolExecutor | None = None
         self._parts = 1
@@ -98,7 +98,10 @@ class Swapper:
         Returns N pictures like crops. Raises ResourceError when memory does not even suffice for one
         face, WeightsError for weights that give no numbers.
         """
-        return self.batches.run(lambda part: self._run(crops[part], torch.from_numpy(z_id[part])), len(crops))
+        def work(part: slice) -> np.ndarray:
+            return self._run(crops[part], torch.from_numpy(z_id[part]))
+
+        return self.batches.run(work, len(crops), self._forget)
 
     def _forget(self) -> None:
         if self._staged is not None:

@@ -26,7 +26,7 @@ _LOYALTY = 0.05  # similarity by which somebody else must be more like a referen
 _ANY = 1e-6  # score of a match that only just passes a threshold of 0 or less
 _HELD = 0.7  # the largest face stays chosen until it is smaller than this part of another one
 _LONGEST_WAIT = 25  # frames until a face that matched nobody is identified once more; new faces wait less
-_CLOSE = 0.1  # similarity above the threshold from which one look is enough
+_CLOSE = 0.1  # similarity above the threshold from which one look is enough, and below it until which more are awaited
 _ENOUGH = 5  # looks at a face that is closer to it
 
 NO_FACE = "no face found"
@@ -209,13 +209,24 @@ class _People:
         # Whatever passes the threshold has to score more than 0, but no more than that: with a larger bonus, two poor
         # matches would outdo a good one.
         lift = _ANY - min(self.selection.threshold, 0.0)
-        scores = np.where(likeness >= self.selection.threshold, likeness + lift, 0.0)
+        scores = np.where(likeness >= self._thresholds(seen, positions), likeness + lift, 0.0)
         for row, position in enumerate(positions):
             scores[row, list(self._reserved(seen[position]))] = 0.0
             person = seen[position].person
             if person is not None and scores[row, person] > 0.0:
                 scores[row, person] += _LOYALTY
         return {positions[row]: person for row, person in best_pairs(scores)}
+
+    def _thresholds(self, seen: dict[int, Track], positions: list[int]) -> np.ndarray:
+        """Least likeness (T, R) of tracks to persons: less for the one that somebody is while there are few looks, or
+        swaps would come and go with each."""
+        assert self.references is not None
+        least = np.full((len(positions), len(self.references)), self.selection.threshold)
+        for row, position in enumerate(positions):
+            track = seen[position]
+            if track.person is not None and track.looks < _ENOUGH:
+                least[row, track.person] -= _CLOSE
+        return least
 
     def reason(self) -> str:
         """Why a face that was found is not swapped."""

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.device import half_of_the_cores, shared_processor
+from utils.device import full_memory_as_error, half_of_the_cores, shared_processor
 from utils.errors import NOTHING_WRITTEN, OutputError, ResourceError, SkippedError
 from utils.inference.config import InferenceConfig
 from utils.inference.people import photos_of
@@ -26,7 +27,7 @@ from utils.io.image import Photo, check_input, write_photo
 from utils.io.mark import COMMENT, XMP
 from utils.io.video import Span, Video, VideoInfo, open_video
 from utils.memory import give_freed_frames_back, uncollected
-from utils.paths import is_folder
+from utils.paths import is_folder, is_there
 from utils.stop import StopSignals
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ghost")
 _DECODED_AHEAD = 4  # frames
+_AFTER = 0.001  # seconds from the last frame that was written to where the next one is looked for
 _SWAPPED_AHEAD = 2**23  # bytes of frames that wait for the encoder
 
 Advance = Callable[[], None]
@@ -56,8 +58,7 @@ def check_video(
     if not of_images:
         check_input(target)
     choose_encoder(path, encode_options(config), lambda text: None)
-    beside = [_preview_path(path)] * bool(config.preview) + [_partial_path(path)] * config.keep_partial
-    for result in (path, *beside):
+    for result in (path, _preview_path(path)) if config.preview else (path,):
         check_place(result, not config.no_overwrite, inputs)
         if of_images and is_picture(result) and path.parent.resolve() == Path(target).resolve():
             raise OutputError(f"{result} would lie among the pictures of {target}; write it to another folder")
@@ -102,7 +103,7 @@ def swap_video(
 def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: Path) -> None:
     """Pass all frames from the decoder through the pipeline to the encoder."""
     report, every = pipeline.report, pipeline.config.preview
-    partial = _Partial(writer, output, video.info)
+    partial = _Partial(writer, output)
     waiting = max(2, _SWAPPED_AHEAD // (video.info.width * video.info.height * 3))
     with (
         pipeline.stages.swapper.in_parts(),
@@ -125,8 +126,8 @@ def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: P
 class _Partial:
     """What is done of a video whose work is stopped."""
 
-    def __init__(self, writer: VideoWriter, output: Path, info: VideoInfo) -> None:
-        self._writer, self._output, self._info = writer, output, info
+    def __init__(self, writer: VideoWriter, output: Path) -> None:
+        self._writer, self._output = writer, output
         self._signals = StopSignals()
         self._time: float | None = None  # of the last frame that was written, seconds of the target
 
@@ -141,7 +142,8 @@ class _Partial:
         """Stop between two frames, and keep those that are done; as well when memory does not suffice."""
         with self._signals.listening():
             try:
-                yield
+                with full_memory_as_error("close other programs, or use --device cpu"):
+                    yield
             except ResourceError as error:
                 raise ResourceError(f"{error}; {self._keep()}") from error
 
@@ -151,8 +153,7 @@ class _Partial:
             return NOTHING_WRITTEN
         path = _partial_path(self._output)
         self._writer.keep(path)
-        following = self._time + float(1 / self._info.rate) / 2  # between the last frame and the next one
-        return f"what is done is in {path}; --start {following:.3f} goes on from there"
+        return f"what is done is in {path}; --start {self._time + _AFTER:.3f} goes on from there"
 
 
 def _preview(result: SwappedFrame, output: Path) -> None:
@@ -161,7 +162,9 @@ def _preview(result: SwappedFrame, output: Path) -> None:
 
 
 def _partial_path(output: Path) -> Path:
-    return output.with_name(f"{output.stem}.partial{output.suffix}")
+    """A free name beside the output, since a part that goes on may be stopped, too."""
+    names = (f"{output.stem}.partial{number}{output.suffix}" for number in count(1))
+    return next(path for name in names if not is_there(path := output.with_name(name)))
 
 
 def _preview_path(output: Path) -> Path:

@@ -83,6 +83,11 @@ class _Pictures:
             image = cv2.copyMakeBorder(image, 0, self._odd[0], 0, self._odd[1], cv2.BORDER_REPLICATE)
         return from_bgr(image, self._colour)
 
+    @property
+    def end(self) -> float:
+        """Where the last frame ends, in seconds of the result."""
+        return float(self._last * self._tick + 1 / self._info.rate)
+
     def finish(self) -> list[Packet[Any]]:
         """The last packets."""
         return self._stream.encode(None)
@@ -120,12 +125,9 @@ def _failures_as_os_errors() -> Iterator[None]:
 class VideoWriter:
     """Takes frames in order and writes them, with the sound heard meanwhile."""
 
-    def __init__(
-        self, container: OutputContainer, pictures: _Pictures, sound: Sound | None, place: Path, overwrite: bool
-    ) -> None:
-        """place: where the file is written; overwrite: whether `keep` may replace a file."""
-        self._container, self._pictures, self._sound = container, pictures, sound
-        self._place, self._overwrite = place, overwrite
+    def __init__(self, container: OutputContainer, pictures: _Pictures, sound: Sound | None, place: Path) -> None:
+        """place: where the file is written."""
+        self._container, self._pictures, self._sound, self._place = container, pictures, sound, place
 
     def write(self, frame: Frame) -> None:
         """Encode one frame; raises OSError when the file cannot be written."""
@@ -134,22 +136,22 @@ class VideoWriter:
 
     def finish(self) -> None:
         """Write what is left and complete the file."""
+        self._complete(None)
+
+    def _complete(self, end: float | None) -> None:
+        """end: seconds in the result from which on sound is left out; None: nothing is."""
         with _failures_as_os_errors():
             self._mux(self._pictures.finish())
             if self._sound is not None:
-                self._sound.advance(None)
+                self._sound.advance(end)
                 self._sound.finish()
             self._container.close()
 
     def keep(self, path: Path) -> None:
-        """Complete the file as a shorter one, with the sound up to here, and give it this name; nothing can be written
-        after that. Raises OSError, OutputError."""
-        with _failures_as_os_errors():
-            self._mux(self._pictures.finish())
-            if self._sound is not None:
-                self._sound.finish()
-            self._container.close()
-        move(self._place, path, self._overwrite)
+        """Complete the file as a shorter one, with the sound up to the end of its last picture, and give it this name,
+        which must be free; nothing can be written after that. Raises OSError, OutputError."""
+        self._complete(self._pictures.end)
+        move(self._place, path, overwrite=False)
 
     def _mux(self, packets: list[Packet[Any]]) -> None:
         for packet in packets:
@@ -197,6 +199,6 @@ def video_writer(
                 note("this format holds no statement that faces were replaced by AI")
             pictures = _Pictures(container, info, name, settings)
             sound = _open_sound(stack, container, info, form.sound, note)
-        writer = VideoWriter(container, pictures, sound, temporary, overwrite)
+        writer = VideoWriter(container, pictures, sound, temporary)
         yield writer
         writer.finish()

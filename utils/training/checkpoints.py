@@ -32,7 +32,7 @@ FREE = {
 }  # fmt: skip
 # Options that the validation's score depends on, beside the weights of the losses.
 _SCORED = {
-    "dataset_path", "vgg", "validation", "seed", "size", "identity", "lr_identity", "critic", "sface", "landmarks",
+    "dataset_path", "vgg", "validation", "size", "identity", "lr_identity", "critic", "sface", "landmarks",
     "tone", "mask_wider", "mask_higher", "rim_contrast",
 }  # fmt: skip
 _DAMAGE = (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError)

@@ -63,8 +63,8 @@ class TrainConfig:
         type=boolean,
     )
     validation: str | None = option(
-        None, "photos that are measured and never trained on: a text file with their names, or a share of the people, "
-        "such as 0.02, drawn by --seed", metavar="P|SHARE"
+        None, "photos that are measured and never trained on: a text file with their names, or about this share of the "
+        "people, such as 0.02, always the same ones", metavar="P|SHARE"
     )
     source_novel: float = option(
         0.0, "share of the sources, or of the faces of --task identity, that are invented people, between two of the "

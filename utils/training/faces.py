@@ -8,6 +8,7 @@ keypoints of which some losses need. Any other folder of aligned face crops does
 from __future__ import annotations
 
 import csv
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -126,20 +127,20 @@ def _side(paths: list[Path]) -> int:
     raise InputError(f"{paths[0].parent}: none of its pictures can be read")
 
 
-def hold_out(faces: Faces, chosen: Path | str | None, seed: int = 0) -> tuple[Faces, Faces]:
+def hold_out(faces: Faces, chosen: Path | str | None) -> tuple[Faces, Faces]:
     """Part a set into training and validation photos.
 
-    chosen: a file that lists names without ending, one a line, or a share of the people, who are drawn by `seed`.
+    chosen: a file that lists names without ending, one a line, or about which share of the people.
     Raises InputError when the file is missing, or when none or all of the photos are chosen, or others.
     """
     if not chosen:
         return faces, faces.subset([])
     share = _as_share(str(chosen))
-    held = _named(faces, chosen) if share is None else _drawn(faces, share, seed)
-    if not held or len(held) == len(faces):
+    held = _named(faces, chosen) if share is None else _drawn(faces, share)
+    if len(held) < 2 or len(held) == len(faces):  # validation swaps its photos with one another
         raise InputError(
             f"--validation {chosen}: takes {len(held)} of the {len(faces)} photos in {faces.paths[0].parent}; "
-            "expected some, and not all"
+            "expected two or more, and not all"
         )
     out = set(held)
     return faces.subset([i for i in range(len(faces)) if i not in out]), faces.subset(held)
@@ -157,12 +158,17 @@ def _named(faces: Faces, names_file: Path | str) -> list[int]:
     return sorted(set(places_of(read_names(file), faces.paths, file)))
 
 
-def _drawn(faces: Faces, share: float, seed: int) -> list[int]:
-    """Photos of a share of the people, of one at least; of nobody for numbers that are no share."""
-    people = sorted(set(faces.identities))
-    count = max(round(len(people) * share), 1) if 0 < share < 1 else 0
-    drawn = {people[i] for i in np.random.default_rng(seed).permutation(len(people))[:count]}
-    return [i for i, person in enumerate(faces.identities) if person in drawn]
+def _drawn(faces: Faces, share: float) -> list[int]:
+    """Photos of about this share of the people; none for numbers that are no share.
+
+    A person's name alone decides, so that nobody changes sides when others come or go.
+    """
+    return [i for i, person in enumerate(faces.identities) if 0 < share < 1 and _lot(person) < share]
+
+
+def _lot(name: str) -> float:
+    """A number from 0 to 1 that belongs to a name."""
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8]) / 2**64
 
 
 def decoded(faces: Faces) -> Faces:

@@ -278,16 +278,19 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
             raise ValueError("--identity is not the encoder that this run began with")
         self._E_updater.load_state_dict(state["E"])
 
+    def origins(self) -> list[str]:
+        """See Task."""
+        config = self._config
+        return [f"generator {origin(config.G_path, config.pretrained)}",
+                f"discriminator {origin(config.D_path, config.pretrained)}"]  # fmt: skip
+
     def describe(self) -> list[str]:
         """See Task."""
         millions = {name: sum(t.numel() for t in state.values()) / 1e6 for name, state in self.networks().items()}
         return [
             f"{len(self._faces)} faces of {len(set(self._faces.identities))} people, stored at "
             f"{self._faces.framing.side} pixels" + (", in memory" if self._faces.images is not None else ""),
-            f"generator {self._arguments}: {millions['G']:.1f} million numbers, "
-            f"{origin(self._config.G_path, self._config.pretrained)}",
-            f"discriminator: {millions['D']:.1f} million numbers, "
-            f"{origin(self._config.D_path, self._config.pretrained)}",
+            f"generator {self._arguments}: {millions['G']:.1f} million numbers; discriminator: {millions['D']:.1f}",
             f"losses {self._config.weights()}",
             f"{self._share.step_samples} pairs a step, {self.epoch_steps} steps an epoch",
         ]

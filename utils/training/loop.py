@@ -145,6 +145,8 @@ class Training:
     def _open(self) -> None:
         if rank():
             return
+        for line in () if self.progress.step else self.task.origins():
+            log.info("%s", line)
         self.checkpoints.abandon_after(self.progress.step)
         with atomic_path(self.config.saved_models / "config.json") as temporary:
             temporary.write_text(self.config.to_json() + "\n", encoding="utf-8")

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from utils.device import choose_device, seed_everything
+from utils.device import choose_device, seed_everything, why_not_cuda
 from utils.errors import OptionError
 from utils.training.config import TrainConfig
 from utils.training.distributed import rank, world_size
@@ -57,6 +57,8 @@ def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
     if device.type == "mps" and _needs_float64(config):
         raise OptionError("losses by landmarks, such as --weight_pose, need float64, which mps does not have: give "
                           "--device cpu")
+    if idle_card := why_not_cuda(config.device, device):
+        log.warning("%s", idle_card)
     if config.compile and (missing := missing_for_compile(device)):
         log.warning("--compile is left out: this machine has no %s", missing)
         config = replace(config, compile=False)
@@ -87,7 +89,7 @@ def _placed(faces: Faces, device: torch.device) -> Faces:
 
 def load_set(config: TrainConfig) -> tuple[Faces, Faces]:
     """Training and validation faces; small sets decoded once."""
-    train, held = hold_out(find_faces(Path(config.dataset_path), config.vgg), config.validation, config.seed)
+    train, held = hold_out(find_faces(Path(config.dataset_path), config.vgg), config.validation)
     if train.bytes <= config.cache_gb * 2**30:
         train = decoded(train)
     return train, held

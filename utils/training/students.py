@@ -130,13 +130,16 @@ class StudentTask(Task[Callable[[], Lesson]]):
         """See Task."""
         self._updater.load_state_dict(state["student"])
 
+    def origins(self) -> list[str]:
+        """See Task."""
+        return [f"student {origin(self._config.G_path, _begun(self._config))}"]
+
     def describe(self) -> list[str]:
         """See Task."""
         count = sum(p.numel() for p in self._updater.network.parameters()) / 1e6
         return [
             f"{len(self._faces)} faces to learn from, {len(self._held)} held out",
-            f"student of {count:.2f} million numbers, {origin(self._config.G_path, _begun(self._config))}; "
-            f"{self._share.step_samples} crops a step",
+            f"student of {count:.2f} million numbers; {self._share.step_samples} crops a step",
         ]
 
     def _rows(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -57,5 +57,9 @@ class Task(ABC, Generic[Batch]):
         """Take such a state back; raises KeyError, RuntimeError or ValueError where it is of another training."""
 
     @abstractmethod
+    def origins(self) -> list[str]:
+        """Lines about where networks have their first numbers from, for runs that begin."""
+
+    @abstractmethod
     def describe(self) -> list[str]:
         """Lines about sizes and data, for --dry-run and the start of a run."""
