@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -63,6 +64,28 @@ def test_several_faces_best_first_and_none(scrfd: Scrfd) -> None:
     assert len(faces) == 2
     assert faces[0].score >= faces[1].score
     assert scrfd.detect(picture()) == []
+
+
+class Farsighted:
+    """Sees a face, white on black, that takes half of the picture's height at most."""
+
+    session = SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"])
+
+    def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rows, columns = np.nonzero(image[..., 0])
+        if not len(rows) or rows.max() - rows.min() > len(image) / 2:
+            return np.zeros((0, 5), np.float32), np.zeros((0, 5, 2), np.float32)
+        box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1, 0.9]
+        return np.float32([box]), np.float32([[[columns.min(), rows.min()]] * 5])
+
+
+@pytest.mark.parametrize(("height", "width"), [(75, 121), (30, 40)])
+def test_a_face_that_fills_the_picture_is_looked_for_in_a_border(height: int, width: int) -> None:
+    image = np.zeros((80, 130, 3), np.uint8)
+    image[3 : 3 + height, 5 : 5 + width] = 255
+    (face,) = Scrfd(Farsighted()).detect(image)
+    assert face.box.tolist() == [5, 3, 5 + width, 3 + height] and face.kps.tolist() == [[5, 3]] * 5
+    assert Scrfd(Farsighted()).detect(np.zeros((80, 130, 3), np.uint8)) == []
 
 
 def test_sixteen_bits(scrfd: Scrfd) -> None:

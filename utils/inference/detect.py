@@ -154,7 +154,16 @@ class Scrfd:
 
     def detect(self, image: np.ndarray, careful: bool = False) -> list[Face]:
         """All faces, best score first. image: (H, W, 3) uint8 or uint16 BGR."""
-        boxes, kps = self._model.detect(to_uint8(image))
-        found = [Face(row[:4].astype(np.float32), float(row[4]), points.astype(np.float32))
+        image = to_uint8(image)
+        return self._at(image, (0, 0)) or self._at(image, (image.shape[1] // 2, image.shape[0] // 2))
+
+    def _at(self, image: np.ndarray, border: tuple[int, int]) -> list[Face]:
+        """Faces of the picture in a black border of so many pixels (x, y), in which those that fill it are small enough
+        for the detector."""
+        x, y = border
+        boxes, kps = self._model.detect(cv2.copyMakeBorder(image, y, y, x, x, cv2.BORDER_CONSTANT))
+        corner, limit = np.array([x, y], np.float32), np.tile(image.shape[1::-1], 2).astype(np.float32)
+        found = [Face(np.clip(row[:4].astype(np.float32) - np.tile(corner, 2), 0, limit), float(row[4]),
+                      points.astype(np.float32) - corner)
                  for row, points in zip(boxes, kps if kps is not None else (), strict=True)]
         return sorted(found, key=lambda face: -face.score)
