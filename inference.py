@@ -18,21 +18,27 @@ def run(config: InferenceConfig) -> dict[str, Any]:
     """Swap as the options say; returns the result for --json."""
     from utils.device import full_memory_as_error
     from utils.inference.people import photos_of
+    from utils.inference.photos import check_photos
     from utils.inference.pipeline import load_pipeline  # PyTorch and all: --help must not wait for it
     from utils.inference.video import check_video
     from utils.io.image import check_input, check_output
+    from utils.paths import is_folder
 
     photos = photos_of((*config.source_paths, *config.target_faces_paths))
     for path in photos:
         check_input(path)
     if config.image_to_image:
-        check_input(config.target)
-        check_output(config.output, not config.no_overwrite, inputs=(*photos, config.target))
+        if is_folder(config.target):
+            check_photos(config, config.target, config.output, photos)
+        else:
+            check_input(config.target)
+            check_output(config.output, not config.no_overwrite, inputs=(*photos, config.target))
     else:
         check_video(config, config.target, config.output, photos)
     with full_memory_as_error("close other programs, or use --device cpu"):
         pipeline = load_pipeline(config)
-        swap = pipeline.swap_photo if config.image_to_image else pipeline.swap_video
+        of_photos = pipeline.swap_photos if is_folder(config.target) else pipeline.swap_photo
+        swap = of_photos if config.image_to_image else pipeline.swap_video
         return swap(config.source_paths, config.target, config.output, config.target_faces_paths)
 
 

@@ -33,9 +33,10 @@ class InferenceConfig:
     )
     image_to_image: bool = option(False, "swap in a photo (--target_image) instead of a video (--target_video)",
                                   type=boolean)
-    target_image: str | None = option(None, "photo to change", alias="--target_path", metavar="P")
+    target_image: str | None = option(None, "photo to change, or a folder of photos", alias="--target_path",
+                                      metavar="P")
     out_image_name: str = option("examples/results/result.png", "where the changed photo goes; its ending chooses the "
-                                 "format", metavar="P")
+                                 "format; of a folder of photos: another folder", metavar="P")
     target_video: str | None = option(None, "video to change", metavar="P")
     out_video_name: str = option("examples/results/result.mp4", "where the changed video goes", metavar="P")
     select: str = option("reference", "whom to replace. reference: people of --target_faces_paths or, without them, "
@@ -102,7 +103,8 @@ class InferenceConfig:
                           metavar="N")
     keep_partial: bool = option(False, "when stopped by Ctrl-C or SIGTERM, or out of memory, complete what is done as "
                                 "NAME.partial1 beside the output, and say from which second to go on", type=boolean)
-    max_skipped: float = option(1.0, "fail when more than this share of the frames could not be swapped, 0 to 1",
+    max_skipped: float = option(1.0, "fail when more than this share of the frames, or of the photos of a folder, "
+                                "could not be swapped, 0 to 1",
                                 type=float, metavar="SHARE", alias="--max-skipped")
 
     # output

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import cv2
 import numpy as np
@@ -295,18 +296,35 @@ class SwapPipeline:
         """
         sources = [sources] if isinstance(sources, (str, Path)) else sources
         check_output(output, not self.config.no_overwrite, inputs=(*photos_of((*sources, *references)), target))
-        report = self.begin()
+        self.begin()
         self.set_sources(sources, references)
+        self.change_photo(target, output)
+        return self.result(output)
+
+    def change_photo(self, target: Path | str, output: Path | str) -> None:
+        """Put the faces of `set_sources` into one more photo, in the same report; raises InputError, OutputError,
+        NoFaceInTargetError, NobodyMatchedError."""
         photo = read(target, self.report)
         (result,) = self.run([Frame(photo.image)], careful=True)
-        if not report.swapped:
-            self.fail(target)
-        with report.stage("write"):
+        if not result.report.swapped:
+            self.fail(target, result.report.found, Counter(result.report.skipped))
+        with self.report.stage("write"):
             written = Photo(result.image, photo.alpha, photo.icc_profile, xmp=XMP)
             notes = write_photo(output, written, not self.config.no_overwrite)
         for text in notes:
-            report.note(text)
-        return self.result(output)
+            self.report.note(text)
+
+    def swap_photos(
+        self,
+        sources: Path | str | Sequence[Path | str],
+        folder: Path | str,
+        output: Path | str,
+        references: Sequence[Path | str] = (),
+    ) -> dict[str, Any]:
+        """Swap faces in all photos of a folder; see utils.inference.photos."""
+        from utils.inference.photos import swap_photos
+
+        return swap_photos(self, [sources] if isinstance(sources, (str, Path)) else sources, folder, output, references)
 
     def swap_video(
         self,
@@ -320,13 +338,16 @@ class SwapPipeline:
 
         return swap_video(self, [sources] if isinstance(sources, (str, Path)) else sources, target, output, references)
 
-    def fail(self, target: Path | str) -> None:
-        """Say why nothing was swapped; raises NoFaceInTargetError, NobodyMatchedError."""
-        if not self.report.found:
+    def fail(self, target: Path | str, found: int, skipped: Mapping[str, int]) -> NoReturn:
+        """Say why nothing was swapped; raises NoFaceInTargetError, NobodyMatchedError.
+
+        found: number of faces; skipped: of them by reason.
+        """
+        if not found:
             raise NoFaceInTargetError(f"no face found in the target {target}; give one that shows a face clearly")
-        reasons = ", ".join(f"{count} x {reason}" for reason, count in self.report.skipped.items())
-        hint = f"; --similarity_th is {self.stages.threshold}" if NO_MATCH in self.report.skipped else ""
-        raise NobodyMatchedError(f"none of the {self.report.found} faces found in {target} was swapped "
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in skipped.items())
+        hint = f"; --similarity_th is {self.stages.threshold}" if NO_MATCH in skipped else ""
+        raise NobodyMatchedError(f"none of the {found} faces found in {target} was swapped "
                                  f"({reasons}){hint}")
 
     def result(self, output: Path | str) -> dict[str, Any]:

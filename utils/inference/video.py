@@ -175,7 +175,7 @@ def _check(pipeline: SwapPipeline, target: Path | str) -> None:
     """Fail when nobody was swapped, or in fewer frames than were asked for."""
     report, most = pipeline.report, pipeline.config.max_skipped
     if not report.swapped:
-        pipeline.fail(target)
+        pipeline.fail(target, report.found, report.skipped)
     share = report.frames_skipped / report.frames
     if share > most:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in report.skipped.items())
@@ -196,8 +196,8 @@ def _facts(info: VideoInfo, report: RunReport) -> dict[str, Any]:
 
 
 @contextmanager
-def progress(frames: int | None, config: InferenceConfig) -> Iterator[Advance]:
-    """Show rate and time left on a terminal; nothing in a pipe."""
+def progress(count: int | None, config: InferenceConfig, things: str = "frames") -> Iterator[Advance]:
+    """Show rate and time left of so many things on a terminal; nothing in a pipe."""
     if config.quiet or not sys.stderr.isatty():
         yield lambda: None
         return
@@ -206,12 +206,12 @@ def progress(frames: int | None, config: InferenceConfig) -> Iterator[Advance]:
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """Frames per second."""
+        """Things per second."""
 
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed or 0.0:.1f} frames/s")
+            return Text(f"{task.speed or 0.0:.1f} {things}/s")
 
     columns = (BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("swap", total=frames)
+        task = bar.add_task("swap", total=count)
         yield lambda: bar.advance(task)

@@ -1,0 +1,78 @@
+"""Swap faces in all photos of a folder: models and sources are read once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from utils.errors import InputError, NobodyMatchedError, NoFaceInTargetError, OutputError, SkippedError
+from utils.inference.config import InferenceConfig
+from utils.inference.people import photos_of
+from utils.inference.video import progress
+from utils.io.atomic import check_place
+from utils.io.folder import is_picture, pictures_in
+from utils.io.image import check_output
+from utils.paths import is_file, is_there
+
+if TYPE_CHECKING:
+    from utils.inference.pipeline import SwapPipeline
+
+
+def check_photos(
+    config: InferenceConfig, folder: Path | str, output: Path | str, people: Iterable[Path | str] = ()
+) -> list[Path]:
+    """The photos of a folder that are to be changed; refuses, before any work, what cannot be.
+
+    people: photos of sources and references, which must not be overwritten. Raises InputError, OutputError.
+    """
+    folder, output = Path(folder), Path(output)
+    if is_picture(output) or is_file(output):
+        raise OutputError(f"{folder} is a folder of photos, so the result is one, too: give --out_image_name the name "
+                          f"of a folder, not {output}")
+    if is_there(output) and output.samefile(folder):
+        raise OutputError(f"{output} is the folder that is read; choose another one for the results")
+    photos = pictures_in(folder)
+    if not photos:
+        raise InputError(f"{folder} has no pictures")
+    people = list(people)
+    for photo in photos:
+        check_place(output / photo.name, True, people)
+    check_output(output / photos[0].name)  # the folder can be written to
+    return [photo for photo in photos if not (config.no_overwrite and is_there(output / photo.name))]
+
+
+def swap_photos(
+    pipeline: SwapPipeline,
+    sources: Sequence[Path | str],
+    folder: Path | str,
+    output: Path | str,
+    references: Sequence[Path | str] = (),
+) -> dict[str, Any]:
+    """Swap faces in all photos of a folder and write them to another one, under their names; with `no_overwrite` those
+    that are not there yet. Returns the result that --json prints.
+
+    Photos without a face, without anybody who matches, or that cannot be read are named and left out.
+    Raises the errors of utils.errors: InputError, OutputError, the NoFace errors, NobodyMatchedError, SkippedError.
+    """
+    photos = check_photos(pipeline.config, folder, output, photos_of((*sources, *references)))
+    report = pipeline.begin()
+    if there := len(pictures_in(Path(folder))) - len(photos):
+        report.note(f"{there} result(s) of earlier runs are there and stay")
+    pipeline.set_sources(sources, references)
+    left_out: dict[str, str] = {}
+    with progress(len(photos), pipeline.config, "photos") as advance:
+        for photo in photos:
+            try:
+                pipeline.change_photo(photo, Path(output) / photo.name)
+            except (InputError, NoFaceInTargetError, NobodyMatchedError) as error:
+                left_out[photo.name] = str(error)
+                report.note(str(error))
+            advance()
+    if photos and not report.swapped:
+        pipeline.fail(folder, report.found, report.skipped)
+    if len(left_out) > len(photos) * pipeline.config.max_skipped:
+        raise SkippedError(f"{len(left_out)} of {len(photos)} photos of {folder} not swapped, but --max-skipped allows "
+                           f"{pipeline.config.max_skipped:.0%}")
+    return {**pipeline.result(output), "photos": [photo.name for photo in photos if photo.name not in left_out],
+            "left_out": left_out}
