@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 import inference
 from utils import errors
+from utils.inference.pipeline import SwapPipeline
 from utils.io.image import read_photo
 
 People = Callable[[int, str], Path]
@@ -63,9 +65,26 @@ def test_all_photos_become_what_each_becomes_alone(
 def test_what_is_there_stays_with_no_overwrite(call: Call, folder: Path, people: People, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/2.jpg").write_text("an earlier result")
-    code, result, said = call(people(1, "studio_portrait"), folder, tmp_path / "out", "--no-overwrite")
-    assert code == 0 and result["photos"] == ["10.png"] and "1 result" in said
+    for photos in (["10.png"], []):
+        code, result, said = call(people(1, "studio_portrait"), folder, tmp_path / "out", "--no-overwrite")
+        assert code == 0 and result["photos"] == photos and f"{2 - len(photos)} result" in said
     assert (tmp_path / "out/2.jpg").read_text() == "an earlier result"
+
+
+def test_a_stopped_run_says_what_is_there(
+    call: Call, folder: Path, people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change, calls = SwapPipeline.change_photo, iter(range(9))
+
+    def stop(*arguments: Any) -> None:
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        change(*arguments)
+
+    monkeypatch.setattr(SwapPipeline, "change_photo", stop)
+    code, result, _ = call(people(1, "studio_portrait"), folder, tmp_path / "out")
+    assert code == errors.INTERRUPTED and "what is done is in" in result["error"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["2.jpg"]
 
 
 @pytest.mark.parametrize(("share", "code"), [("0.5", 0), ("0.4", errors.SkippedError.exit_code)])
@@ -85,6 +104,9 @@ def test_what_cannot_be(call: Call, folder: Path, people: People, tmp_path: Path
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     (tmp_path / "empty").mkdir()
     assert call(source, tmp_path / "empty", tmp_path / "out")[0] == errors.InputError.exit_code
+    shutil.copy(folder / "broken.jpg", tmp_path / "empty")
+    code, _, said = call(source, tmp_path / "empty", tmp_path / "out")
+    assert code == errors.InputError.exit_code and "none of the 1 pictures" in said
     shutil.copy(folder / "nobody.png", tmp_path / "empty")
     code, _, said = call(source, tmp_path / "empty", tmp_path / "out")
     assert code == errors.NoFaceInTargetError.exit_code and "no face found in the target" in said

@@ -151,6 +151,9 @@ def test_a_share_of_the_people_is_held_out_with_all_their_photos(tmp_path: Path)
     assert not set(held.identities) & set(train.identities) and len(train) + len(held) == len(faces)
     fewer = faces.subset([i for i, person in enumerate(faces.identities) if person != train.identities[0]])
     assert hold_out(fewer, "0.5")[1].paths == held.paths, "nobody changes sides when others go"
+    here = find_faces(tmp_path / "set", False)
+    there = find_faces(shutil.copytree(tmp_path / "set", tmp_path / "copy"), False)
+    assert [p.name for p in hold_out(here, "0.5")[1].paths] == [p.name for p in hold_out(there, "0.5")[1].paths]
     many = Faces([Path(f"{i}.png") for i in range(4000)], [f"{i}" for i in range(4000)], None, FRAMING)
     assert 60 < len(hold_out(many, "0.02")[1]) < 100
     for wrong in ("0", "0.0001", "1", "-1", "nan"):

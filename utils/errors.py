@@ -40,7 +40,7 @@ class NoFaceInTargetError(GhostError):
 
 
 class NobodyMatchedError(GhostError):
-    """The target has faces, but none belongs to a reference."""
+    """The target has faces, but none belongs to a reference, or all are too small, turned away or hidden."""
 
     exit_code = 7
 
@@ -58,7 +58,7 @@ class WeightsError(GhostError):
 
 
 class SkippedError(GhostError):
-    """More frames than --max-skipped allows could not be swapped."""
+    """More frames, or photos of a folder, than --max-skipped allows could not be swapped."""
 
     exit_code = 10
 

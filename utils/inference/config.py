@@ -61,10 +61,11 @@ class InferenceConfig:
                                     "or narrower below 0 (default: what suits the generator, 0 for the published ones)",
                                     type=int, metavar="N")
     mask_higher: float | None = option(None, "how much further masks reach above the brows, in half distances from the "
-                                       "lid, than the published ones (default: as before)", type=float, metavar="X")
+                                       "lid, than the published ones (default: what suits the generator)", type=float,
+                                       metavar="X")
     rim_contrast: float | None = option(None, "share of brightness by which a swap may differ on forehead and temples "
                                         "before the target's hair, hat or headband is shown there; 0: any (default: "
-                                        "as before)", type=float, metavar="X")
+                                        "what suits the generator, 0 for the published ones)", type=float, metavar="X")
     glasses: str = option("target", "whose glasses swaps wear: the target's, or the source's as the generator paints "
                           "them (always the latter with the published weights)",
                           choices=("target", "source"))
@@ -112,7 +113,8 @@ class InferenceConfig:
                         group="reporting")
     quiet: bool = option(False, "print errors only", type=boolean)
     profile: bool = option(False, "print a table of the seconds that each stage took on standard error", type=boolean)
-    no_overwrite: bool = option(False, "fail instead of replacing an existing output file", type=boolean,
+    no_overwrite: bool = option(False, "fail instead of replacing an existing output file; of a folder of photos, "
+                                 "leave out those whose results are there", type=boolean,
                                  alias="--no-overwrite")
 
     def check(self) -> None:

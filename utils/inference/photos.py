@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.errors import InputError, NobodyMatchedError, NoFaceInTargetError, OutputError, SkippedError
+from utils.errors import (
+    GhostError,
+    InputError,
+    NobodyMatchedError,
+    NoFaceInTargetError,
+    OutputError,
+    SkippedError,
+)
 from utils.inference.config import InferenceConfig
 from utils.inference.people import photos_of
 from utils.inference.video import progress
@@ -56,23 +63,32 @@ def swap_photos(
     Raises the errors of utils.errors: InputError, OutputError, the NoFace errors, NobodyMatchedError, SkippedError.
     """
     photos = check_photos(pipeline.config, folder, output, photos_of((*sources, *references)))
-    report = pipeline.begin()
-    if there := len(pictures_in(Path(folder))) - len(photos):
+    report, count = pipeline.begin(), len(pictures_in(Path(folder)))
+    if there := count - len(photos):
         report.note(f"{there} result(s) of earlier runs are there and stay")
     pipeline.set_sources(sources, references)
-    left_out: dict[str, str] = {}
+    left_out: dict[str, GhostError] = {}
     with progress(len(photos), pipeline.config, "photos") as advance:
         for photo in photos:
             try:
                 pipeline.change_photo(photo, Path(output) / photo.name)
             except (InputError, NoFaceInTargetError, NobodyMatchedError) as error:
-                left_out[photo.name] = str(error)
+                left_out[photo.name] = error
                 report.note(str(error))
+            except KeyboardInterrupt as stop:
+                raise KeyboardInterrupt(f"what is done is in {output}; --no-overwrite goes on with the rest") from stop
             advance()
-    if photos and not report.swapped:
-        pipeline.fail(folder, report.found, report.skipped)
-    if len(left_out) > len(photos) * pipeline.config.max_skipped:
-        raise SkippedError(f"{len(left_out)} of {len(photos)} photos of {folder} not swapped, but --max-skipped allows "
-                           f"{pipeline.config.max_skipped:.0%}")
+    _check(pipeline, folder, left_out, count)
     return {**pipeline.result(output), "photos": [photo.name for photo in photos if photo.name not in left_out],
-            "left_out": left_out}
+            "left_out": {name: str(error) for name, error in left_out.items()}}
+
+
+def _check(pipeline: SwapPipeline, folder: Path | str, left_out: Mapping[str, GhostError], count: int) -> None:
+    """Fail when there is no result at all, or fewer of the `count` photos than were asked for have one."""
+    if len(left_out) == count:
+        if all(isinstance(error, InputError) for error in left_out.values()):
+            raise InputError(f"none of the {count} pictures of {folder} can be read")
+        pipeline.fail(folder, pipeline.report.found, pipeline.report.skipped)
+    if len(left_out) > count * pipeline.config.max_skipped:
+        raise SkippedError(f"{len(left_out)} of {count} photos of {folder} not swapped, but --max-skipped allows "
+                           f"{pipeline.config.max_skipped:.0%}")

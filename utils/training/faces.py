@@ -80,7 +80,7 @@ def find_faces(folder: Path, by_folder: bool) -> Faces:
     faces = _indexed(folder, index) if index.is_file() else _plain(folder, by_folder)
     if by_folder:
         return faces
-    return Faces(faces.paths, [path.as_posix() for path in faces.paths], faces.kps, faces.framing)
+    return Faces(faces.paths, [path.relative_to(folder).as_posix() for path in faces.paths], faces.kps, faces.framing)
 
 
 def _indexed(folder: Path, index: Path) -> Faces:
@@ -137,10 +137,12 @@ def hold_out(faces: Faces, chosen: Path | str | None) -> tuple[Faces, Faces]:
         return faces, faces.subset([])
     share = _as_share(str(chosen))
     held = _named(faces, chosen) if share is None else _drawn(faces, share)
-    if len(held) < 2 or len(held) == len(faces):  # validation swaps its photos with one another
+    people = {faces.identities[i] for i in held}
+    # Validation swaps its photos with one another.
+    if len(held) < 2 or len(held) == len(faces) or (share is not None and len(people) < 2):
         raise InputError(
-            f"--validation {chosen}: takes {len(held)} of the {len(faces)} photos in {faces.paths[0].parent}; "
-            "expected two or more, and not all"
+            f"--validation {chosen}: takes {len(held)} of the {len(faces)} photos in {faces.paths[0].parent}, of "
+            f"{len(people)} people; expected two people or more, and not all photos"
         )
     out = set(held)
     return faces.subset([i for i in range(len(faces)) if i not in out]), faces.subset(held)
