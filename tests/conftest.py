@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ import torch
 from tests.random_weights import write_weights
 
 ROOT = Path(__file__).resolve().parents[1]
+Call = Callable[..., tuple[int, dict[str, Any], str]]
+People = Callable[[int, str], Path]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,8 +59,24 @@ def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_weights(tmp_path_factory.mktemp("weights"))
 
 
+@pytest.fixture
+def call(random_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run inference.py in this process, with small random networks: arguments -> exit code, JSON on standard output,
+    standard error."""
+    import inference
+
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+
+    def run(*arguments: object) -> tuple[int, dict[str, Any], str]:
+        code = inference.main([*map(str, arguments), "--json", "--device", "cpu"])
+        said = capsys.readouterr()
+        return code, json.loads(said.out) if said.out else {}, said.err
+
+    return run
+
+
 @pytest.fixture(scope="session")
-def people() -> Callable[[int, str], Path]:
+def people() -> People:
     """Photos of generated people: (number 1..10, name such as studio_portrait) -> file."""
     spec = importlib.util.find_spec("openpeople")
     if spec is None or spec.origin is None:

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -18,15 +17,13 @@ import pytest
 import torch
 
 import inference
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Call, People
 from utils import errors
 from utils.inference.identify import Identifier
 from utils.inference.people import identities, photos_of
 from utils.inference.pipeline import load_pipeline
 from utils.io.image import read_photo
 from utils.io.mark import SOURCE_TYPE
-
-People = Callable[[int, str], Path]
 
 
 @pytest.fixture(scope="module")
@@ -42,21 +39,6 @@ def photos(people: People, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     for name, image in images.items():
         cv2.imwrite(str(folder / f"{name}.png"), image)
     return {name: str(folder / f"{name}.png") for name in images}
-
-
-@pytest.fixture
-def call(
-    random_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, dict, str]]:
-    """Run the command in this process: arguments -> exit code, JSON on standard output, standard error."""
-    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
-
-    def run(*arguments: str) -> tuple[int, dict, str]:
-        code = inference.main([*arguments, "--json", "--device", "cpu"])
-        said = capsys.readouterr()
-        return code, json.loads(said.out) if said.out else {}, said.err
-
-    return run
 
 
 def swap(source: str, target: str, out: Path, *more: str) -> list[str]:
@@ -88,7 +70,7 @@ def test_real_command(photos: dict[str, str], random_weights: Path, tmp_path: Pa
     assert not changed[:20].any() and not changed[-20:].any()
 
 
-def test_only_the_reference_person_is_swapped(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
+def test_only_the_reference_person_is_swapped(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
     before = read_photo(photos["pair"]).image
     for reference, side in (("a", slice(0, 360)), ("b", slice(360, None))):
         out = tmp_path / f"{reference}.png"
@@ -104,12 +86,12 @@ def test_only_the_reference_person_is_swapped(call: Callable, photos: dict[str, 
 
 
 @pytest.mark.parametrize(("select", "count"), [("all", 2), ("largest", 1), ("reference", 1)])
-def test_select(call: Callable, photos: dict[str, str], tmp_path: Path, select: str, count: int) -> None:
+def test_select(call: Call, photos: dict[str, str], tmp_path: Path, select: str, count: int) -> None:
     code, result, _ = call(*swap(photos["a"], photos["pair"], tmp_path / "o.png", "--select", select))
     assert code == 0 and result["faces"]["found"] == 2 and result["faces"]["swapped"] == count
 
 
-def test_no_strength_means_no_source(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
+def test_no_strength_means_no_source(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
     results = {}
     for source in "ab":
         for strength in ("0", "1", "1.5"):
@@ -121,7 +103,7 @@ def test_no_strength_means_no_source(call: Callable, photos: dict[str, str], tmp
     assert not np.array_equal(results["b", "1"], results["b", "1.5"])
 
 
-def test_two_sources_two_people(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
+def test_two_sources_two_people(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
     code, result, _ = call(
         "--source_paths", photos["b"], photos["a"], "--target_faces_paths", photos["a"], photos["b"],
         "--target_path", photos["pair"], "--image_to_image", "--out_image_name", str(tmp_path / "o.png"),
@@ -129,14 +111,14 @@ def test_two_sources_two_people(call: Callable, photos: dict[str, str], tmp_path
     assert code == 0 and result["faces"]["swapped"] == 2
 
 
-def test_several_faces_in_the_source_are_said(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
+def test_several_faces_in_the_source_are_said(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
     code, result, said = call(*swap(photos["pair"], photos["b"], tmp_path / "o.png"))
     assert code == 0
     assert any("shows 2 faces; the most prominent one" in note for note in result["notes"])
     assert "shows 2 faces" in said
 
 
-def test_another_face_of_the_source_can_be_chosen(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
+def test_another_face_of_the_source_can_be_chosen(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
     results = {}
     for chosen in ([], ["-1"], ["0"], ["1"]):
         given = ["--source_face_index", *chosen] if chosen else []
@@ -158,7 +140,7 @@ def test_another_face_of_the_source_can_be_chosen(call: Callable, photos: dict[s
         load_pipeline(device="cpu", source_face_index=-2).set_sources([photos["a"]])
 
 
-def test_a_folder_is_one_person(call: Callable, photos: dict[str, str], random_weights: Path, tmp_path: Path,
+def test_a_folder_is_one_person(call: Call, photos: dict[str, str], random_weights: Path, tmp_path: Path,
                                 monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
     folder = tmp_path / "anna"
@@ -186,7 +168,7 @@ def test_a_folder_is_one_person(call: Callable, photos: dict[str, str], random_w
         identities([folder], *args)
 
 
-def test_a_small_source_is_said(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
+def test_a_small_source_is_said(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
     image = cv2.imread(photos["a"])
     cv2.imwrite(str(tmp_path / "small.png"), cv2.resize(image, (96, 96), interpolation=cv2.INTER_AREA))
     code, result, said = call(*swap(str(tmp_path / "small.png"), photos["b"], tmp_path / "o.png"))
@@ -197,7 +179,7 @@ def test_a_small_source_is_said(call: Callable, photos: dict[str, str], tmp_path
     assert not call(*swap(photos["a"], photos["b"], tmp_path / "o.png", *reference))[1]["notes"]
 
 
-def test_alpha_and_16_bits_survive(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
+def test_alpha_and_16_bits_survive(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
     image = read_photo(photos["b"]).image.astype(np.uint16) * 257
     alpha = np.tile(np.linspace(0, 65535, 360).astype(np.uint16), (360, 1))
     cv2.imwrite(str(tmp_path / "deep.png"), np.dstack([image, alpha]))
@@ -212,7 +194,7 @@ def test_alpha_and_16_bits_survive(call: Callable, photos: dict[str, str], tmp_p
 @pytest.mark.parametrize(("source", "target", "error"), [
     ("nobody", "b", errors.NoFaceInSourceError), ("a", "nobody", errors.NoFaceInTargetError),
 ])
-def test_no_face(call: Callable, photos: dict[str, str], tmp_path: Path, source: str, target: str,
+def test_no_face(call: Call, photos: dict[str, str], tmp_path: Path, source: str, target: str,
                  error: type[errors.GhostError]) -> None:
     out = tmp_path / "o.png"
     code, result, said = call(*swap(photos[source], photos[target], out))
@@ -230,12 +212,12 @@ def test_threshold_is_not_blamed_for_small_faces(random_weights: Path, monkeypat
     assert "similarity_th" not in str(caught.value)
 
 
-def test_no_face_in_reference(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
+def test_no_face_in_reference(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
     code, _, said = call(*swap(photos["a"], photos["b"], tmp_path / "o.png", "--target_faces_paths", photos["nobody"]))
     assert code == errors.NoFaceInReferenceError.exit_code and photos["nobody"] in said
 
 
-def test_nobody_matches(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
+def test_nobody_matches(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
     code, _, said = call(*swap(photos["a"], photos["b"], tmp_path / "o.png", "--target_faces_paths", photos["a"],
                                "--similarity_th", "1"))
     assert code == errors.NobodyMatchedError.exit_code and "no reference matches" in said
@@ -261,7 +243,7 @@ def test_nobody_matches(call: Callable, photos: dict[str, str], tmp_path: Path) 
     (["--G_path", "nowhere.pth"], errors.WeightsError, "nowhere.pth"),
     (["--use_sr"], errors.WeightsError, "10_net_G.pth"),
 ])
-def test_mistakes(call: Callable, photos: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def test_mistakes(call: Call, photos: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                   change: list[str], error: type[errors.GhostError], words: str) -> None:
     monkeypatch.chdir(tmp_path)
     named = [{"A": photos["a"], "B": photos["b"]}.get(word, word) for word in change]
@@ -271,7 +253,7 @@ def test_mistakes(call: Callable, photos: dict[str, str], tmp_path: Path, monkey
     assert not list(tmp_path.iterdir())
 
 
-def test_broken_weights(call: Callable, photos: dict[str, str], random_weights: Path, tmp_path: Path,
+def test_broken_weights(call: Call, photos: dict[str, str], random_weights: Path, tmp_path: Path,
                         monkeypatch: pytest.MonkeyPatch) -> None:
     folder = shutil.copytree(random_weights, tmp_path / "weights")
     broken = folder / "ghost_compact_identity.safetensors"
@@ -291,7 +273,7 @@ LONG = 300 * "x"  # more than a file system allows
      ("--out_image_name", errors.OutputError)],
 )  # fmt: skip
 def test_names_that_cannot_be_are_said(
-    call: Callable, photos: dict[str, str], tmp_path: Path, option: str, error: type[errors.GhostError]
+    call: Call, photos: dict[str, str], tmp_path: Path, option: str, error: type[errors.GhostError]
 ) -> None:
     arguments = [*swap(photos["a"], photos["b"], tmp_path / "o.png"), option, str(tmp_path / f"{LONG}.png")]
     code, _, said = call(*arguments)
@@ -300,7 +282,7 @@ def test_names_that_cannot_be_are_said(
 
 @pytest.mark.parametrize("problem", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
 def test_full_memory_is_said(
-    call: Callable, photos: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception
+    call: Call, photos: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception
 ) -> None:
     def full(*arguments: object) -> None:
         raise problem
@@ -311,14 +293,14 @@ def test_full_memory_is_said(
 
 
 @pytest.mark.parametrize("name", ["a", "b"])
-def test_inputs_are_never_overwritten(call: Callable, photos: dict[str, str], name: str) -> None:
+def test_inputs_are_never_overwritten(call: Call, photos: dict[str, str], name: str) -> None:
     before = Path(photos[name]).read_bytes()
     code, _, said = call(*swap(photos["a"], photos["b"], Path(photos[name])))
     assert code == errors.OutputError.exit_code and "file that is read" in said
     assert Path(photos[name]).read_bytes() == before
 
 
-def test_existing_result_stays(call: Callable, photos: dict[str, str], tmp_path: Path) -> None:
+def test_existing_result_stays(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "o.png"
     out.write_text("precious")
     code, _, said = call(*swap(photos["a"], photos["b"], out, "--no-overwrite"))

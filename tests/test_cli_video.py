@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -17,17 +16,14 @@ import cv2
 import numpy as np
 import pytest
 
-import inference
 from examples.demo_video import set_in_motion, write_clip
 from tests.clips import make_clip, packets, pictures, times
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Call, People
 from utils import errors
 from utils.inference.pipeline import SwapPipeline, load_pipeline
 from utils.inference.types import Frame, TrackedFace
 from utils.io.mark import SOURCE_TYPE
 
-People = Callable[[int, str], Path]
-Call = Callable[..., tuple[int, dict[str, Any], str]]
 FRAMES = 15
 
 
@@ -54,19 +50,6 @@ def clip(still: Callable[[int], np.ndarray], tmp_path_factory: pytest.TempPathFa
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     write_clip(path, still(2), FRAMES, (256, 256))
     return path
-
-
-@pytest.fixture
-def call(random_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run the command in this process: arguments -> exit code, JSON on standard output, standard error."""
-    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
-
-    def run(*arguments: object) -> tuple[int, dict[str, Any], str]:
-        code = inference.main([*map(str, arguments), "--json", "--device", "cpu"])
-        said = capsys.readouterr()
-        return code, json.loads(said.out) if said.out else {}, said.err
-
-    return run
 
 
 def test_a_video_is_swapped_and_its_times_and_sound_are_kept(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +10,15 @@ import cv2
 import numpy as np
 import pytest
 
-import inference
+from tests.conftest import Call, People
 from utils import errors
 from utils.inference.pipeline import SwapPipeline
 from utils.io.image import read_photo
 
-People = Callable[[int, str], Path]
-Call = Callable[..., tuple[int, dict, str]]
 
-
-@pytest.fixture
-def call(random_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run the command in this process: source, target, output, options -> exit code, JSON, standard error."""
-    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
-
-    def run(source: Path, target: Path, output: Path, *more: str) -> tuple[int, dict, str]:
-        code = inference.main(["--source_paths", str(source), "--target_image", str(target), "--image_to_image",
-                               "--out_image_name", str(output), "--json", "--device", "cpu", *more])  # fmt: skip
-        said = capsys.readouterr()
-        return code, json.loads(said.out) if said.out else {}, said.err
-
-    return run
+def swap(source: Path, target: Path, output: Path, *more: str) -> list[Path | str]:
+    """The arguments for a folder, or a photo."""
+    return ["--source_paths", source, "--target_image", target, "--image_to_image", "--out_image_name", output, *more]
 
 
 @pytest.fixture
@@ -52,12 +38,12 @@ def test_all_photos_become_what_each_becomes_alone(
     call: Call, folder: Path, people: People, tmp_path: Path
 ) -> None:
     source = people(1, "studio_portrait")
-    code, result, said = call(source, folder, tmp_path / "out")
+    code, result, said = call(*swap(source, folder, tmp_path / "out"))
     assert code == 0 and result["photos"] == ["2.jpg", "10.png"] and result["faces"]["swapped"] == 2
     assert set(result["left_out"]) == {"nobody.png", "broken.jpg"} and "nobody.png" in said and "broken.jpg" in said
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"2.jpg", "10.png"}
     for name in result["photos"]:
-        assert call(source, folder / name, tmp_path / name)[0] == 0
+        assert call(*swap(source, folder / name, tmp_path / name))[0] == 0
         assert (tmp_path / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
         assert not np.array_equal(read_photo(tmp_path / name).image, read_photo(folder / name).image)
 
@@ -66,7 +52,7 @@ def test_what_is_there_stays_with_no_overwrite(call: Call, folder: Path, people:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/2.jpg").write_text("an earlier result")
     for photos in (["10.png"], []):
-        code, result, said = call(people(1, "studio_portrait"), folder, tmp_path / "out", "--no-overwrite")
+        code, result, said = call(*swap(people(1, "studio_portrait"), folder, tmp_path / "out", "--no-overwrite"))
         assert code == 0 and result["photos"] == photos and f"{2 - len(photos)} result" in said
     assert (tmp_path / "out/2.jpg").read_text() == "an earlier result"
 
@@ -82,14 +68,14 @@ def test_a_stopped_run_says_what_is_there(
         change(*arguments)
 
     monkeypatch.setattr(SwapPipeline, "change_photo", stop)
-    code, result, _ = call(people(1, "studio_portrait"), folder, tmp_path / "out")
+    code, result, _ = call(*swap(people(1, "studio_portrait"), folder, tmp_path / "out"))
     assert code == errors.INTERRUPTED and "what is done is in" in result["error"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["2.jpg"]
 
 
 @pytest.mark.parametrize(("share", "code"), [("0.5", 0), ("0.4", errors.SkippedError.exit_code)])
 def test_too_many_left_out(call: Call, folder: Path, people: People, tmp_path: Path, share: str, code: int) -> None:
-    assert call(people(1, "studio_portrait"), folder, tmp_path / "out", "--max-skipped", share)[0] == code
+    assert call(*swap(people(1, "studio_portrait"), folder, tmp_path / "out", "--max-skipped", share))[0] == code
 
 
 def test_what_cannot_be(call: Call, folder: Path, people: People, tmp_path: Path) -> None:
@@ -99,18 +85,18 @@ def test_what_cannot_be(call: Call, folder: Path, people: People, tmp_path: Path
     for output, error, message in ((folder, errors.OutputError, "is the folder that is read"),
                                    (tmp_path / "r.png", errors.OutputError, "is a folder of photos"),
                                    (tmp_path / "me.jpg", errors.OutputError, "is a folder of photos")):  # fmt: skip
-        code, _, said = call(source, folder, output)
+        code, _, said = call(*swap(source, folder, output))
         assert code == error.exit_code and message in said
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     (tmp_path / "empty").mkdir()
-    assert call(source, tmp_path / "empty", tmp_path / "out")[0] == errors.InputError.exit_code
+    assert call(*swap(source, tmp_path / "empty", tmp_path / "out"))[0] == errors.InputError.exit_code
     shutil.copy(folder / "broken.jpg", tmp_path / "empty")
-    code, _, said = call(source, tmp_path / "empty", tmp_path / "out")
+    code, _, said = call(*swap(source, tmp_path / "empty", tmp_path / "out"))
     assert code == errors.InputError.exit_code and "none of the 1 pictures" in said
     shutil.copy(folder / "nobody.png", tmp_path / "empty")
-    code, _, said = call(source, tmp_path / "empty", tmp_path / "out")
+    code, _, said = call(*swap(source, tmp_path / "empty", tmp_path / "out"))
     assert code == errors.NoFaceInTargetError.exit_code and "no face found in the target" in said
     (tmp_path / "sources").mkdir()
     shutil.copy(folder / "2.jpg", tmp_path / "sources/2.jpg")
-    code, _, said = call(tmp_path / "sources/2.jpg", folder, tmp_path / "sources")
+    code, _, said = call(*swap(tmp_path / "sources/2.jpg", folder, tmp_path / "sources"))
     assert code == errors.OutputError.exit_code and "is a file that is read" in said

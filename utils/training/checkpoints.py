@@ -32,8 +32,8 @@ FREE = {
 }  # fmt: skip
 # Options that the validation's score depends on, beside the weights of the losses.
 _SCORED = {
-    "dataset_path", "vgg", "validation", "size", "identity", "lr_identity", "critic", "sface", "landmarks",
-    "tone", "mask_wider", "mask_higher", "rim_contrast",
+    "dataset_path", "vgg", "validation", "size", "identity", "lr_identity", "critic", "sface", "landmarks", "tone",
+    "mask_wider", "mask_higher", "rim_contrast",
 }  # fmt: skip
 _DAMAGE = (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError)
 

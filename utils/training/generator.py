@@ -22,6 +22,7 @@ from utils.training.faces import Faces
 from utils.training.graphs import Recorded
 from utils.training.networks import (
     Critic,
+    beginning,
     build_discriminator,
     build_generator,
     generator_arguments,
@@ -281,8 +282,8 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
     def origins(self) -> list[str]:
         """See Task."""
         config = self._config
-        return [f"generator {origin(config.G_path, config.pretrained)}",
-                f"discriminator {origin(config.D_path, config.pretrained)}"]  # fmt: skip
+        return [f"generator {origin(beginning(config, config.G_path))}",
+                f"discriminator {origin(beginning(config, config.D_path))}"]  # fmt: skip
 
     def describe(self) -> list[str]:
         """See Task."""

@@ -95,7 +95,7 @@ def build_generator(config: TrainConfig, c_id: int) -> AEI_Net:
         raise OptionError(f"no such generator: {error}") from error
     start_from(
         G,
-        config.G_path if config.pretrained else "",
+        beginning(config, config.G_path),
         f"the generator of these options "
         f"(--backbone {config.backbone} --num_blocks {config.num_blocks} --size {config.size})",
     )
@@ -107,7 +107,7 @@ def build_discriminator(config: TrainConfig) -> MultiscaleDiscriminator:
     D = MultiscaleDiscriminator(
         3, config.discr_channels, config.discr_layers, nn.InstanceNorm2d, num_D=config.discr_scales
     )
-    start_from(D, config.D_path if config.pretrained else "", "the discriminator of these options")
+    start_from(D, beginning(config, config.D_path), "the discriminator of these options")
     return D
 
 
@@ -121,10 +121,15 @@ def start_from(network: nn.Module, path: str, expected: str) -> None:
         network.load_state_dict(state)
 
 
-def origin(path: str, pretrained: bool) -> str:
+def beginning(config: TrainConfig, path: str) -> str:
+    """The file that a network starts from; empty: none."""
+    return path if config.pretrained else ""
+
+
+def origin(path: str) -> str:
     """Where a network's numbers come from at the start of a run, in words."""
     file = registry.resolve_file(path)
-    return f"from {file}" if pretrained and path and file.is_file() else "from scratch"
+    return f"from {file}" if path and file.is_file() else "from scratch"
 
 
 class Critic(nn.Module):

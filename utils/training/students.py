@@ -40,7 +40,7 @@ from utils.training.hints import (
     share_loss,
     shares_seen,
 )
-from utils.training.networks import load_sface, origin, start_from
+from utils.training.networks import beginning, load_sface, origin, start_from
 from utils.training.optimise import Updater, learning_rate_factor, mixed_precision, training_dtype
 from utils.training.pairs import Share
 from utils.training.prepare import alignment, embed_set
@@ -132,7 +132,7 @@ class StudentTask(Task[Callable[[], Lesson]]):
 
     def origins(self) -> list[str]:
         """See Task."""
-        return [f"student {origin(self._config.G_path, _begun(self._config))}"]
+        return [f"student {origin(_beginning(self._config))}"]
 
     def describe(self) -> list[str]:
         """See Task."""
@@ -170,18 +170,17 @@ class StudentTask(Task[Callable[[], Lesson]]):
         return answers
 
     def _answer(self, network: nn.Module, crops: Tensor) -> Tensor:
-        """What the network says of crops when it is used."""
         return network(crops).float()
 
 
-def _begun(config: TrainConfig) -> bool:
-    return config.pretrained and config.G_path != TrainConfig.G_path
+def _beginning(config: TrainConfig) -> str:
+    """--G_path where that was given, since its default place is a generator's."""
+    return beginning(config, config.G_path) if config.G_path != TrainConfig.G_path else ""
 
 
 def _started(network: nn.Module, config: TrainConfig) -> nn.Module:
-    """The network with the weights of --G_path, where that was given: its default place is a generator's."""
-    if _begun(config):
-        start_from(network, config.G_path, f"the network of --task {config.task} and these options")
+    """The network with the weights that it starts from."""
+    start_from(network, _beginning(config), f"the network of --task {config.task} and these options")
     return network
 
 
