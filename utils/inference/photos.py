@@ -16,7 +16,7 @@ from utils.errors import (
 )
 from utils.inference.config import InferenceConfig
 from utils.inference.people import photos_of
-from utils.inference.video import progress
+from utils.inference.report import progress
 from utils.io.atomic import check_place
 from utils.io.folder import is_picture, pictures_in
 from utils.io.image import check_output
@@ -68,7 +68,7 @@ def swap_photos(
         report.note(f"{there} result(s) of earlier runs are there and stay")
     pipeline.set_sources(sources, references)
     left_out: dict[str, GhostError] = {}
-    with progress(len(photos), pipeline.config, "photos") as advance:
+    with progress(len(photos), pipeline.config.quiet, "photos") as advance:
         for photo in photos:
             try:
                 pipeline.change_photo(photo, Path(output) / photo.name)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from itertools import count
@@ -16,7 +15,7 @@ from utils.device import full_memory_as_error, half_of_the_cores, shared_process
 from utils.errors import NOTHING_WRITTEN, OutputError, ResourceError, SkippedError
 from utils.inference.config import InferenceConfig
 from utils.inference.people import photos_of
-from utils.inference.report import RunReport
+from utils.inference.report import RunReport, progress
 from utils.inference.stream import prefetch
 from utils.inference.types import SwappedFrame
 from utils.io.atomic import check_place, output_error
@@ -37,8 +36,6 @@ log = logging.getLogger("ghost")
 _DECODED_AHEAD = 4  # frames
 _AFTER = 0.001  # seconds from the last frame that was written to where the next one is looked for
 _SWAPPED_AHEAD = 2**23  # bytes of frames that wait for the encoder
-
-Advance = Callable[[], None]
 
 
 def encode_options(config: InferenceConfig) -> EncodeOptions:
@@ -111,7 +108,7 @@ def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: P
         uncollected(),
         closing(prefetch(report.timed("decode", video.frames), _DECODED_AHEAD)) as frames,
         closing(prefetch(pipeline.run(frames), waiting)) as swapped,
-        progress(video.info.frames, pipeline.config) as advance,
+        progress(video.info.frames, pipeline.config.quiet) as advance,
         partial.kept_on_a_stop() if pipeline.config.keep_partial else nullcontext(),
     ):
         for result in swapped:
@@ -193,25 +190,3 @@ def _facts(info: VideoInfo, report: RunReport) -> dict[str, Any]:
         "rate": round(float(info.rate), 3),
         "fps": round(report.frames / report.seconds["wall"], 2),
     }
-
-
-@contextmanager
-def progress(count: int | None, config: InferenceConfig, things: str = "frames") -> Iterator[Advance]:
-    """Show rate and time left of so many things on a terminal; nothing in a pipe."""
-    if config.quiet or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        """Things per second."""
-
-        def render(self, task: Task) -> Text:
-            return Text(f"{task.speed or 0.0:.1f} {things}/s")
-
-    columns = (BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("swap", total=count)
-        yield lambda: bar.advance(task)
