@@ -193,7 +193,8 @@ def test_values_beyond_half_precision(tmp_path: Path, capsys: pytest.CaptureFixt
     [
         ("missing.pth", "b.safetensors", 9, "weights not found"),
         ("a.pth", "a.pth", 2, "would be overwritten"),
-        ("a.pth", "b.onnx", 2, "expected a name that ends in .pth or .safetensors"),
+        ("a.onnx", "b.pth", 2, "expected a name that ends in .pth or .safetensors"),
+        ("a.pth", "b.pt", 2, "expected a name that ends in .pth or .safetensors or .onnx"),
         ("a.txt", "b.pth", 2, "expected a name that ends in .pth or .safetensors"),
         ("a.pth", "a.pth/b.pth", 8, "cannot write"),
     ],

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils import registry
+from utils import onnx_export, registry
 from utils.errors import OptionError, WeightsError
 from utils.io.atomic import atomic_path
 from utils.weights_file import build, read_card, read_state
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SUFFIXES = (".pth", ".safetensors")
+TARGETS = (*SUFFIXES, ".onnx")
 _SEED = 0  # of the fixed input
 _PUBLISHED_IDENTITY = {"depth": 100, "num_features": 512, "width": 1.0, "size": 112}
 _PUBLISHED_THRESHOLD = 0.15  # similarity that belongs to it
@@ -146,32 +147,42 @@ def _count(state: Mapping[str, Tensor], pattern: str) -> int:
     return min(largest, len(state))
 
 
-def convert(source: Path, target: Path, dtype: str) -> dict[str, Any]:
+def convert(source: Path, target: Path, dtype: str, program: str = "facefusion") -> dict[str, Any]:
     """Write the tensors of `source` to `target` as float32 or float16.
 
-    The format follows from the endings. A .safetensors gets its JSON, and so does a .pth whose source has one.
+    The format follows from the endings. A .safetensors gets its JSON, and so does a .pth whose source has one; an .onnx
+    for FaceFusion gets its checksum. program: facefusion or visomaster, for which an .onnx is made.
     Returns what was done, with the largest difference of the network's output.
     Raises OptionError, WeightsError, OutputError.
     """
-    for path in (source, target):
-        if path.suffix not in SUFFIXES:
-            raise OptionError(f"{path}: expected a name that ends in {' or '.join(SUFFIXES)}")
+    for path, suffixes in ((source, SUFFIXES), (target, TARGETS)):
+        if path.suffix not in suffixes:
+            raise OptionError(f"{path}: expected a name that ends in {' or '.join(suffixes)}")
     if source.resolve() == target.resolve():
         raise OptionError(f"{source} would be overwritten by its own conversion; give another output")
     state = read_state(source)
     known = read_card(source) if source.with_suffix(".json").is_file() else {}
     architecture = recognise(state, source)
+    written = cast(state, dtype, source)
     with atomic_path(target) as temporary:
-        temporary.write_bytes(_serialise(cast(state, dtype, source), target.suffix))
-        absolute, relative = _difference(architecture, state, read_state(temporary), source)
-    if target.suffix == ".safetensors":
+        reference = _output(architecture, state, source)
+        if target.suffix == ".onnx":
+            converted = _as_onnx(architecture, written, source, temporary, dtype, program)
+        else:
+            temporary.write_bytes(_serialise(written, target.suffix))
+            converted = _output(architecture, read_state(temporary), source)
+        absolute, relative = _difference(reference, converted)
+    advice = ""
+    if target.suffix == ".onnx":
+        advice = onnx_export.complete(architecture.network, architecture.arguments, target, program)
+    elif target.suffix == ".safetensors":
         digest = hashlib.sha256(target.read_bytes()).hexdigest()
         _write_card(architecture, source, target, known | {"sha256": digest})
     elif known and target.with_suffix("") != source.with_suffix(""):
         _write_card(architecture, source, target, {key: value for key, value in known.items() if key != "sha256"})
     return {"source": str(source), "output": str(target), "architecture": str(architecture), "dtype": dtype,
             "source_bytes": source.stat().st_size, "output_bytes": target.stat().st_size,
-            "largest_difference": absolute, "relative_difference": relative}
+            "largest_difference": absolute, "relative_difference": relative, "advice": advice}
 
 
 def cast(state: Mapping[str, Tensor], dtype: str, source: Path) -> dict[str, Tensor]:
@@ -199,23 +210,40 @@ def _serialise(state: dict[str, Tensor], suffix: str) -> bytes:
     return buffer.getvalue()
 
 
-def _difference(
-    architecture: Architecture, before: Mapping[str, Tensor], after: Mapping[str, Tensor], source: Path
-) -> tuple[float, float]:
-    """Largest difference of the outputs on a fixed input, as it is and relative to the largest output."""
-    reference, converted = (_output(architecture, state, source) for state in (before, after))
-    absolute = max(float((a - b).abs().max()) for a, b in zip(reference, converted, strict=True))
-    return absolute, absolute / max(float(tensor.abs().max()) for tensor in reference)
+def _as_onnx(
+    architecture: Architecture, state: Mapping[str, Tensor], source: Path, path: Path, dtype: str, program: str
+) -> list[Tensor]:
+    """Write an ONNX file; returns what its network gives for the fixed inputs."""
+    import torch
+
+    network = build(architecture.make, state, source, str(architecture)).float()
+    inputs = _fixed_inputs(architecture)
+    onnx_export.write_onnx(network, architecture.network, architecture.arguments, inputs, path, dtype, program)
+    return [torch.from_numpy(onnx_export.run_onnx(path, inputs))]
+
+
+def _difference(reference: list[Tensor], converted: list[Tensor]) -> tuple[float, float]:
+    """Largest difference of outputs, as it is and relative to the largest number; ONNX files give the first alone."""
+    pairs = list(zip(reference, converted, strict=False))
+    absolute = max(float((a - b).abs().max()) for a, b in pairs)
+    return absolute, absolute / max(float(tensor.abs().max()) for tensor, _ in pairs)
+
+
+def _fixed_inputs(architecture: Architecture) -> tuple[Tensor, ...]:
+    """Inputs that are the same every time, float32."""
+    import torch
+
+    generator = torch.Generator().manual_seed(_SEED)
+    return tuple(torch.rand(shape, generator=generator) for shape in architecture.inputs)
 
 
 def _output(architecture: Architecture, state: Mapping[str, Tensor], source: Path) -> list[Tensor]:
-    """All tensors that the network gives for an input that is the same every time."""
+    """All tensors that the network gives for the fixed inputs."""
     import torch
 
     network = build(architecture.make, state, source, str(architecture))
-    generator = torch.Generator().manual_seed(_SEED)
     with torch.inference_mode():
-        return _flatten(network(*(torch.rand(shape, generator=generator) for shape in architecture.inputs)))
+        return _flatten(network(*_fixed_inputs(architecture)))
 
 
 def _flatten(output: Any) -> list[Tensor]:
