@@ -91,9 +91,14 @@ def times(path: Path) -> list[float]:
 
 
 def planes(path: Path) -> list[list[np.ndarray]]:
-    """The planes of all pictures as they were coded, each (H, W) uint8."""
+    """The planes of all pictures as they were coded, each (H, W) uint8, or uint16 where they have more bits."""
+
+    def samples(plane: Any, bits: int) -> np.ndarray:
+        kind = np.dtype(np.uint8 if bits == 8 else np.uint16)
+        return np.frombuffer(plane, kind).reshape(plane.height, -1)[:, : plane.width].copy()
+
     with av.open(str(path)) as container:
-        return [[np.frombuffer(p, np.uint8).reshape(-1, p.line_size)[:, : p.width].copy() for p in frame.planes]  # type: ignore[call-overload]
+        return [[samples(plane, frame.format.components[0].bits) for plane in frame.planes]
                 for frame in container.decode(video=0)]  # fmt: skip
 
 

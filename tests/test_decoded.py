@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,20 @@ from utils.io.video import open_video
 WIDTH, HEIGHT = 420, 730  # from 720 lines on, colours without a tag are BT.709
 
 
-@pytest.fixture(params=[{}, {"color_range": 2, "colorspace": 5}], ids=["untagged", "full range"])
+FULL_RANGE = {"color_range": 2, "colorspace": 5}
+CODED = [("libx264", "yuv420p", {}), ("libx264", "yuv420p", FULL_RANGE), ("libx264", "yuv444p", {}),
+         ("ffv1", "yuv422p10le", {}), ("ffv1", "yuv444p12le", FULL_RANGE)]  # fmt: skip
+
+
+@pytest.fixture(params=CODED, ids=str)
 def frames(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[list[Frame]]:
     noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
-    clip = make_clip(tmp_path / "in.mp4", frames=2, size=(WIDTH, HEIGHT), still=noise, sound=(), tags=request.param,
-                     options={"crf": "0"})  # fmt: skip
+    codec, pixel_format, tags = request.param
+    clip = make_clip(tmp_path / "in.mkv", frames=1, size=(WIDTH, HEIGHT), still=noise, sound=(), tags=tags, codec=codec,
+                     pixel_format=pixel_format, options={"crf": "0"})  # fmt: skip
     with open_video(clip) as video:
-        yield list(video.frames)
+        frame = next(video.frames)
+        yield [frame, replace(frame, pixels=frame.pixels.copy())]
 
 
 def test_parts_are_those_of_the_whole_picture(frames: list[Frame]) -> None:

@@ -280,7 +280,7 @@ def test_choices_that_an_encoder_has_no_use_for_are_named(tmp_path: Path) -> Non
 
 def test_hardware_that_does_not_work_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     works = encoders._opens
-    monkeypatch.setattr(encoders, "_opens", lambda name, options: "nvenc" not in name and works(name, options))
+    monkeypatch.setattr(encoders, "_opens", lambda name, *rest: "nvenc" not in name and works(name, *rest))
     clip = make_clip(tmp_path / "in.mp4", frames=3)
     _, notes = copy(clip, tmp_path / "out.mp4", options=EncodeOptions("h264_nvenc", 20, "p5"))
     assert notes == ["the hardware encoder h264_nvenc does not work on this machine; using libx264"]
@@ -322,7 +322,7 @@ def test_bad_choices_are_refused(tmp_path: Path, name: str, options: EncodeOptio
 
 
 def test_an_encoder_that_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoders, "_opens", lambda name, options: False)
+    monkeypatch.setattr(encoders, "_opens", lambda *_: False)
     with pytest.raises(OptionError, match="libx264 does not work with this PyAV"):
         copy(make_clip(tmp_path / "in.mp4", frames=1), tmp_path / "out.mp4")
 

@@ -91,13 +91,14 @@ class InferenceConfig:
     decoder: str = option("software", "who decodes videos: the processor, or an NVIDIA card (nvdec), which spares a "
                           "slow processor and is slower than eight fast cores", choices=("software", "nvdec"),
                           group="video")
-    encoder: str = option("auto", "video encoder: libx264, libx265, libsvtav1, libvpx-vp9, or hardware such as "
-                          "h264_nvenc, which is replaced where it does not work; auto: H.264, VP9 in .webm",
-                          metavar="NAME")
+    encoder: str = option("auto", "video encoder: libx264, libx265, libsvtav1, libvpx-vp9, for editing prores_ks "
+                          "(.mov) or ffv1 (.mkv, no loss), or hardware such as h264_nvenc, which is replaced where it "
+                          "does not work; auto: H.264, VP9 in .webm", metavar="NAME")
     crf: float | None = option(None, "quality, smaller is better and larger files (default: the encoder's, 20 for "
                                "H.264)", type=float, metavar="N")
-    preset: str | None = option(None, "effort of the encoder, by its own names (default for H.264: superfast, with B "
-                                "frames at fixed places)", metavar="NAME")
+    preset: str | None = option(None, "effort of the encoder, or profile of ProRes, by its own names (default for "
+                                "H.264: superfast, with B frames at fixed places; for ProRes: hq, or 4444 where "
+                                "colours are not halved)", metavar="NAME")
     start: float = option(0.0, "where to begin, in seconds or as h:mm:ss", type=clock, metavar="T")
     end: float | None = option(None, "where to stop, in seconds or as h:mm:ss", type=clock, metavar="T")
     preview: int = option(0, "every N frames, put a picture of the latest beside the output; 0: never", type=int,

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from utils.inference.types import Box, Pixels
+from utils.io.layout import Layout, layout_of
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -23,7 +24,6 @@ _LUMA = {  # shares of red and blue in brightness, by the tag
 }  # fmt: skip
 _LIMITED, _FULL = 1, 2
 _PQ, _HLG = 16, 18  # transfer functions of high dynamic range
-_KEPT = ("yuv420p", "yuvj420p")  # what encoders get; the second name says by itself that the range is full
 _HD_HEIGHT = 720  # players take untagged video of at least this height for BT.709, smaller for BT.601
 
 
@@ -61,10 +61,10 @@ def bit_depth(frame: VideoFrame) -> int:
 
 
 def can_keep(frame: VideoFrame, colour: Colour) -> bool:
-    """Whether an encoder can take what was decoded: 8 bits, halved colour channels, even sides and colours that the
+    """Whether what was decoded can go on to the encoder: planes of a known layout, even sides and colours that the
     result has as well."""
     even = frame.width % 2 == 0 and frame.height % 2 == 0
-    return even and frame.format.name in _KEPT and colour == colour.for_output()
+    return even and layout_of(frame.format.name) is not None and colour == colour.for_output()
 
 
 def to_bgr(frame: VideoFrame, colour: Colour, converter: VideoReformatter, height: int) -> np.ndarray:
@@ -91,7 +91,7 @@ def to_bgr(frame: VideoFrame, colour: Colour, converter: VideoReformatter, heigh
         threads=cv2.getNumThreads(),
         **mapped,
     ).planes
-    green, blue, red = (pixels_of(plane) for plane in planes)
+    green, blue, red = (pixels_of(plane, Layout()) for plane in planes)
     return cv2.merge([blue, green, red])
 
 
@@ -120,53 +120,83 @@ def _bgr_from_yuv(colour: Colour, height: int) -> np.ndarray:
     return np.column_stack([back, -back @ forth[:, 3]])
 
 
-def joined(planes: Sequence[np.ndarray], colour: Colour, height: int) -> np.ndarray:
+def _most(colour: Colour, bits: int) -> float:
+    """What 255 of 8 bits is in samples of more bits."""
+    return 2.0**bits - 1 if colour.full_range else 255 * 2.0 ** (bits - 8)
+
+
+def joined(planes: Sequence[np.ndarray], colour: Colour, height: int, layout: Layout) -> np.ndarray:
     """The picture that three planes show, (H, W, 3) uint8 BGR.
 
-    planes: uint8, Y (H, W), then U and V, as large or halved along both sides. height: of the video, for colours
+    planes: of the layout's type, Y (H, W), then U and V, as large or smaller. height: of the video, for colours
     without a tag.
     """
-    size = planes[0].shape[::-1]
+    deep, size = layout.bits > 8, planes[0].shape[::-1]
+    if deep:  # not rounded before they are BGR
+        planes = [plane * np.float32(255 / _most(colour, layout.bits)) for plane in planes]
     full = [plane if plane.shape[::-1] == size else cv2.resize(plane, size) for plane in planes]
-    return cv2.transform(cv2.merge(full), _bgr_from_yuv(colour, height))
+    result = cv2.transform(cv2.merge(full), _bgr_from_yuv(colour, height))
+    return cv2.convertScaleAbs(np.maximum(result, 0, out=result)) if deep else result
 
 
-def _parted(image: np.ndarray, colour: Colour, height: int) -> list[np.ndarray]:
-    """Three planes of a picture (H, W, 3) uint8 BGR with even sides: Y (H, W), U and V (H/2, W/2)."""
-    yuv = cv2.transform(image, _yuv_from_bgr(colour, height))
-    halved = cv2.resize(yuv, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    return [cv2.extractChannel(yuv, 0), cv2.extractChannel(halved, 1), cv2.extractChannel(halved, 2)]
+def _parted(image: np.ndarray, colour: Colour, height: int, layout: Layout) -> list[np.ndarray]:
+    """Three planes, Y, U and V, of a picture (H, W, 3) uint8 BGR whose sides the layout divides."""
+    deep = layout.bits > 8
+    yuv = cv2.transform(image.astype(np.float32) if deep else image, _yuv_from_bgr(colour, height))
+    size = image.shape[1] // layout.across, image.shape[0] // layout.down
+    small = cv2.resize(yuv, size, interpolation=cv2.INTER_AREA)
+    planes = [cv2.extractChannel(yuv, 0), cv2.extractChannel(small, 1), cv2.extractChannel(small, 2)]
+    if not deep:
+        return planes
+    scale, most = _most(colour, layout.bits) / 255, 2**layout.bits - 1
+    return [np.clip(np.rint(plane * scale), 0, most).astype(layout.dtype) for plane in planes]
 
 
-def from_bgr(image: np.ndarray, colour: Colour) -> VideoFrame:
-    """A picture as a tagged frame for an encoder, with halved colour channels.
+def from_bgr(image: np.ndarray, colour: Colour, layout: Layout) -> VideoFrame:
+    """A picture as a tagged frame for an encoder.
 
-    image: (H, W, 3) uint8 BGR with even sides.
+    image: (H, W, 3) uint8 BGR whose sides the layout divides.
     """
     from av import VideoFrame
 
-    result = VideoFrame(image.shape[1], image.shape[0], _KEPT[0])
-    for to, plane in zip(result.planes, _parted(image, colour, image.shape[0]), strict=True):
-        pixels_of(to)[:] = plane
+    result = VideoFrame(image.shape[1], image.shape[0], layout.name)
+    for to, plane in zip(result.planes, _parted(image, colour, image.shape[0], layout), strict=True):
+        pixels_of(to, layout)[:] = plane
     return _tagged(result, colour)
 
 
-def updated(decoded: VideoFrame, image: Pixels, changed: Iterable[Box], colour: Colour) -> VideoFrame:
+def updated(
+    decoded: VideoFrame, layout: Layout, image: Pixels, changed: Iterable[Box], colour: Colour
+) -> VideoFrame:
     """A copy of a decoded frame that `can_keep`, tagged, with the parts of a picture in which that has changed.
 
     image: (H, W, 3) uint8 BGR, of the same size.
     """
     from av import VideoFrame
 
-    result = VideoFrame(decoded.width, decoded.height, _KEPT[0])
+    result = VideoFrame(decoded.width, decoded.height, layout.name)
     for to, plane in zip(result.planes, decoded.planes, strict=True):
-        pixels_of(to)[:] = pixels_of(plane)
+        pixels_of(to, layout)[:] = pixels_of(plane, layout)
     for left, top, right, bottom in changed:
         left, top, right, bottom = left // 2 * 2, top // 2 * 2, -(-right // 2) * 2, -(-bottom // 2) * 2
-        parts = _parted(image[top:bottom, left:right], colour, decoded.height)
-        for to, part, side in zip(result.planes, parts, (1, 2, 2), strict=True):
-            pixels_of(to)[top // side : bottom // side, left // side : right // side] = part
+        parts = _parted(image[top:bottom, left:right], colour, decoded.height, layout)
+        for to, part, (down, across) in zip(result.planes, parts, layout.sides, strict=True):
+            pixels_of(to, layout)[top // down : bottom // down, left // across : right // across] = part
     return _tagged(result, colour)
+
+
+def in_layout(frame: VideoFrame, layout: Layout, converter: VideoReformatter) -> VideoFrame:
+    """A tagged frame with its samples in another layout.
+
+    converter: one for all frames of a video, since it prepares tables.
+    """
+    from av.video.reformatter import Interpolation
+
+    kind = frame.color_range  # said for both, or FFmpeg would stretch the one into the other
+    return converter.reformat(
+        frame, format=layout.name, src_color_range=kind, dst_color_range=kind,
+        interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND, threads=cv2.getNumThreads(),
+    )  # fmt: skip
 
 
 def _tagged(frame: VideoFrame, colour: Colour) -> VideoFrame:
@@ -175,7 +205,8 @@ def _tagged(frame: VideoFrame, colour: Colour) -> VideoFrame:
     return frame
 
 
-def pixels_of(plane: VideoPlane) -> np.ndarray:
-    """A view of the pixels of a plane of one byte each, (H, W) uint8."""
+def pixels_of(plane: VideoPlane, layout: Layout) -> np.ndarray:
+    """A view of the samples of a plane, (H, W) of the layout's type."""
     memory: Any = plane
-    return np.frombuffer(memory, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+    samples = np.frombuffer(memory, layout.dtype)
+    return samples.reshape(plane.height, plane.line_size // layout.dtype.itemsize)[:, : plane.width]

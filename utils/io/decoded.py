@@ -9,6 +9,7 @@ import numpy as np
 
 from utils.inference.types import Box
 from utils.io.colour import Colour, joined, pixels_of
+from utils.io.layout import Layout, layout_of
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 _GRID = 64  # sides of converted parts are multiples of this, so that the next who looks finds them as well
 _ROOM = 16  # pixels more than asked for, for the same reason
 _MARGIN = 2  # pixels around a part that its colours are interpolated from
-_SIDES = (1, 2, 2)  # of the picture's pixels in each plane
 
 
 class DecodedPicture:
@@ -29,7 +29,7 @@ class DecodedPicture:
 
     def __init__(self, frame: VideoFrame, colour: Colour) -> None:
         """frame: that `can_keep`; colour: of the video."""
-        self.frame = frame
+        self.frame, self.layout = frame, layout_of(frame.format.name) or Layout()
         self.shape = (frame.height, frame.width, 3)
         self._colour = colour
         self._parts: list[tuple[Box, np.ndarray]] = []  # what is converted; no two overlap
@@ -90,16 +90,16 @@ class DecodedPicture:
         """The pixels of a part with even sides at an even place."""
         left, top = (max(value - _MARGIN, 0) for value in box[:2])
         right, bottom = min(box[2] + _MARGIN, self.shape[1]), min(box[3] + _MARGIN, self.shape[0])
-        parts = [pixels_of(plane)[top // side : bottom // side, left // side : right // side]
-                 for plane, side in zip(self.frame.planes, _SIDES, strict=True)]
-        bgr = joined(parts, self._colour, self.shape[0])
+        parts = [pixels_of(plane, self.layout)[top // down : bottom // down, left // across : right // across]
+                 for plane, (down, across) in zip(self.frame.planes, self.layout.sides, strict=True)]
+        bgr = joined(parts, self._colour, self.shape[0], self.layout)
         return bgr[box[1] - top : box[3] - top, box[0] - left : box[2] - left]
 
     def _sampled(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Single pixels of some rows and columns, with the colours of the pairs of pixels that they belong to."""
-        samples = [pixels_of(plane)[np.ix_(rows // side, columns // side)]
-                   for plane, side in zip(self.frame.planes, _SIDES, strict=True)]
-        return joined(samples, self._colour, self.shape[0])
+        samples = [pixels_of(plane, self.layout)[np.ix_(rows // down, columns // across)]
+                   for plane, (down, across) in zip(self.frame.planes, self.layout.sides, strict=True)]
+        return joined(samples, self._colour, self.shape[0], self.layout)
 
 
 def _cut(part: np.ndarray, box: Box, place: Box) -> np.ndarray:

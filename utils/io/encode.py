@@ -12,9 +12,10 @@ import cv2
 
 from utils.inference.types import Frame
 from utils.io.atomic import atomic_path, move
-from utils.io.colour import from_bgr, updated
+from utils.io.colour import from_bgr, in_layout, updated
 from utils.io.decoded import DecodedPicture
 from utils.io.encoders import EncodeOptions, choose_encoder, container_for
+from utils.io.layout import Layout
 from utils.io.sound import Sound
 from utils.io.video import Note, VideoInfo, open_container
 
@@ -31,10 +32,15 @@ _GIF_TICK = Fraction(1, 100)
 class _Pictures:
     """The video track of a result."""
 
-    def __init__(self, container: OutputContainer, info: VideoInfo, name: str, options: dict[str, str]) -> None:
-        self._info, self._colour = info, info.colour.for_output()
+    def __init__(
+        self, container: OutputContainer, info: VideoInfo, name: str, options: dict[str, str], layout: Layout
+    ) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._info, self._colour, self._layout = info, info.colour.for_output(), layout
+        self._converter = VideoReformatter()
         self._tick = _GIF_TICK if name == "gif" else info.time_base
-        self._odd = (0, 0) if name == "gif" else (info.height % 2, info.width % 2)
+        self._odd = _missing(info, name, layout)
         self._last = -1
         rate: Any = info.rate.limit_denominator(10**6)
         stream: Any = container.add_stream(name, rate=rate)
@@ -44,7 +50,7 @@ class _Pictures:
         context.time_base, context.options = self._tick, options
         context.sample_aspect_ratio = info.pixel_aspect
         self._palette = _palette_graph(info) if name == "gif" else None
-        context.pix_fmt = "pal8" if self._palette else "yuv420p"
+        context.pix_fmt = "pal8" if self._palette else layout.name
         if not self._palette:
             self._describe(name in ("libx265", "hevc_nvenc") and container.format.name in ("mp4", "mov"))
 
@@ -74,14 +80,15 @@ class _Pictures:
 
         pixels = frame.pixels
         if isinstance(pixels, DecodedPicture) and not self._palette:
-            return updated(pixels.frame, pixels, frame.changed, self._colour)
+            result = updated(pixels.frame, pixels.layout, pixels, frame.changed, self._colour)
+            return result if pixels.layout == self._layout else in_layout(result, self._layout, self._converter)
         image = frame.image
         if self._palette:
             bgra: Any = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)
             return VideoFrame.from_ndarray(bgra, format="bgra")
         if any(self._odd):
             image = cv2.copyMakeBorder(image, 0, self._odd[0], 0, self._odd[1], cv2.BORDER_REPLICATE)
-        return from_bgr(image, self._colour)
+        return from_bgr(image, self._colour, self._layout)
 
     @property
     def end(self) -> float:
@@ -91,6 +98,11 @@ class _Pictures:
     def finish(self) -> list[Packet[Any]]:
         """The last packets."""
         return self._stream.encode(None)
+
+
+def _missing(info: VideoInfo, name: str, layout: Layout) -> tuple[int, int]:
+    """Rows and columns that have to be added."""
+    return (0, 0) if name == "gif" else (-info.height % layout.down, -info.width % layout.across)
 
 
 def _palette_graph(info: VideoInfo) -> Graph:
@@ -187,9 +199,11 @@ def video_writer(
 
     path = Path(path)
     form = container_for(path)
-    name, settings = choose_encoder(path, options, note)
-    if name != "gif" and (info.width % 2 or info.height % 2):
+    name, settings, layout = choose_encoder(path, options, note, info.layout)
+    if any(_missing(info, name, layout)):
         note(f"{info.width}x{info.height} has an odd side; the result gains one edge row or column")
+    if info.layout.bits > layout.bits:
+        note(f"{info.layout.bits}-bit colour becomes {layout.bits}-bit")
     with atomic_path(path, overwrite) as temporary, ExitStack() as stack:
         with _failures_as_os_errors():
             file = str(temporary.absolute())  # names with a colon alone would be taken for addresses
@@ -197,7 +211,7 @@ def video_writer(
             container.metadata.update({"comment": comment} if comment else {})
             if comment and name == "gif":
                 note("this format holds no statement that faces were replaced by AI")
-            pictures = _Pictures(container, info, name, settings)
+            pictures = _Pictures(container, info, name, settings, layout)
             sound = _open_sound(stack, container, info, form.sound, note)
         writer = VideoWriter(container, pictures, sound, temporary)
         yield writer

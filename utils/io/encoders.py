@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import OptionError, OutputError
+from utils.io.layout import Layout, nearest
 from utils.io.stills import Note
 
 
@@ -29,6 +30,7 @@ class _Encoder:
     preset: str | None = "preset"  # its name for --preset
     fixed: tuple[tuple[str, str], ...] = ()
     software: str | None = None  # what stands in where the hardware is missing
+    layouts: tuple[Layout, ...] = (Layout(),)  # of those it takes, the ones that players or editors of such files know
 
 
 _H264 = ("libx264", "h264_nvenc", "h264_qsv", "h264_amf")
@@ -39,17 +41,22 @@ CONTAINERS = {
     ".mp4": Container(_H264 + _H265 + _AV1, _FASTSTART),
     # FFmpeg takes the ending for iPod's format, which holds neither H.265 nor most sound.
     ".m4v": Container(_H264 + _H265, _FASTSTART, muxer="mp4"),
-    ".mov": Container(_H264 + _H265, _FASTSTART),
-    ".mkv": Container((*_H264, *_H265, *_AV1, "libvpx-vp9")),
+    ".mov": Container((*_H264, *_H265, "prores_ks"), _FASTSTART),
+    ".mkv": Container((*_H264, *_H265, *_AV1, "libvpx-vp9", "prores_ks", "ffv1")),
     ".webm": Container(("libvpx-vp9", *_AV1)),
     ".gif": Container(("gif",), sound=False),
 }
+_OR_DEEP = (Layout(), Layout(10))
+_EDITED = (Layout(10, down=1), Layout(10, 1, 1))  # 4:2:2 and 4:4:4
+_ALL = tuple(Layout(bits, *shared) for bits in (8, 10, 12, 16) for shared in ((2, 2), (2, 1), (1, 1)))
 _VP9 = (("b", "0"), ("deadline", "good"), ("cpu-used", "4"), ("row-mt", "1"))
 ENCODERS = {
     "libx264": _Encoder("crf"),
-    "libx265": _Encoder("crf", fixed=(("x265-params", "log-level=none"),)),
-    "libsvtav1": _Encoder("crf"),
+    "libx265": _Encoder("crf", fixed=(("x265-params", "log-level=none"),), layouts=_OR_DEEP),
+    "libsvtav1": _Encoder("crf", layouts=_OR_DEEP),
     "libvpx-vp9": _Encoder("crf", preset=None, fixed=_VP9),
+    "prores_ks": _Encoder("", preset="profile", layouts=_EDITED),  # by default HQ, and 4444 for 4:4:4
+    "ffv1": _Encoder("", preset=None, fixed=(("level", "3"), ("g", "1"), ("slices", "4")), layouts=_ALL),
     "gif": _Encoder("", preset=None),
     **{f"{codec}_{maker}": _Encoder(quality, fixed=fixed, software=software)
        for codec, software in (("h264", "libx264"), ("hevc", "libx265"), ("av1", "libsvtav1"))
@@ -97,16 +104,16 @@ def _options(name: str, choice: EncodeOptions) -> dict[str, str]:
     return options
 
 
-def _opens(name: str, options: dict[str, str]) -> bool:
+def _opens(name: str, options: dict[str, str], layout: Layout) -> bool:
     """Whether an encoder really works here with these options: tried on one small frame."""
     import av
 
     try:
         trial: Any = av.CodecContext.create(name, "w")
         trial.width = trial.height = 256
-        trial.pix_fmt, trial.time_base, trial.framerate = "yuv420p", Fraction(1, 25), Fraction(25)
+        trial.pix_fmt, trial.time_base, trial.framerate = layout.name, Fraction(1, 25), Fraction(25)
         trial.options = options
-        frame = av.VideoFrame(256, 256, "yuv420p")
+        frame = av.VideoFrame(256, 256, layout.name)
         frame.pts = 0
         trial.encode(frame)
         trial.encode(None)
@@ -123,9 +130,12 @@ def _note_idle(name: str, choice: EncodeOptions, note: Note) -> None:
             note(f"{name} has no --{option}: {given} is left out")
 
 
-def choose_encoder(path: Path, choice: EncodeOptions, note: Note) -> tuple[str, dict[str, str]]:
-    """The encoder to use and its options; hardware that does not work here is replaced, with a note.
+def choose_encoder(
+    path: Path, choice: EncodeOptions, note: Note, wanted: Layout | None = None
+) -> tuple[str, dict[str, str], Layout]:
+    """The encoder to use, its options and the layout it gets.
 
+    Hardware that does not work here is replaced, with a note. wanted: the layout that would lose nothing.
     Raises OptionError for encoders that are unknown or do not fit the file, and for values that they refuse.
     """
     fitting = container_for(path).encoders
@@ -137,8 +147,9 @@ def choose_encoder(path: Path, choice: EncodeOptions, note: Note) -> tuple[str, 
         raise OptionError(f"--crf of {name} is from 0 (lossless) to {worst} (worst), not {choice.crf:g}")
     _note_idle(name, choice, note)
     options = _options(name, choice)
-    if name == "gif" or _opens(name, options):
-        return name, options
+    layout = nearest(wanted or Layout(), ENCODERS[name].layouts)
+    if name == "gif" or _opens(name, options, layout):
+        return name, options, layout
     software = ENCODERS[name].software
     if software is None and choice.preset is None:
         raise OptionError(f"the encoder {name} does not work with this PyAV; choose another --encoder, or install "
@@ -147,6 +158,7 @@ def choose_encoder(path: Path, choice: EncodeOptions, note: Note) -> tuple[str, 
         raise OptionError(f"the encoder {name} refuses --preset {choice.preset}; leave it out or use one that it knows")
     note(f"the hardware encoder {name} does not work on this machine; using {software}")
     plain = replace(choice, encoder=software)
-    if not _opens(software, _options(software, plain)):  # presets of the hardware have names of their own
+    layout = nearest(wanted or Layout(), ENCODERS[software].layouts)
+    if not _opens(software, _options(software, plain), layout):  # presets of the hardware have names of their own
         plain = replace(plain, preset=None)
-    return software, _options(software, plain)
+    return software, _options(software, plain), layout

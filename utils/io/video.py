@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from utils.inference.types import Frame
 from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, to_bgr
 from utils.io.decoded import DecodedPicture
 from utils.io.folder import pictures_in
+from utils.io.layout import Layout, layout_of
 from utils.io.stills import FOLDER_RATE, OPAQUE, Note, animation, folder, only_pillow_animates
 from utils.io.upright import Upright, upright_of
 from utils.paths import is_file, is_folder
@@ -26,11 +27,13 @@ from utils.paths import is_file, is_folder
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
+    from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
 MILLISECOND = Fraction(1, 1000)
 _ENDS_EARLY = 0.5  # seconds missing at the end that are worth a note
 _FURTHER_BACK = 10.0  # seconds; longer than from one key frame to the next
+_NOT_SHARED = Layout(across=1, down=1)
 _SURFACES = 4  # threads of a graphics card's decoder, each of which needs memory of its few pictures
 RUNS_BACK = 0.5  # seconds by which time stamps fall where another recording begins, and not by mere inaccuracy
 
@@ -72,6 +75,7 @@ class VideoInfo:
     span: Span = field(default_factory=Span)
     origin: float = 0.0  # time stamp in the file that counts as 0 seconds
     colour: Colour = field(default_factory=Colour)
+    layout: Layout = field(default_factory=Layout)  # that loses nothing
     pixel_aspect: Fraction = Fraction(1)  # width over height of a pixel
     container: bool = True  # whether the file is one that can hold sound
     read_from: float = 0.0  # seconds where reading began, at `span.start` or further back
@@ -191,9 +195,21 @@ class _File:
         rate, tick = self._rate(), self._tick()
         info = VideoInfo(
             self._path, width, height, rate, tick, self._expected(rate), self._span, self._origin,
-            colour_of(frame), aspect, read_from=read_from, joins=self._joins,
+            colour_of(frame), self._layout(frame, upright), aspect, read_from=read_from, joins=self._joins,
         )  # fmt: skip
         return Video(info, self._frames(info, first, rest, upright))
+
+    def _layout(self, frame: VideoFrame, upright: Upright) -> Layout:
+        """The layout that loses nothing; where pictures have to be converted, they have 8 bits from then on."""
+        from av.video.reformatter import VideoReformatter
+
+        frame = _in_planes(frame, VideoReformatter())
+        layout = layout_of(frame.format.name) or (_NOT_SHARED if frame.format.is_rgb else Layout())
+        if upright or not can_keep(frame, colour_of(frame)):
+            if bit_depth(frame) > 8:
+                self._note(f"{bit_depth(frame)}-bit colour becomes 8-bit")
+            return replace(layout, bits=8)
+        return layout
 
     def _tick(self) -> Fraction:
         return self._stream.time_base or MILLISECOND
@@ -238,8 +254,7 @@ class _File:
 
         time, converter, size = 0.0, VideoReformatter(), (info.width, info.height)
         for index, (time, frame) in enumerate(_chain(first, rest)):
-            if frame.format.name == "nv12":  # as cards give what processors decode into three planes
-                frame = converter.reformat(frame, format="yuv420p")
+            frame = _in_planes(frame, converter)
             if not upright and can_keep(frame, info.colour) and (frame.width, frame.height) == size:
                 yield Frame(DecodedPicture(frame, info.colour), index, time)
                 continue
@@ -320,8 +335,6 @@ class _File:
             self._note(f"the video is {how} by a tag; the result is written upright")
         if colour_of(frame).high_dynamic_range:
             self._note("the video has a high dynamic range (HDR); the result is mapped to the standard range, BT.709")
-        if bit_depth(frame) > 8:
-            self._note(f"{bit_depth(frame)}-bit colour becomes 8-bit")
         see_through = any(part.is_alpha for part in frame.format.components)
         if see_through and (frame.to_ndarray(format="rgba")[..., 3] < 255).any():
             self._note(OPAQUE)
@@ -338,6 +351,12 @@ class _File:
             self._note(f"the pictures end early, after {end:.2f} of {seconds:.2f} s; what is there is used")
 
 
+def _in_planes(frame: VideoFrame, converter: VideoReformatter) -> VideoFrame:
+    """Three planes, which processors decode into, of the two that graphics cards do."""
+    planes = {"nv12": "yuv420p", "p010le": "yuv420p10le"}.get(frame.format.name)
+    return converter.reformat(frame, format=planes) if planes else frame
+
+
 def _chain(first: Any, rest: Iterable[Any]) -> Iterator[Any]:
     yield first
     yield from rest
@@ -351,7 +370,8 @@ def _from_pictures(path: Path, pictures: Iterator[tuple[np.ndarray, float]], spa
     if first is None:
         raise InputError(f"{path} has no pictures in the chosen part")
     height, width = first[0].shape[:2]
-    info = VideoInfo(path, width, height, time_base=MILLISECOND, span=span, colour=Colour(RGB), container=False)
+    info = VideoInfo(path, width, height, time_base=MILLISECOND, span=span, colour=Colour(RGB),
+                     layout=_NOT_SHARED, container=False)  # fmt: skip
     return Video(info, _same_size(path, _chain(first, pictures), (height, width)))
 
 
