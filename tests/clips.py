@@ -38,16 +38,18 @@ def make_clip(
     hertz: int = 48000,
     layout: str = "mono",
     comment: str = "",
+    timecode: str = "",
 ) -> Path:
     """Write a clip. times: time stamps in ticks; sound: one codec per track; turn: degrees of the rotation tag;
     still: a BGR picture to show all the time; silent: frames at the end without sound; hertz, layout: of the sound;
-    comment: a tag of the file.
+    comment: a tag of the file; timecode: of the first frame.
     """
     with av.open(str(path), "w", options=container_options or {}) as out:
         out.metadata.update({"comment": comment} if comment else {})
         video: Any = out.add_stream(codec, rate=rate, options=options or {})
         video.width, video.height = size
         video.pix_fmt, video.codec_context.time_base = pixel_format, tick
+        video.metadata.update({"timecode": timecode} if timecode else {})
         for name, value in (tags or {}).items():
             setattr(video.codec_context, name, value)
         if turn is not None:

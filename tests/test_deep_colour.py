@@ -172,3 +172,12 @@ def test_a_deep_video_is_swapped_in_the_face_alone(call: Call, people: People, t
             change = np.abs(one.astype(int) - other)
             rows, columns = change.shape[0] // 16, change.shape[1] // 16
             assert change[:rows].max() == 0 and change[6 * rows : 9 * rows, 7 * columns : 9 * columns].max() > 16
+
+
+def test_interlaced_video_is_said(tmp_path: Path) -> None:
+    notes = []
+    for flags in ("+ildct", "-ildct"):
+        clip = make_clip(tmp_path / "in.mov", frames=2, size=(128, 96), codec="prores_ks", pixel_format="yuv422p10le",
+                         sound=(), options={"flags": flags})  # fmt: skip
+        notes.append(rewritten(clip, tmp_path / "out.mov", "prores_ks"))
+    assert notes == [["the video is interlaced; the result shows the lines of both fields at once"], []]

@@ -45,6 +45,7 @@ class _Pictures:
         rate: Any = info.rate.limit_denominator(10**6)
         stream: Any = container.add_stream(name, rate=rate)
         self._stream: VideoStream = stream
+        self._stream.metadata.update({"timecode": info.timecode} if info.timecode and name != "gif" else {})
         context = self._stream.codec_context
         context.width, context.height = info.width + self._odd[1], info.height + self._odd[0]
         context.time_base, context.options = self._tick, options

@@ -21,6 +21,7 @@ from utils.io.decoded import DecodedPicture
 from utils.io.folder import pictures_in
 from utils.io.layout import Layout, layout_of
 from utils.io.stills import FOLDER_RATE, OPAQUE, Note, animation, folder, only_pillow_animates
+from utils.io.timecode import advanced
 from utils.io.upright import Upright, upright_of
 from utils.paths import is_file, is_folder
 
@@ -34,6 +35,7 @@ MILLISECOND = Fraction(1, 1000)
 _ENDS_EARLY = 0.5  # seconds missing at the end that are worth a note
 _FURTHER_BACK = 10.0  # seconds; longer than from one key frame to the next
 _NOT_SHARED = Layout(across=1, down=1)
+_SHARE = 0.01  # of a frame by which time stamps are inaccurate
 _SURFACES = 4  # threads of a graphics card's decoder, each of which needs memory of its few pictures
 RUNS_BACK = 0.5  # seconds by which time stamps fall where another recording begins, and not by mere inaccuracy
 
@@ -77,6 +79,7 @@ class VideoInfo:
     colour: Colour = field(default_factory=Colour)
     layout: Layout = field(default_factory=Layout)  # that loses nothing
     pixel_aspect: Fraction = Fraction(1)  # width over height of a pixel
+    timecode: str | None = None  # of the first frame in the used part
     container: bool = True  # whether the file is one that can hold sound
     read_from: float = 0.0  # seconds where reading began, at `span.start` or further back
     joins: list[float] = field(default_factory=list, compare=False)  # seconds added where time stamps run back, so far
@@ -195,7 +198,8 @@ class _File:
         rate, tick = self._rate(), self._tick()
         info = VideoInfo(
             self._path, width, height, rate, tick, self._expected(rate), self._span, self._origin,
-            colour_of(frame), self._layout(frame, upright), aspect, read_from=read_from, joins=self._joins,
+            colour_of(frame), self._layout(frame, upright), aspect, self._timecode(rate), read_from=read_from,
+            joins=self._joins,
         )  # fmt: skip
         return Video(info, self._frames(info, first, rest, upright))
 
@@ -216,6 +220,10 @@ class _File:
 
     def _rate(self) -> Fraction:
         return Fraction(self._stream.average_rate or self._stream.guessed_rate or FOLDER_RATE)
+
+    def _timecode(self, rate: Fraction) -> str | None:
+        tags = {name.lower(): value for name, value in (self._container.metadata | self._stream.metadata).items()}
+        return advanced(tags.get("timecode", ""), math.ceil(self._span.start * rate - _SHARE), rate)
 
     def _begin(self) -> tuple[float, _Timed | None, Iterator[_Timed]]:
         """Where reading begins in seconds, the first frame of the used part, and the others.
@@ -340,6 +348,8 @@ class _File:
             self._note(OPAQUE)
         if self._container.streams.subtitles:
             self._note("subtitles are left out")
+        if frame.interlaced_frame:
+            self._note("the video is interlaced; the result shows the lines of both fields at once")
 
     def _say_what_was_missing(self, end: float) -> None:
         if self._joins:
