@@ -124,6 +124,15 @@ def test_grey_steps_stay_in_place_from_one_layout_to_another(tmp_path: Path, tag
         assert (container.streams.video[0].codec_context.color_range == 2) == ("color_range" in tags)
 
 
+@pytest.mark.parametrize("pixel_format", ["yuva444p12le", "yuva422p10le", "yuva420p"])
+def test_transparency_is_left_out_and_the_colours_stay(tmp_path: Path, pixel_format: str) -> None:
+    clip = make_clip(tmp_path / "in.mkv", frames=2, codec="ffv1", pixel_format=pixel_format, still=smooth(), sound=())
+    assert rewritten(clip, tmp_path / "out.mkv", "ffv1") == []  # nothing can be seen through
+    assert form(tmp_path / "out.mkv")[1] == pixel_format.replace("a", "")
+    for before, after in zip(planes(clip), planes(tmp_path / "out.mkv"), strict=True):
+        assert all(np.array_equal(*pair) for pair in zip(before[:3], after, strict=True))
+
+
 def test_turned_pictures_have_eight_bits(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.mp4", frames=2, pixel_format="yuv420p10le", turn=90)
     notes = rewritten(clip, tmp_path / "out.mkv", "ffv1")

@@ -322,6 +322,18 @@ def test_losses_fall_on_a_few_faces(root: Path) -> None:
     assert (last < first / 2).all(), (first, last)
 
 
+def test_warm_up_begins_with_the_target(root: Path) -> None:
+    weights = {"weight_adv": 3, "weight_id": 20, "weight_rec": 10, "weight_tone": 5, "weight_outside": 1}
+    _, task = build(root, batch_size=2, id_warmup=10, **weights)
+    batches = task.batches(range(3))
+    for step, share in ((0, 0.002), (5, 0.002**0.5), (10, 1), (11, 1)):
+        if step < 11:
+            task.step([next(batches)], step)
+        found = {name: float(weight) for name, weight in task._loss_weights.items()}
+        expected = {"adv": 3 * share, "id": 20 * share, "rec": 10, "tone": 5, "outside": 1}
+        assert {name: found[name] for name in expected} == pytest.approx(expected)
+
+
 def test_finetuning_preset_does_not_diverge(root: Path) -> None:
     few = {"batch_size": 6, "same_person": 0.5, "same_identity": False}
     _, task = build(root, **few, lr_G=2e-3, weight_adv=0.1)

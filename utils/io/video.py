@@ -362,9 +362,10 @@ class _File:
 
 
 def _in_planes(frame: VideoFrame, converter: VideoReformatter) -> VideoFrame:
-    """Three planes, which processors decode into, of the two that graphics cards do."""
-    planes = {"nv12": "yuv420p", "p010le": "yuv420p10le"}.get(frame.format.name)
-    return converter.reformat(frame, format=planes) if planes else frame
+    """Three planes, of the two that graphics cards decode into or of those with a fourth for transparency."""
+    name = frame.format.name
+    planes = {"nv12": "yuv420p", "p010le": "yuv420p10le"}.get(name, re.sub("^yuva", "yuv", name))
+    return frame if planes == name else converter.reformat(frame, format=planes)
 
 
 def _chain(first: Any, rest: Iterable[Any]) -> Iterator[Any]:

@@ -190,7 +190,9 @@ class TrainConfig:
     discr_force: bool = option(
         False, "train the discriminator only while the running mean of L_adv is below 4", type=boolean
     )
-    id_warmup: int = option(0, "steps over which the identity weight grows from 0", type=int, metavar="N")
+    id_warmup: int = option(0, "steps over which the weights of all losses but those of reconstruction, attributes, "
+                            "tone and outside grow from a 500th, by equal factors: the target is learned first",
+                            type=int, metavar="N")
     rec_all_steps: int = option(0, "first steps with the reconstruction loss on all pairs", type=int, metavar="N")
     identity_blend: float = option(
         0.0, "share of the different-person pairs that get a blend of two identities", type=float, metavar="X"

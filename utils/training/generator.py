@@ -43,6 +43,7 @@ from utils.training.terms import DiscriminatorTerms, GeneratorTerms, Judges, Swa
 _PENALTY_STEPS = 16  # steps between gradient penalties, which cost as much as a step (Karras et al., CVPR 2020, app. B)
 _GROUP, _GROUP_PIXELS = 4, 256 * 128**2  # batches that a device prepares at once, and pixels of their targets, at most
 _RUNNING_L_ADV = 20.0  # where --discr_force starts
+_AT_ONCE, _LEAST = ("rec", "attr", "tone", "outside"), 0.002  # of --id_warmup: what has no part in it, where it starts
 
 
 class GeneratorTask(Task[Callable[[], SwapBatch]]):
@@ -157,6 +158,15 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         steps = self._config.max_epoch * self.epoch_steps
         return min(steps, self._config.max_steps or steps)
 
+    def _grow(self, number: int) -> None:
+        """Set the weights of the losses that come in slowly, by equal factors from step to step."""
+        if number > self._config.id_warmup or not self._config.id_warmup:
+            return
+        share = _LEAST ** (1 - number / self._config.id_warmup)
+        for name, weight in self._config.weights().items():
+            if name not in _AT_ONCE:
+                self._loss_weights[name].fill_(weight * share)
+
     def _generator_step(
         self, parts: list[Callable[[], SwapBatch]], number: int, factor: float
     ) -> tuple[dict[str, Tensor], list[tuple[Tensor, Tensor]]]:
@@ -164,8 +174,7 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         sums: dict[str, Tensor] = {}
         shown = []
         self._D.requires_grad_(False)  # its gradients would cost time and be thrown away
-        if self._config.id_warmup and "id" in self._loss_weights:
-            self._loss_weights["id"].fill_(self._config.weight_id * min(1.0, number / self._config.id_warmup))
+        self._grow(number)
         for turn, take in enumerate(parts):
             batch = take()
             if self._config.diff_eq_same or number < self._config.rec_all_steps:
