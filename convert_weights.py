@@ -1,4 +1,4 @@
-"""Convert weights between PyTorch's .pth and safetensors: `python convert_weights.py --help`."""
+"""Convert weights between PyTorch's .pth and safetensors, or to ONNX: `python convert_weights.py --help`."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,18 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.clips import make_clip, packets, planes, times
+from tests.clips import make_clip, packets, pictures, planes, times
 from tests.conftest import Call, People
+from utils.io import encoders
 from utils.io.encode import video_writer
 from utils.io.encoders import EncodeOptions
-from utils.io.layout import Layout, layout_of, nearest
+from utils.io.layout import Layout, by_loss, layout_of
 from utils.io.video import open_video
 
+FULL_RANGE = {"color_range": 2, "colorspace": 5}
 DEEP = {"codec": "ffv1", "pixel_format": "yuv422p10le"}
 BOXES = ((0, 0, 13, 11), (21, 13, 40, 29), (49, 35, 64, 48))
 COLOUR = (20, 60, 200)  # BGR
-Make = Callable[[str], Path]
 
 
 def smooth(width: int = 64, height: int = 48) -> np.ndarray:
@@ -79,6 +79,10 @@ def test_what_is_not_changed_keeps_every_bit(tmp_path: Path, pixel_format: str, 
         ({"codec": "ffv1", "pixel_format": "yuv422p10le"}, "proxy", "yuv422p10le", "Proxy"),
         ({"codec": "ffv1", "pixel_format": "yuv444p10le"}, None, "yuv444p12le", "4444"),  # decoders give two bits more
         ({"pixel_format": "yuv420p"}, None, "yuv422p10le", "HQ"),
+        ({"tags": FULL_RANGE}, None, "yuv422p10le", "HQ"),
+        ({"codec": "ffv1", "pixel_format": "yuv422p10le", "tags": FULL_RANGE}, None, "yuv422p10le", "HQ"),
+        ({"codec": "ffv1", "pixel_format": "yuv444p10le"}, "lt", "yuv422p10le", "LT"),
+        ({"codec": "ffv1", "pixel_format": "yuv422p10le"}, "4444", "yuv444p12le", "4444"),
     ],
     ids=str,
 )
@@ -133,6 +137,42 @@ def test_transparency_is_left_out_and_the_colours_stay(tmp_path: Path, pixel_for
         assert all(np.array_equal(*pair) for pair in zip(before[:3], after, strict=True))
 
 
+@pytest.mark.parametrize("pixel_format", ["uyvy422", "yuyv422"])
+def test_samples_in_one_plane_are_kept_as_well(tmp_path: Path, pixel_format: str) -> None:
+    clip = make_clip(tmp_path / "in.mkv", codec="rawvideo", sound=(), pixel_format=pixel_format, still=smooth())
+    assert rewritten(clip, tmp_path / "out.mkv", "ffv1") == []
+    assert form(tmp_path / "out.mkv")[1] == "yuv422p"
+    with av.open(str(clip)) as container:
+        packed: Any = next(container.decode(video=0)).planes[0]
+        luma = np.frombuffer(packed, np.uint8).reshape(48, -1)[:, pixel_format.index("y") :: 2].copy()
+    assert np.array_equal(planes(tmp_path / "out.mkv")[0][0], luma)
+
+
+def test_frames_of_another_range_keep_their_brightness(tmp_path: Path) -> None:
+    parts = [make_clip(tmp_path / f"{i}.h264", frames=3, still=smooth(), sound=(), tags=tags, options={"crf": "1"})
+             for i, tags in enumerate(({}, {"color_range": 2}))]  # fmt: skip
+    clip = tmp_path / "in.h264"
+    clip.write_bytes(b"".join(part.read_bytes() for part in parts))
+    notes = rewritten(clip, tmp_path / "out.mkv", "ffv1")
+    assert sum("change their range" in note for note in set(notes)) == 1
+    for before, after in zip(pictures(clip), pictures(tmp_path / "out.mkv"), strict=True):
+        assert np.abs(before.astype(int) - after).mean() < 2
+
+
+def test_an_encoder_with_fewer_bits_is_used_with_these(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    works = encoders._opens
+    monkeypatch.setattr(encoders, "_opens", lambda *given: given[2].bits == 8 and works(*given))
+    clip = make_clip(tmp_path / "in.mkv", frames=3, size=(128, 96), sound=(), **DEEP)
+    assert rewritten(clip, tmp_path / "out.mp4", "libx265") == ["10-bit colour becomes 8-bit"]
+
+
+def test_short_videos_in_h265(tmp_path: Path) -> None:
+    for _ in range(8):  # what x265 leaves unset is sometimes right
+        clip = make_clip(tmp_path / "in.mkv", frames=2, size=(128, 96), sound=(), **DEEP)
+        assert rewritten(clip, tmp_path / "out.mp4", "libx265") == []
+        assert len(times(tmp_path / "out.mp4")) == 2
+
+
 def test_turned_pictures_have_eight_bits(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.mp4", frames=2, pixel_format="yuv420p10le", turn=90)
     notes = rewritten(clip, tmp_path / "out.mkv", "ffv1")
@@ -152,10 +192,10 @@ def test_pictures_of_a_folder_keep_their_colours_and_odd_sides(tmp_path: Path) -
 
 def test_nearest_layout() -> None:
     offered = [Layout(10, down=1), Layout(10, 1, 1)]
-    assert nearest(Layout(), offered) == nearest(Layout(10, down=1), offered) == offered[0]
-    assert nearest(Layout(across=1, down=1), offered) == nearest(Layout(12, 1, 1), offered) == offered[1]
-    assert nearest(Layout(10), [Layout(), Layout(10)]) == Layout(10)
-    assert nearest(Layout(12, 1, 1), [Layout(10), Layout(across=1, down=1)]) == Layout(10)
+    assert by_loss(Layout(), offered) == by_loss(Layout(10, down=1), offered) == offered
+    assert by_loss(Layout(across=1, down=1), offered) == by_loss(Layout(12, 1, 1), offered) == offered[::-1]
+    assert by_loss(Layout(10), [Layout(), Layout(10)])[0] == Layout(10)
+    assert by_loss(Layout(12, 1, 1), [Layout(10), Layout(across=1, down=1)])[0] == Layout(10)
 
 
 @pytest.mark.parametrize("name", ["yuv420p", "yuvj422p", "yuv444p10le", "yuv422p12le"])

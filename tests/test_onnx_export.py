@@ -37,6 +37,7 @@ def export(network: nn.Module, folder: Path, *options: str) -> Path:
     torch.save(network.state_dict(), folder / "network.pth")
     path = folder / "network.onnx"
     assert convert_weights.main([str(folder / "network.pth"), str(path), "--json", *options]) == 0
+    onnx.checker.check_model(str(path), full_check=True)
     return path
 
 
@@ -117,6 +118,15 @@ def test_half_precision_inside(tmp_path: Path) -> None:
     assert 0 < np.abs(swapped - wanted).mean() < 0.02
 
 
+def test_other_encoders_generators_fit_no_other_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(generator(1).state_dict(), tmp_path / "network.pth")
+    assert convert_weights.main([str(tmp_path / "network.pth"), str(tmp_path / "network.safetensors")]) == 0
+    card = json.loads((tmp_path / "network.json").read_text())
+    (tmp_path / "network.json").write_text(json.dumps(card | {"identity": "mine"}))
+    assert convert_weights.main([str(tmp_path / "network.safetensors"), str(tmp_path / "network.onnx")]) == 0
+    assert "512 numbers of mine, is for programs of your own" in capsys.readouterr().out
+
+
 def refused(network: nn.Module, folder: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str]:
     """Export in vain, which must leave nothing behind; returns exit code and message."""
     torch.save(network.state_dict(), folder / "network.pth")
@@ -131,6 +141,15 @@ def test_numbers_that_half_precision_cannot_hold_on_the_way(tmp_path: Path, caps
         network.generator.up1.weight.fill_(6e4)
     code, message = refused(network, tmp_path, capsys, "--dtype", "float16")
     assert code == 9 and "do not fit into float16" in message and "--dtype float32" in message
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_broken_numbers(dtype: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = generator(1)
+    with torch.no_grad():
+        network.generator.up1.bias[0] = float("nan")
+    code, message = refused(network, tmp_path, capsys, "--dtype", dtype)
+    assert code == 9 and "network.pth" in message and "broken" in message
 
 
 def test_networks_of_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

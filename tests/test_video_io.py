@@ -276,6 +276,8 @@ def test_choices_that_an_encoder_has_no_use_for_are_named(tmp_path: Path) -> Non
     assert any("no --crf" in note for note in notes) and any("no --preset" in note for note in notes)
     _, notes = copy(clip, tmp_path / "out.mp4", options=EncodeOptions(crf=20, preset="fast"))
     assert not notes
+    _, notes = copy(clip, tmp_path / "out.mov", options=EncodeOptions("prores_ks", crf=60))
+    assert notes == ["prores_ks has no --crf: 60 is left out"]
 
 
 def test_hardware_that_does_not_work_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,20 +10,20 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from utils import onnx_export, registry
 from utils.errors import OptionError, WeightsError
 from utils.io.atomic import atomic_path
 from utils.weights_file import build, read_card, read_state
 
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
-
 SUFFIXES = (".pth", ".safetensors")
 TARGETS = (*SUFFIXES, ".onnx")
 _SEED = 0  # of the fixed input
+_MOST_DIFFERENCE = 0.1  # of the largest value of the output; what half precision changes is far less
 _PUBLISHED_IDENTITY = {"depth": 100, "num_features": 512, "width": 1.0, "size": 112}
 _PUBLISHED_THRESHOLD = 0.15  # similarity that belongs to it
 
@@ -172,9 +172,13 @@ def convert(source: Path, target: Path, dtype: str, program: str = "facefusion")
             temporary.write_bytes(_serialise(written, target.suffix))
             converted = _output(architecture, read_state(temporary), source)
         absolute, relative = _difference(reference, converted)
+        if not relative < _MOST_DIFFERENCE:
+            raise WeightsError(f"{source}: as {dtype} its network gives something else, by up to {relative:.2g} of the "
+                               "largest value; the numbers in it are broken, or need --dtype float32")
     advice = ""
     if target.suffix == ".onnx":
-        advice = onnx_export.complete(architecture.network, architecture.arguments, target, program)
+        identity = known.get("identity", "arcface")
+        advice = onnx_export.complete(architecture.network, architecture.arguments, identity, target, program)
     elif target.suffix == ".safetensors":
         digest = hashlib.sha256(target.read_bytes()).hexdigest()
         _write_card(architecture, source, target, known | {"sha256": digest})
@@ -187,8 +191,6 @@ def convert(source: Path, target: Path, dtype: str, program: str = "facefusion")
 
 def cast(state: Mapping[str, Tensor], dtype: str, source: Path) -> dict[str, Tensor]:
     """Copies in another precision; integers stay as they are. Raises WeightsError for numbers that do not fit."""
-    import torch
-
     wanted: torch.dtype = getattr(torch, dtype)
     result = {}
     for name, tensor in state.items():
@@ -203,8 +205,6 @@ def _serialise(state: dict[str, Tensor], suffix: str) -> bytes:
         from safetensors.torch import save
 
         return save(state)
-    import torch
-
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getvalue()
@@ -214,8 +214,6 @@ def _as_onnx(
     architecture: Architecture, state: Mapping[str, Tensor], source: Path, path: Path, dtype: str, program: str
 ) -> list[Tensor]:
     """Write an ONNX file; returns what its network gives for the fixed inputs."""
-    import torch
-
     network = build(architecture.make, state, source, str(architecture)).float()
     inputs = _fixed_inputs(architecture)
     onnx_export.write_onnx(network, architecture.network, architecture.arguments, inputs, path, dtype, program)
@@ -231,16 +229,12 @@ def _difference(reference: list[Tensor], converted: list[Tensor]) -> tuple[float
 
 def _fixed_inputs(architecture: Architecture) -> tuple[Tensor, ...]:
     """Inputs that are the same every time, float32."""
-    import torch
-
     generator = torch.Generator().manual_seed(_SEED)
-    return tuple(torch.rand(shape, generator=generator) for shape in architecture.inputs)
+    return tuple(2 * torch.rand(shape, generator=generator) - 1 for shape in architecture.inputs)
 
 
 def _output(architecture: Architecture, state: Mapping[str, Tensor], source: Path) -> list[Tensor]:
     """All tensors that the network gives for the fixed inputs."""
-    import torch
-
     network = build(architecture.make, state, source, str(architecture))
     with torch.inference_mode():
         return _flatten(network(*_fixed_inputs(architecture)))

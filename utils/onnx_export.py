@@ -102,8 +102,11 @@ def _check_range(network: nn.Module, example: tuple[Tensor, ...]) -> None:
 def _halve(path: Path) -> None:
     """Compute in half precision between inputs and outputs in float32."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
-    onnx.save_model(convert_float_to_float16(onnx.load_model(str(path)), keep_io_types=True), str(path))
+    model = OnnxModel(convert_float_to_float16(onnx.load_model(str(path)), keep_io_types=True))
+    model.topological_sort()  # which the specification asks for
+    onnx.save_model(model.model, str(path))
 
 
 def _rename_output(path: Path, name: str) -> None:
@@ -123,16 +126,19 @@ def run_onnx(path: Path, inputs: tuple[Tensor, ...]) -> np.ndarray:
     return result
 
 
-def complete(name: str, arguments: Mapping[str, Any], path: Path, program: str) -> str:
-    """Write the checksum that FaceFusion wants beside a generator; returns where the file goes or why it does not."""
+def complete(name: str, arguments: Mapping[str, Any], identity: str, path: Path, program: str) -> str:
+    """Write the checksum that FaceFusion wants beside a generator; returns where the file goes or why it does not.
+
+    identity: the encoder that a generator was trained with.
+    """
     if name != "AEI_Net":
         return ""
     if program == "facefusion":
         _write_checksum(path)
     numbers, side = arguments["c_id"], arguments.get("size", _PUBLISHED["size"])
-    if {"size": side, "c_id": numbers} != _PUBLISHED:
-        return (f"FaceFusion and VisoMaster-Fusion feed GHOST models 256 pixels and 512 numbers; this one, of {side} "
-                f"pixels and {numbers} numbers, is for programs of your own")
+    if ({"size": side, "c_id": numbers}, identity) != (_PUBLISHED, "arcface"):
+        return ("FaceFusion and VisoMaster-Fusion feed GHOST models 256 pixels and the 512 numbers of the published "
+                f"encoder; this one, of {side} pixels and {numbers} numbers of {identity}, is for programs of your own")
     blocks = arguments["num_blocks"]
     if program == "visomaster":
         return (f"in VisoMaster-Fusion it takes the place of ghost_unet_{blocks}_block.onnx, whose sha256 in "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,8 @@ _LUMA = {  # shares of red and blue in brightness, by the tag
 }  # fmt: skip
 _LIMITED, _FULL = 1, 2
 _PQ, _HLG = 16, 18  # transfer functions of high dynamic range
+_PLANES = {"nv12": "yuv420p", "p010le": "yuv420p10le", "nv16": "yuv422p", "yuyv422": "yuv422p", "uyvy422": "yuv422p",
+           "p210le": "yuv422p10le"}  # fmt: skip
 _HD_HEIGHT = 720  # players take untagged video of at least this height for BT.709, smaller for BT.601
 
 
@@ -42,7 +45,7 @@ class Colour:
         return self.transfer in (_PQ, _HLG)
 
     def for_output(self) -> Colour:
-        """Tags of the encoded result: the same, except for what 8-bit video cannot mean."""
+        """Tags of the encoded result: the same, except for those of pictures that are mapped when they are read."""
         if self.high_dynamic_range or self.matrix == RGB:
             return Colour(_BT709, _BT709, _BT709)
         return self
@@ -65,6 +68,16 @@ def can_keep(frame: VideoFrame, colour: Colour) -> bool:
     result has as well."""
     even = frame.width % 2 == 0 and frame.height % 2 == 0
     return even and layout_of(frame.format.name) is not None and colour == colour.for_output()
+
+
+def in_planes(frame: VideoFrame, converter: VideoReformatter) -> VideoFrame:
+    """A decoded frame in three planes, of one or two with the same samples or of those with a fourth for transparency.
+
+    converter: one for all frames of a video, since it prepares tables.
+    """
+    name = frame.format.name
+    planes = _PLANES.get(name) or re.sub("^yuva|(?<=p1[0-6])be$", lambda part: {"yuva": "yuv"}.get(part[0], "le"), name)
+    return frame if planes == name else converter.reformat(frame, format=planes)
 
 
 def to_bgr(frame: VideoFrame, colour: Colour, converter: VideoReformatter, height: int) -> np.ndarray:
@@ -120,9 +133,10 @@ def _bgr_from_yuv(colour: Colour, height: int) -> np.ndarray:
     return np.column_stack([back, -back @ forth[:, 3]])
 
 
-def _most(colour: Colour, bits: int) -> float:
-    """What 255 of 8 bits is in samples of more bits."""
-    return 2.0**bits - 1 if colour.full_range else 255 * 2.0 ** (bits - 8)
+def _scales(colour: Colour, bits: int) -> list[tuple[float, float]]:
+    """Factor and term, for Y, U and V, from bytes to samples of more bits; source: ITU-T H.273, 8.3."""
+    factor = (2**bits - 1) / 255 if colour.full_range else 2.0 ** (bits - 8)
+    return [(factor, 0.0), *[(factor, 2 ** (bits - 1) - 128 * factor)] * 2]
 
 
 def joined(planes: Sequence[np.ndarray], colour: Colour, height: int, layout: Layout) -> np.ndarray:
@@ -133,7 +147,8 @@ def joined(planes: Sequence[np.ndarray], colour: Colour, height: int, layout: La
     """
     deep, size = layout.bits > 8, planes[0].shape[::-1]
     if deep:  # not rounded before they are BGR
-        planes = [plane * np.float32(255 / _most(colour, layout.bits)) for plane in planes]
+        planes = [(plane - np.float32(term)) / np.float32(factor)
+                  for plane, (factor, term) in zip(planes, _scales(colour, layout.bits), strict=True)]
     full = [plane if plane.shape[::-1] == size else cv2.resize(plane, size) for plane in planes]
     result = cv2.transform(cv2.merge(full), _bgr_from_yuv(colour, height))
     return cv2.convertScaleAbs(np.maximum(result, 0, out=result)) if deep else result
@@ -148,8 +163,8 @@ def _parted(image: np.ndarray, colour: Colour, height: int, layout: Layout) -> l
     planes = [cv2.extractChannel(yuv, 0), cv2.extractChannel(small, 1), cv2.extractChannel(small, 2)]
     if not deep:
         return planes
-    scale, most = _most(colour, layout.bits) / 255, 2**layout.bits - 1
-    return [np.clip(np.rint(plane * scale), 0, most).astype(layout.dtype) for plane in planes]
+    return [np.clip(np.rint(plane * factor + term), 0, 2**layout.bits - 1).astype(layout.dtype)
+            for plane, (factor, term) in zip(planes, _scales(colour, layout.bits), strict=True)]
 
 
 def from_bgr(image: np.ndarray, colour: Colour, layout: Layout) -> VideoFrame:
@@ -185,18 +200,20 @@ def updated(
     return _tagged(result, colour)
 
 
-def in_layout(frame: VideoFrame, layout: Layout, converter: VideoReformatter) -> VideoFrame:
-    """A tagged frame with its samples in another layout.
+def in_layout(frame: VideoFrame, layout: Layout, full_range: bool, converter: VideoReformatter) -> VideoFrame:
+    """A tagged frame with its samples in another layout or range.
 
     converter: one for all frames of a video, since it prepares tables.
     """
     from av.video.reformatter import Interpolation
 
-    kind = frame.color_range  # said for both, or FFmpeg would stretch the one into the other
-    return converter.reformat(
-        frame, format=layout.name, src_color_range=kind, dst_color_range=kind,
+    wanted = _FULL if full_range else _LIMITED
+    result = converter.reformat(
+        frame, format=layout.name, src_color_range=frame.color_range, dst_color_range=wanted,
         interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND, threads=cv2.getNumThreads(),
     )  # fmt: skip
+    result.color_range = wanted
+    return result
 
 
 def _tagged(frame: VideoFrame, colour: Colour) -> VideoFrame:

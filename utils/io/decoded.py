@@ -37,8 +37,8 @@ class DecodedPicture:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole picture."""
-        return self.shape[0] * self.shape[1] * self.shape[2]
+        """Bytes of the whole picture, converted or as it was decoded, whichever are more."""
+        return max(self.shape[0] * self.shape[1] * self.shape[2], sum(plane.buffer_size for plane in self.frame.planes))
 
     def __getitem__(self, place: tuple[slice, slice]) -> np.ndarray:
         rows, columns = (part.indices(length) for part, length in zip(place, self.shape[:2], strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from utils.inference.types import Frame
 from utils.io.atomic import atomic_path, move
 from utils.io.colour import from_bgr, in_layout, updated
 from utils.io.decoded import DecodedPicture
-from utils.io.encoders import EncodeOptions, choose_encoder, container_for
+from utils.io.encoders import ENCODERS, EncodeOptions, choose_encoder, container_for
 from utils.io.layout import Layout
 from utils.io.sound import Sound
 from utils.io.video import Note, VideoInfo, open_container
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _GIF_TICK = Fraction(1, 100)
+_REORDERED = 60  # seconds from decoding to showing a frame that no encoder reaches
 
 
 class _Pictures:
@@ -37,7 +39,10 @@ class _Pictures:
     ) -> None:
         from av.video.reformatter import VideoReformatter
 
-        self._info, self._colour, self._layout = info, info.colour.for_output(), layout
+        self._info, self._layout = info, layout
+        self._colour = info.colour.for_output()
+        if not ENCODERS[name].says_range:
+            self._colour = replace(self._colour, full_range=False)
         self._converter = VideoReformatter()
         self._tick = _GIF_TICK if name == "gif" else info.time_base
         self._odd = _missing(info, name, layout)
@@ -81,8 +86,11 @@ class _Pictures:
 
         pixels = frame.pixels
         if isinstance(pixels, DecodedPicture) and not self._palette:
-            result = updated(pixels.frame, pixels.layout, pixels, frame.changed, self._colour)
-            return result if pixels.layout == self._layout else in_layout(result, self._layout, self._converter)
+            colour = self._info.colour
+            result = updated(pixels.frame, pixels.layout, pixels, frame.changed, colour)
+            if (pixels.layout, colour.full_range) == (self._layout, self._colour.full_range):
+                return result
+            return in_layout(result, self._layout, self._colour.full_range, self._converter)
         image = frame.image
         if self._palette:
             bgra: Any = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)
@@ -168,6 +176,9 @@ class VideoWriter:
 
     def _mux(self, packets: list[Packet[Any]]) -> None:
         for packet in packets:
+            if packet.dts is not None and packet.pts is not None and \
+                    abs(packet.pts - packet.dts) * packet.time_base > _REORDERED:
+                packet.dts = packet.pts  # x265 leaves it unset in videos of one or two frames
             if self._sound is not None and packet.dts is not None:
                 self._sound.advance(float(packet.dts * packet.time_base))
             self._container.mux(packet)

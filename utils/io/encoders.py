@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import OptionError, OutputError
-from utils.io.layout import Layout, nearest
+from utils.io.layout import Layout, by_loss
 from utils.io.stills import Note
 
 
@@ -31,6 +31,7 @@ class _Encoder:
     fixed: tuple[tuple[str, str], ...] = ()
     software: str | None = None  # what stands in where the hardware is missing
     layouts: tuple[Layout, ...] = (Layout(),)  # of those it takes, the ones that players or editors of such files know
+    says_range: bool = True  # whether its files say that samples have the full range
 
 
 _H264 = ("libx264", "h264_nvenc", "h264_qsv", "h264_amf")
@@ -55,7 +56,7 @@ ENCODERS = {
     "libx265": _Encoder("crf", fixed=(("x265-params", "log-level=none"),), layouts=_OR_DEEP),
     "libsvtav1": _Encoder("crf", layouts=_OR_DEEP),
     "libvpx-vp9": _Encoder("crf", preset=None, fixed=_VP9),
-    "prores_ks": _Encoder("", preset="profile", layouts=_EDITED),  # by default HQ, and 4444 for 4:4:4
+    "prores_ks": _Encoder("", preset="profile", layouts=_EDITED, says_range=False),  # by default HQ or, for 4:4:4, 4444
     "ffv1": _Encoder("", preset=None, fixed=(("level", "3"), ("g", "1"), ("slices", "4")), layouts=_ALL),
     "gif": _Encoder("", preset=None),
     **{f"{codec}_{maker}": _Encoder(quality, fixed=fixed, software=software)
@@ -122,6 +123,16 @@ def _opens(name: str, options: dict[str, str], layout: Layout) -> bool:
     return True
 
 
+def _layout(name: str, choice: EncodeOptions, wanted: Layout) -> Layout | None:
+    """The layout that loses least of those with which the encoder works here; None where none does."""
+    offered = ENCODERS[name].layouts
+    if name == "prores_ks" and choice.preset not in (None, "auto"):
+        halved, whole = _EDITED
+        offered = (whole,) if str(choice.preset).startswith("4444") else (halved,)
+    options = _options(name, choice)
+    return next((layout for layout in by_loss(wanted, offered) if _opens(name, options, layout)), None)
+
+
 def _note_idle(name: str, choice: EncodeOptions, note: Note) -> None:
     """Say which choices an encoder has no use for."""
     encoder = ENCODERS[name]
@@ -143,12 +154,13 @@ def choose_encoder(
     if name not in fitting:
         raise OptionError(f"--encoder {name} cannot write {path.suffix}; use one of: auto, {', '.join(fitting)}")
     worst = _WORST.get(ENCODERS[name].software or name, 51)
-    if choice.crf is not None and not 0 <= choice.crf <= worst:
+    if choice.crf is not None and ENCODERS[name].quality and not 0 <= choice.crf <= worst:
         raise OptionError(f"--crf of {name} is from 0 (lossless) to {worst} (worst), not {choice.crf:g}")
     _note_idle(name, choice, note)
+    wanted = wanted or Layout()
     options = _options(name, choice)
-    layout = nearest(wanted or Layout(), ENCODERS[name].layouts)
-    if name == "gif" or _opens(name, options, layout):
+    layout = Layout() if name == "gif" else _layout(name, choice, wanted)
+    if layout is not None:
         return name, options, layout
     software = ENCODERS[name].software
     if software is None and choice.preset is None:
@@ -158,7 +170,10 @@ def choose_encoder(
         raise OptionError(f"the encoder {name} refuses --preset {choice.preset}; leave it out or use one that it knows")
     note(f"the hardware encoder {name} does not work on this machine; using {software}")
     plain = replace(choice, encoder=software)
-    layout = nearest(wanted or Layout(), ENCODERS[software].layouts)
-    if not _opens(software, _options(software, plain), layout):  # presets of the hardware have names of their own
+    layout = _layout(software, plain, wanted)
+    if layout is None:  # presets of the hardware have names of their own
         plain = replace(plain, preset=None)
+        layout = _layout(software, plain, wanted)
+    if layout is None:
+        raise OptionError(f"neither {name} nor {software} works with this PyAV; choose another --encoder")
     return software, _options(software, plain), layout

@@ -42,11 +42,11 @@ def layout_of(pixel_format: str) -> Layout | None:
     return Layout(int(found[2] or 8), *_CHROMA[found[1]]) if found else None
 
 
-def nearest(wanted: Layout, offered: Iterable[Layout]) -> Layout:
-    """The layout that loses least of what is wanted, and of those the one that adds least."""
+def by_loss(wanted: Layout, offered: Iterable[Layout]) -> list[Layout]:
+    """First the layouts that lose least of what is wanted, and of those the ones that add least."""
 
     def cost(layout: Layout) -> tuple[int, int, int]:
         shared, before = layout.across * layout.down, wanted.across * wanted.down
         return max(0, wanted.bits - layout.bits), max(0, shared - before), layout.bits + max(0, before - shared)
 
-    return min(offered, key=cost)
+    return sorted(offered, key=cost)

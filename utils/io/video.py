@@ -16,7 +16,7 @@ import numpy as np
 
 from utils.errors import InputError, OptionError
 from utils.inference.types import Frame
-from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, to_bgr
+from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, in_planes, to_bgr
 from utils.io.decoded import DecodedPicture
 from utils.io.folder import pictures_in
 from utils.io.layout import Layout, layout_of
@@ -28,7 +28,6 @@ from utils.paths import is_file, is_folder
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
-    from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
 MILLISECOND = Fraction(1, 1000)
@@ -207,7 +206,7 @@ class _File:
         """The layout that loses nothing; where pictures have to be converted, they have 8 bits from then on."""
         from av.video.reformatter import VideoReformatter
 
-        frame = _in_planes(frame, VideoReformatter())
+        frame = in_planes(frame, VideoReformatter())
         layout = layout_of(frame.format.name) or (_NOT_SHARED if frame.format.is_rgb else Layout())
         if upright or not can_keep(frame, colour_of(frame)):
             if bit_depth(frame) > 8:
@@ -262,11 +261,15 @@ class _File:
 
         time, converter, size = 0.0, VideoReformatter(), (info.width, info.height)
         for index, (time, frame) in enumerate(_chain(first, rest)):
-            frame = _in_planes(frame, converter)
-            if not upright and can_keep(frame, info.colour) and (frame.width, frame.height) == size:
-                yield Frame(DecodedPicture(frame, info.colour), index, time)
+            colour = replace(info.colour, full_range=colour_of(frame).full_range)
+            frame = in_planes(frame, converter)
+            fits = (frame.width, frame.height, colour) == (*size, info.colour)
+            if not upright and fits and can_keep(frame, colour):
+                yield Frame(DecodedPicture(frame, colour), index, time)
                 continue
-            image = upright.applied(to_bgr(frame, info.colour, converter, frame.height))
+            if colour != info.colour:
+                self._note("frames change their range of brightness; all are written with that of the first one")
+            image = upright.applied(to_bgr(frame, colour, converter, frame.height))
             if image.shape[1::-1] != size:  # broadcasts may change their size
                 self._note(f"frames change their size; all are written as {info.width}x{info.height}")
                 image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
@@ -359,13 +362,6 @@ class _File:
         seconds = self._seconds()
         if self._span.end is None and seconds is not None and end + self._origin < seconds - _ENDS_EARLY:
             self._note(f"the pictures end early, after {end:.2f} of {seconds:.2f} s; what is there is used")
-
-
-def _in_planes(frame: VideoFrame, converter: VideoReformatter) -> VideoFrame:
-    """Three planes, of the two that graphics cards decode into or of those with a fourth for transparency."""
-    name = frame.format.name
-    planes = {"nv12": "yuv420p", "p010le": "yuv420p10le"}.get(name, re.sub("^yuva", "yuv", name))
-    return frame if planes == name else converter.reformat(frame, format=planes)
 
 
 def _chain(first: Any, rest: Iterable[Any]) -> Iterator[Any]:
