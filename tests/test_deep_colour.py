@@ -13,7 +13,8 @@ import pytest
 
 from tests.clips import make_clip, packets, pictures, planes, times
 from tests.conftest import Call, People
-from utils.io import encoders
+from utils.io import encoders, hdr
+from utils.io.colour import pixels_of
 from utils.io.encode import video_writer
 from utils.io.encoders import EncodeOptions
 from utils.io.layout import Layout, by_loss, layout_of
@@ -31,11 +32,16 @@ def smooth(width: int = 64, height: int = 48) -> np.ndarray:
     return np.stack([x, y, 230 - x], axis=-1).astype(np.uint8)
 
 
-def rewritten(clip: Path, out: Path, encoder: str, preset: str | None = None, changed: bool = False) -> list[str]:
+def rewritten(
+    clip: Path, out: Path, encoder: str, preset: str | None = None, changed: bool = False, deep: bool = False
+) -> list[str]:
     """Write a video anew, with boxes of one colour if `changed`; returns the notes."""
     notes: list[str] = []
     options = EncodeOptions(encoder, preset=preset)
-    with open_video(clip, note=notes.append) as video, video_writer(out, video.info, options, notes.append) as writer:
+    with (
+        open_video(clip, note=notes.append, deep=deep) as video,
+        video_writer(out, video.info, options, notes.append) as writer,
+    ):
         for frame in video.frames:
             pixels = frame.pixels.copy()
             for left, top, right, bottom in BOXES if changed else ():
@@ -173,11 +179,115 @@ def test_short_videos_in_h265(tmp_path: Path) -> None:
         assert len(times(tmp_path / "out.mp4")) == 2
 
 
-def test_turned_pictures_have_eight_bits(tmp_path: Path) -> None:
-    clip = make_clip(tmp_path / "in.mp4", frames=2, pixel_format="yuv420p10le", turn=90)
+@pytest.mark.parametrize("pixel_format", ["yuv420p10le", "yuv420p", "yuv444p"])
+@pytest.mark.parametrize("turn", [90, 180])
+def test_turned_pictures_keep_every_bit(tmp_path: Path, pixel_format: str, turn: int) -> None:
+    clip = make_clip(tmp_path / "in.mp4", frames=2, pixel_format=pixel_format, turn=turn)
+    notes = rewritten(clip, tmp_path / "out.mkv", "ffv1")
+    assert notes == ["the video is rotated by a tag; the result is written upright"]
+    assert form(tmp_path / "out.mkv")[1] == pixel_format
+    for before, after in zip(planes(clip), planes(tmp_path / "out.mkv"), strict=True):
+        assert all(np.array_equal(np.rot90(one, turn // 90), other) for one, other in zip(before, after, strict=True))
+
+
+def test_halved_rows_have_eight_bits_when_they_become_columns(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mp4", frames=2, pixel_format="yuv422p10le", turn=90)
     notes = rewritten(clip, tmp_path / "out.mkv", "ffv1")
     assert notes == ["the video is rotated by a tag; the result is written upright", "10-bit colour becomes 8-bit"]
-    assert form(tmp_path / "out.mkv")[1] == "yuv420p"
+    assert form(tmp_path / "out.mkv")[1] == "yuv422p"
+
+
+def test_without_tags_a_turned_picture_keeps_its_colours(tmp_path: Path) -> None:
+    """From 720 lines on players take other colours for granted, and a turn changes how many there are."""
+    red = np.full((480, 720, 3), (20, 30, 200), np.uint8)
+    clip = make_clip(tmp_path / "in.mp4", frames=1, size=(720, 480), turn=90, sound=(), still=red)
+    rewritten(clip, tmp_path / "out.mkv", "ffv1")
+    with open_video(clip) as before, open_video(tmp_path / "out.mkv") as after:
+        one, other = (next(video.frames).image.astype(int) for video in (before, after))
+    assert np.abs(one - other).max() <= 3
+
+
+@pytest.mark.parametrize("transfer", [16, 18], ids=["PQ", "HLG"])
+@pytest.mark.parametrize("turn", [None, 90])
+def test_high_dynamic_range_stays(tmp_path: Path, transfer: int, turn: int | None) -> None:
+    tags = {"colorspace": 9, "color_primaries": 9, "color_trc": transfer}
+    clip = make_clip(tmp_path / "in.mp4", frames=4, codec="libx265", pixel_format="yuv420p10le", tags=tags, turn=turn,
+                     still=smooth(), sound=(), options={"x265-params": "log-level=none"})  # fmt: skip
+    notes = rewritten(clip, tmp_path / "out.mkv", "ffv1", changed=turn is None, deep=True)
+    assert not any("HDR" in note or "8-bit" in note for note in notes)
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.color_trc, context.colorspace, context.pix_fmt) == (transfer, 9, "yuv420p10le")
+    with open_video(tmp_path / "out.mkv", deep=True) as video:
+        shown = next(video.frames).image
+    luma = planes(clip)[0][0] if turn is None else np.rot90(planes(clip)[0][0])
+    touched = np.zeros(luma.shape, bool)
+    for left, top, right, bottom in BOXES if turn is None else ():
+        touched[top // 2 * 2 : -(-bottom // 2) * 2, left // 2 * 2 : -(-right // 2) * 2] = True
+        assert shown[(top + bottom) // 2, (left + right) // 2].astype(int) == pytest.approx(COLOUR, abs=5)
+    assert np.array_equal(luma[~touched], planes(tmp_path / "out.mkv")[0][0][~touched])
+
+
+def light_clip(path: Path, bgr: np.ndarray) -> Path:
+    """What a camera would make, in PQ, of a picture that a screen of 203 cd/m² and gamma 2.4 shows."""
+    to_2020 = [[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]]  # ITU-R BT.2087
+    relative = ((bgr[..., ::-1] / 255.0) ** 2.4 @ np.transpose(to_2020) * 203 / 10_000) ** 0.1593017578125
+    signal = ((0.8359375 + 18.8515625 * relative) / (1 + 18.6875 * relative)) ** 78.84375
+    luma = signal @ [0.2627, 0.6780, 0.0593]
+    chroma = [(signal[..., 2] - luma) / 1.8814, (signal[..., 0] - luma) / 1.4746]
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = *bgr.shape[:2], "yuv444p10le"
+        context = stream.codec_context
+        context.colorspace, context.color_primaries, context.color_trc, context.color_range = 9, 9, 16, 1
+        frame = av.VideoFrame(bgr.shape[1], bgr.shape[0], "yuv444p10le")
+        samples = [64 + 876 * luma, *(512 + 896 * part for part in chroma)]
+        for plane, part in zip(frame.planes, samples, strict=True):
+            pixels_of(plane, Layout(10, 1, 1))[:] = np.rint(part)
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            out.mux(packet)
+    return path
+
+
+def test_high_dynamic_range_looks_alike_where_it_is_mapped(tmp_path: Path) -> None:
+    clip = light_clip(tmp_path / "in.mkv", smooth(128, 96))
+    assert any("HDR" in note for note in rewritten(clip, tmp_path / "out.mp4", "auto"))
+    assert np.abs(pictures(tmp_path / "out.mp4")[0].astype(int) - smooth(128, 96)).mean() < 6
+
+
+def test_high_dynamic_range_is_seen_in_nearly_its_colours(tmp_path: Path) -> None:
+    clip = light_clip(tmp_path / "in.mkv", smooth(128, 96))
+    with open_video(clip, deep=True) as video:
+        seen = next(video.frames).image
+    grey, wanted = (cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(float) for image in (seen, smooth(128, 96)))
+    assert np.corrcoef(grey.ravel(), wanted.ravel())[0, 1] > 0.96
+    assert np.abs(grey - 0.8 * wanted).mean() < 8
+
+
+def test_light_of_pq_is_shown_and_meant() -> None:
+    samples = np.arange(256, dtype=np.float32).reshape(16, 16).repeat(3).reshape(16, 16, 3)
+    seen = hdr.shown(samples, hdr.PQ)
+    assert (np.diff(seen[..., 0].ravel().astype(int)) >= 0).all() and seen.min() == 0 and seen.max() == 255
+    assert np.abs(hdr.meant(seen, hdr.PQ) - samples).max() < 1.1
+    assert seen[148 // 16, 148 % 16, 0] == pytest.approx(0.8 * 255, abs=1)  # 203 cd/m², diffuse white
+    assert seen[112 // 16, 112 % 16, 0] == pytest.approx(0.8 * 255 * (50 / 203) ** (1 / 2.4), abs=2)
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    assert np.array_equal(hdr.shown(hdr.meant(every, hdr.PQ), hdr.PQ), every)
+
+
+def test_in_a_changed_part_only_what_looks_different_is_written(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mkv", frames=1, still=smooth(), sound=(), **DEEP)
+    with (
+        open_video(clip) as video,
+        video_writer(tmp_path / "out.mkv", video.info, EncodeOptions("ffv1"), print) as writer,
+    ):
+        frame = next(video.frames)
+        pixels = frame.pixels.copy()
+        pixels[20:24, 30:34][:] = COLOUR
+        writer.write(replace(frame, pixels=pixels, changed=((0, 0, 64, 48),)))
+    for one, other, side in zip(planes(clip)[0], planes(tmp_path / "out.mkv")[0], (1, 2, 2), strict=True):
+        differs = np.argwhere(one != other)
+        assert differs.min(axis=0).tolist() == [20, 30 // side] and differs.max(axis=0).tolist() == [23, 33 // side]
 
 
 def test_pictures_of_a_folder_keep_their_colours_and_odd_sides(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from utils.inference.stream import prefetch
 from utils.inference.types import SwappedFrame
 from utils.io.atomic import check_place, output_error
 from utils.io.encode import VideoWriter, video_writer
-from utils.io.encoders import EncodeOptions, choose_encoder
+from utils.io.encoders import EncodeOptions, choose_encoder, holds_high_range
 from utils.io.folder import is_picture
 from utils.io.image import Photo, check_input, write_photo
 from utils.io.mark import COMMENT, XMP
@@ -86,7 +86,8 @@ def swap_video(
     with ThreadPoolExecutor(1) as aside:
         known = aside.submit(pipeline.set_sources, sources, references)
         with (
-            open_video(target, span, report.note, half_of_the_cores(), config.decoder == "nvdec") as video,
+            open_video(target, span, report.note, half_of_the_cores(), config.decoder == "nvdec",
+                       holds_high_range(output, encode_options(config))) as video,
             video_writer(output, video.info, encode_options(config), report.note, COMMENT,
                          not config.no_overwrite) as writer,
         ):

@@ -12,7 +12,9 @@ import cv2
 import numpy as np
 
 from utils.inference.types import Box, Pixels
+from utils.io.hdr import HLG, PQ, meant, shown
 from utils.io.layout import Layout, layout_of
+from utils.io.upright import Upright
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -24,7 +26,6 @@ _LUMA = {  # shares of red and blue in brightness, by the tag
     _BT709: (0.2126, 0.0722), 4: (0.30, 0.11), _BT601: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593),
 }  # fmt: skip
 _LIMITED, _FULL = 1, 2
-_PQ, _HLG = 16, 18  # transfer functions of high dynamic range
 _PLANES = {"nv12": "yuv420p", "p010le": "yuv420p10le", "nv16": "yuv422p", "yuyv422": "yuv422p", "uyvy422": "yuv422p",
            "p210le": "yuv422p10le"}  # fmt: skip
 _HD_HEIGHT = 720  # players take untagged video of at least this height for BT.709, smaller for BT.601
@@ -42,13 +43,17 @@ class Colour:
     @property
     def high_dynamic_range(self) -> bool:
         """Whether the transfer function is PQ or HLG."""
-        return self.transfer in (_PQ, _HLG)
+        return self.transfer in (PQ, HLG)
 
-    def for_output(self) -> Colour:
-        """Tags of the encoded result: the same, except for those of pictures that are mapped when they are read."""
-        if self.high_dynamic_range or self.matrix == RGB:
+    def of_result(self, deep: bool) -> Colour:
+        """Tags of the result: the same, except for RGB and, unless it is `deep`, for a high dynamic range."""
+        if self.matrix == RGB or (self.high_dynamic_range and not deep):
             return Colour(_BT709, _BT709, _BT709)
         return self
+
+    def turned_means_the_same(self, height: int, width: int) -> bool:
+        """Whether players take a picture of these sides for one of the same colours when rows become columns."""
+        return _matrix(self, height) == _matrix(self, width)
 
 
 def colour_of(frame: VideoFrame) -> Colour:
@@ -63,11 +68,27 @@ def bit_depth(frame: VideoFrame) -> int:
     return max((component.bits for component in frame.format.components), default=8)
 
 
-def can_keep(frame: VideoFrame, colour: Colour) -> bool:
-    """Whether what was decoded can go on to the encoder: planes of a known layout, even sides and colours that the
-    result has as well."""
-    even = frame.width % 2 == 0 and frame.height % 2 == 0
-    return even and layout_of(frame.format.name) is not None and colour == colour.for_output()
+def can_keep(frame: VideoFrame, upright: Upright) -> bool:
+    """Whether what was decoded can go on to the encoder, upright: planes of a known layout and even sides."""
+    layout = layout_of(frame.format.name)
+    if layout is None or frame.width % 2 or frame.height % 2:
+        return False
+    turns = layout.across == layout.down and colour_of(frame).turned_means_the_same(frame.height, frame.width)
+    return turns or not upright.swaps_sides
+
+
+def turned(frame: VideoFrame, upright: Upright) -> VideoFrame:
+    """A decoded frame that `can_keep`, upright, with its tags."""
+    from av import VideoFrame
+
+    if not upright:
+        return frame
+    layout = layout_of(frame.format.name) or Layout()
+    sides = (frame.height, frame.width) if upright.swaps_sides else (frame.width, frame.height)
+    result = VideoFrame(*sides, layout.name)
+    for to, plane in zip(result.planes, frame.planes, strict=True):
+        pixels_of(to, layout)[:] = upright.applied(pixels_of(plane, layout))
+    return _tagged(result, colour_of(frame))
 
 
 def in_planes(frame: VideoFrame, converter: VideoReformatter) -> VideoFrame:
@@ -80,32 +101,37 @@ def in_planes(frame: VideoFrame, converter: VideoReformatter) -> VideoFrame:
     return frame if planes == name else converter.reformat(frame, format=planes)
 
 
-def to_bgr(frame: VideoFrame, colour: Colour, converter: VideoReformatter, height: int) -> np.ndarray:
-    """Convert a decoded frame of any form; high dynamic range is mapped to BT.709 with diffuse white (203 cd/m²) as
-    white.
+def to_bgr(
+    frame: VideoFrame, colour: Colour, converter: VideoReformatter, height: int, mapped_range: bool = True
+) -> np.ndarray:
+    """Convert a decoded frame of any form.
 
     converter: one for all frames of a video, since it prepares tables. height: of the video, for colours without a tag.
+    mapped_range: map high dynamic range to BT.709 with diffuse white (203 cd/m²) as white; else as `joined`.
     Returns (H, W, 3) uint8 BGR.
     """
     from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation
 
     if colour.matrix == RGB:
         return frame.to_ndarray(format="bgr24")
-    mapped = {}
-    if colour.high_dynamic_range:
+    mapped, kind = {}, Interpolation.BILINEAR | Interpolation.ACCURATE_RND
+    if colour.high_dynamic_range and mapped_range:
         mapped = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
+    else:
+        kind |= Interpolation.FULL_CHR_H_INT  # with which FFmpeg 8 confuses the colours of what it maps
     planes: Any = converter.reformat(
         frame,
         format="gbrp",  # FFmpeg has fast code for separate planes only
         src_colorspace=Colorspace(_matrix(colour, height)),
         src_color_range=_FULL if colour.full_range else _LIMITED,
         dst_color_range=_FULL,
-        interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
+        interpolation=kind,
         threads=cv2.getNumThreads(),
         **mapped,
     ).planes
     green, blue, red = (pixels_of(plane, Layout()) for plane in planes)
-    return cv2.merge([blue, green, red])
+    bgr = cv2.merge([blue, green, red])
+    return bgr if mapped else shown(bgr, colour.transfer)
 
 
 def _matrix(colour: Colour, height: int) -> int:
@@ -143,7 +169,7 @@ def joined(planes: Sequence[np.ndarray], colour: Colour, height: int, layout: La
     """The picture that three planes show, (H, W, 3) uint8 BGR.
 
     planes: of the layout's type, Y (H, W), then U and V, as large or smaller. height: of the video, for colours
-    without a tag.
+    without a tag. High dynamic range keeps its samples' order, as utils.io.hdr says.
     """
     deep, size = layout.bits > 8, planes[0].shape[::-1]
     if deep:  # not rounded before they are BGR
@@ -151,13 +177,14 @@ def joined(planes: Sequence[np.ndarray], colour: Colour, height: int, layout: La
                   for plane, (factor, term) in zip(planes, _scales(colour, layout.bits), strict=True)]
     full = [plane if plane.shape[::-1] == size else cv2.resize(plane, size) for plane in planes]
     result = cv2.transform(cv2.merge(full), _bgr_from_yuv(colour, height))
-    return cv2.convertScaleAbs(np.maximum(result, 0, out=result)) if deep else result
+    return shown(result, colour.transfer)
 
 
 def _parted(image: np.ndarray, colour: Colour, height: int, layout: Layout) -> list[np.ndarray]:
     """Three planes, Y, U and V, of a picture (H, W, 3) uint8 BGR whose sides the layout divides."""
     deep = layout.bits > 8
-    yuv = cv2.transform(image.astype(np.float32) if deep else image, _yuv_from_bgr(colour, height))
+    coded = meant(image, colour.transfer)
+    yuv = cv2.transform(coded.astype(np.float32) if deep else coded, _yuv_from_bgr(colour, height))
     size = image.shape[1] // layout.across, image.shape[0] // layout.down
     small = cv2.resize(yuv, size, interpolation=cv2.INTER_AREA)
     planes = [cv2.extractChannel(yuv, 0), cv2.extractChannel(small, 1), cv2.extractChannel(small, 2)]
@@ -185,7 +212,8 @@ def updated(
 ) -> VideoFrame:
     """A copy of a decoded frame that `can_keep`, tagged, with the parts of a picture in which that has changed.
 
-    image: (H, W, 3) uint8 BGR, of the same size.
+    Samples of more than 8 bits stay where the picture shows them as it did. image: (H, W, 3) uint8 BGR, of the same
+    size.
     """
     from av import VideoFrame
 
@@ -195,8 +223,17 @@ def updated(
     for left, top, right, bottom in changed:
         left, top, right, bottom = left // 2 * 2, top // 2 * 2, -(-right // 2) * 2, -(-bottom // 2) * 2
         parts = _parted(image[top:bottom, left:right], colour, decoded.height, layout)
-        for to, part, (down, across) in zip(result.planes, parts, layout.sides, strict=True):
-            pixels_of(to, layout)[top // down : bottom // down, left // across : right // across] = part
+        places = [pixels_of(to, layout)[top // down : bottom // down, left // across : right // across]
+                  for to, (down, across) in zip(result.planes, layout.sides, strict=True)]
+        if layout.bits > 8:
+            before = joined(places, colour, decoded.height, layout)
+            fresh = (before != image[top:bottom, left:right]).any(axis=2)
+        for place, part, (down, across) in zip(places, parts, layout.sides, strict=True):
+            if layout.bits > 8:
+                where = fresh.reshape(len(place), down, -1, across).any(axis=(1, 3))
+                np.copyto(place, part, where=where)
+            else:
+                place[:] = part
     return _tagged(result, colour)
 
 

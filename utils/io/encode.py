@@ -40,7 +40,7 @@ class _Pictures:
         from av.video.reformatter import VideoReformatter
 
         self._info, self._layout = info, layout
-        self._colour = info.colour.for_output()
+        self._colour = info.colour
         if not ENCODERS[name].says_range:
             self._colour = replace(self._colour, full_range=False)
         self._converter = VideoReformatter()

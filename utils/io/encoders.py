@@ -92,6 +92,12 @@ def container_for(path: Path) -> Container:
     return container
 
 
+def holds_high_range(path: Path, choice: EncodeOptions) -> bool:
+    """Whether the encoder of a choice that fits takes the bits that a high dynamic range needs."""
+    name = container_for(path).encoders[0] if choice.encoder == "auto" else choice.encoder
+    return any(layout.bits > 8 for layout in ENCODERS[name].layouts)
+
+
 def _options(name: str, choice: EncodeOptions) -> dict[str, str]:
     encoder = ENCODERS[name]
     options = dict(encoder.fixed) | {"threads": str(choice.threads)}

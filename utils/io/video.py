@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from utils.errors import InputError, OptionError
-from utils.inference.types import Frame
-from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, in_planes, to_bgr
+from utils.inference.types import Frame, Pixels
+from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, in_planes, to_bgr, turned
 from utils.io.decoded import DecodedPicture
 from utils.io.folder import pictures_in
 from utils.io.layout import Layout, layout_of
@@ -28,6 +28,7 @@ from utils.paths import is_file, is_folder
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
+    from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
 MILLISECOND = Fraction(1, 1000)
@@ -94,12 +95,13 @@ class Video:
 
 @contextmanager
 def open_video(
-    path: Path | str, span: Span | None = None, note: Note = lambda text: None, threads: int = 0, card: bool = False
+    path: Path | str, span: Span | None = None, note: Note = lambda text: None, threads: int = 0, card: bool = False,
+    deep: bool = False,
 ) -> Iterator[Video]:
     """Open a video, an animation or a folder of images.
 
     note: told what had to be adapted, some of it only when the frames have been read. threads: of the decoder, 0 for as
-    many as it likes. card: let an NVIDIA card decode what it can.
+    many as it likes. card: let an NVIDIA card decode what it can. deep: the result can hold a high dynamic range.
     Raises InputError when there is nothing readable at `path`, OptionError when the span lies behind the end.
     """
     path, span = Path(path), span or Span()
@@ -112,7 +114,7 @@ def open_video(
     elif only_pillow_animates(path):
         yield _from_pictures(path, animation(path, span, note), span)
     else:
-        with closing(_File(path, span, note, threads, card)) as file:
+        with closing(_File(path, span, note, threads, card, deep)) as file:
             yield file.open()
 
 
@@ -131,9 +133,10 @@ def open_container(path: Path, card: bool = False) -> InputContainer:
 class _File:
     """A video that FFmpeg reads."""
 
-    def __init__(self, path: Path, span: Span, note: Note, threads: int, card: bool) -> None:
+    def __init__(self, path: Path, span: Span, note: Note, threads: int, card: bool, deep: bool) -> None:
         self._path, self._span, self._note, self._threads, self._card = path, span, note, threads, card
         self._joins: list[float] = []
+        self._deep = deep
         self._load()
         self._origin = max(0, self._container.start_time or 0) / 1_000_000
 
@@ -190,6 +193,7 @@ class _File:
             raise self._nothing_there()
         stream, frame = self._stream, first[1]
         upright = upright_of(frame)
+        self._colour = colour_of(frame)
         self._say_what_is_adapted(frame, upright)
         width, height, aspect = frame.width, frame.height, Fraction(stream.sample_aspect_ratio or 1)
         if upright.swaps_sides:
@@ -197,8 +201,8 @@ class _File:
         rate, tick = self._rate(), self._tick()
         info = VideoInfo(
             self._path, width, height, rate, tick, self._expected(rate), self._span, self._origin,
-            colour_of(frame), self._layout(frame, upright), aspect, self._timecode(rate), read_from=read_from,
-            joins=self._joins,
+            self._colour.of_result(self._deep), self._layout(frame, upright), aspect, self._timecode(rate),
+            read_from=read_from, joins=self._joins,
         )  # fmt: skip
         return Video(info, self._frames(info, first, rest, upright))
 
@@ -208,7 +212,7 @@ class _File:
 
         frame = in_planes(frame, VideoReformatter())
         layout = layout_of(frame.format.name) or (_NOT_SHARED if frame.format.is_rgb else Layout())
-        if upright or not can_keep(frame, colour_of(frame)):
+        if not can_keep(frame, upright) or self._colour != self._colour.of_result(self._deep):
             if bit_depth(frame) > 8:
                 self._note(f"{bit_depth(frame)}-bit colour becomes 8-bit")
             return replace(layout, bits=8)
@@ -259,22 +263,26 @@ class _File:
     def _frames(self, info: VideoInfo, first: _Timed, rest: Iterator[_Timed], upright: Upright) -> Iterator[Frame]:
         from av.video.reformatter import VideoReformatter
 
-        time, converter, size = 0.0, VideoReformatter(), (info.width, info.height)
+        time, converter = 0.0, VideoReformatter()
         for index, (time, frame) in enumerate(_chain(first, rest)):
-            colour = replace(info.colour, full_range=colour_of(frame).full_range)
-            frame = in_planes(frame, converter)
-            fits = (frame.width, frame.height, colour) == (*size, info.colour)
-            if not upright and fits and can_keep(frame, colour):
-                yield Frame(DecodedPicture(frame, colour), index, time)
-                continue
-            if colour != info.colour:
-                self._note("frames change their range of brightness; all are written with that of the first one")
-            image = upright.applied(to_bgr(frame, colour, converter, frame.height))
-            if image.shape[1::-1] != size:  # broadcasts may change their size
-                self._note(f"frames change their size; all are written as {info.width}x{info.height}")
-                image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-            yield Frame(image, index, time)
+            yield Frame(self._pixels(frame, info, upright, converter), index, time)
         self._say_what_was_missing(time + float(1 / info.rate))
+
+    def _pixels(self, frame: VideoFrame, info: VideoInfo, upright: Upright, converter: VideoReformatter) -> Pixels:
+        """A decoded frame, upright and in the size and colours of the video."""
+        colour = replace(self._colour, full_range=colour_of(frame).full_range)
+        frame = in_planes(frame, converter)
+        sides = (frame.height, frame.width) if upright.swaps_sides else (frame.width, frame.height)
+        if (*sides, colour) == (info.width, info.height, info.colour) and can_keep(frame, upright):
+            return DecodedPicture(turned(frame, upright), colour)
+        if colour != self._colour:
+            self._note("frames change their range of brightness; all are written with that of the first one")
+        mapped = not info.colour.high_dynamic_range
+        image = upright.applied(to_bgr(frame, colour, converter, frame.height, mapped))
+        if sides != (info.width, info.height):  # broadcasts may change their size
+            self._note(f"frames change their size; all are written as {info.width}x{info.height}")
+            image = cv2.resize(image, (info.width, info.height), interpolation=cv2.INTER_AREA)
+        return image
 
     def _timed(self) -> Iterator[_Timed]:
         """Decoded frames of the used part with their times in seconds, which run on where another recording begins."""
@@ -344,8 +352,9 @@ class _File:
         if upright:
             how = "rotated" if upright.only_turns else "mirrored"
             self._note(f"the video is {how} by a tag; the result is written upright")
-        if colour_of(frame).high_dynamic_range:
-            self._note("the video has a high dynamic range (HDR); the result is mapped to the standard range, BT.709")
+        if self._colour.high_dynamic_range and not self._deep:
+            self._note("the video has a high dynamic range (HDR); the result is mapped to the standard range, BT.709 "
+                       "(--encoder libx265 in .mp4 or .mov, prores_ks and ffv1 keep it)")
         see_through = any(part.is_alpha for part in frame.format.components)
         if see_through and (frame.to_ndarray(format="rgba")[..., 3] < 255).any():
             self._note(OPAQUE)
@@ -377,8 +386,8 @@ def _from_pictures(path: Path, pictures: Iterator[tuple[np.ndarray, float]], spa
     if first is None:
         raise InputError(f"{path} has no pictures in the chosen part")
     height, width = first[0].shape[:2]
-    info = VideoInfo(path, width, height, time_base=MILLISECOND, span=span, colour=Colour(RGB),
-                     layout=_NOT_SHARED, container=False)  # fmt: skip
+    info = VideoInfo(path, width, height, time_base=MILLISECOND, span=span,
+                     colour=Colour(RGB).of_result(deep=False), layout=_NOT_SHARED, container=False)  # fmt: skip
     return Video(info, _same_size(path, _chain(first, pictures), (height, width)))
 
 
