@@ -237,13 +237,14 @@ def light_clip(path: Path, bgr: np.ndarray) -> Path:
     chroma = [(signal[..., 2] - luma) / 1.8814, (signal[..., 0] - luma) / 1.4746]
     with av.open(str(path), "w") as out:
         stream: Any = out.add_stream("ffv1", rate=25)
-        stream.height, stream.width, stream.pix_fmt = *bgr.shape[:2], "yuv444p10le"
+        stream.height, stream.width, stream.pix_fmt = *bgr.shape[:2], "yuv420p10le"
         context = stream.codec_context
         context.colorspace, context.color_primaries, context.color_trc, context.color_range = 9, 9, 16, 1
-        frame = av.VideoFrame(bgr.shape[1], bgr.shape[0], "yuv444p10le")
-        samples = [64 + 876 * luma, *(512 + 896 * part for part in chroma)]
+        frame = av.VideoFrame(bgr.shape[1], bgr.shape[0], "yuv420p10le")
+        halved = [cv2.resize(part, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for part in chroma]
+        samples = [64 + 876 * luma, *(512 + 896 * part for part in halved)]
         for plane, part in zip(frame.planes, samples, strict=True):
-            pixels_of(plane, Layout(10, 1, 1))[:] = np.rint(part)
+            pixels_of(plane, Layout(10))[:] = np.rint(part)
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             out.mux(packet)
     return path
