@@ -71,8 +71,8 @@ def test_models_are_left_out_of_the_search_for_garbage() -> None:
 @with_glibc
 def test_streams_give_memory_back_and_training_keeps_it() -> None:
     assert left_after("give_freed_frames_back") < 32
-    # One, or four where something lies in the heap's way, but not one each time, which were 2,048.
-    assert 48 < left_after("keep_freed_memory") < 512
+    # One, or some where something lies in the heap's way, but not one each time, which were 2,048.
+    assert 48 < left_after("keep_freed_memory") < 1024
 
 
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
