@@ -24,7 +24,8 @@ from utils.inference.smooth import smooth
 from utils.inference.types import Frame
 from utils.io.encode import video_writer
 from utils.io.encoders import EncodeOptions
-from utils.io.video import Span, open_video
+from utils.io.span import Span
+from utils.io.video import open_video
 
 
 def swap_video(pipeline: SwapPipeline, generator: nn.Module, z_id: np.ndarray, target: Path, output: Path) -> int:

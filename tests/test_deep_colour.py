@@ -14,7 +14,7 @@ import pytest
 from tests.clips import make_clip, packets, pictures, planes, times
 from tests.conftest import Call, People
 from utils.io import encoders, hdr
-from utils.io.colour import pixels_of
+from utils.io.colour import Colour, from_bgr, joined, pixels_of
 from utils.io.encode import video_writer
 from utils.io.encoders import EncodeOptions
 from utils.io.layout import Layout, by_loss, layout_of
@@ -190,11 +190,17 @@ def test_turned_pictures_keep_every_bit(tmp_path: Path, pixel_format: str, turn:
         assert all(np.array_equal(np.rot90(one, turn // 90), other) for one, other in zip(before, after, strict=True))
 
 
-def test_halved_rows_have_eight_bits_when_they_become_columns(tmp_path: Path) -> None:
-    clip = make_clip(tmp_path / "in.mp4", frames=2, pixel_format="yuv422p10le", turn=90)
+@pytest.mark.parametrize("tags", [{}, FULL_RANGE], ids=["untagged", "full range"])
+def test_halved_rows_become_halved_again_when_they_become_columns(tmp_path: Path, tags: dict[str, int]) -> None:
+    clip = make_clip(tmp_path / "in.mp4", frames=2, pixel_format="yuv422p10le", still=smooth(), tags=tags, turn=90)
     notes = rewritten(clip, tmp_path / "out.mkv", "ffv1")
-    assert notes == ["the video is rotated by a tag; the result is written upright", "10-bit colour becomes 8-bit"]
-    assert form(tmp_path / "out.mkv")[1] == "yuv422p"
+    assert notes == ["the video is rotated by a tag; the result is written upright"]
+    assert form(tmp_path / "out.mkv")[1] == "yuv422p10le"
+    before, after = planes(clip)[0][0], planes(tmp_path / "out.mkv")[0][0]
+    assert np.abs(np.rot90(before).astype(int) - after).max() <= 1
+    with open_video(clip) as one, open_video(tmp_path / "out.mkv") as other:
+        looks = [next(video.frames).image.astype(int) for video in (one, other)]
+    assert np.abs(looks[0] - looks[1]).mean() < 2
 
 
 def test_without_tags_a_turned_picture_keeps_its_colours(tmp_path: Path) -> None:
@@ -214,7 +220,7 @@ def test_high_dynamic_range_stays(tmp_path: Path, transfer: int, turn: int | Non
     clip = make_clip(tmp_path / "in.mp4", frames=4, codec="libx265", pixel_format="yuv420p10le", tags=tags, turn=turn,
                      still=smooth(), sound=(), options={"x265-params": "log-level=none"})  # fmt: skip
     notes = rewritten(clip, tmp_path / "out.mkv", "ffv1", changed=turn is None, deep=True)
-    assert not any("HDR" in note or "8-bit" in note for note in notes)
+    assert not any("mapped" in note or "8-bit" in note for note in notes)
     with av.open(str(tmp_path / "out.mkv")) as container:
         context = container.streams.video[0].codec_context
         assert (context.color_trc, context.colorspace, context.pix_fmt) == (transfer, 9, "yuv420p10le")
@@ -276,7 +282,30 @@ def test_light_of_pq_is_shown_and_meant() -> None:
     assert np.array_equal(hdr.shown(hdr.meant(every, hdr.PQ), hdr.PQ), every)
 
 
-def test_in_a_changed_part_only_what_looks_different_is_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("colour", [Colour(9, 9, 16), Colour(9, 9, 18)], ids=["PQ", "HLG"])
+@pytest.mark.parametrize("layout", [Layout(across=1, down=1), Layout(10, 1, 1)], ids=str)
+def test_grey_of_a_high_dynamic_range_stays_grey(colour: Colour, layout: Layout) -> None:
+    greys = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    samples = [pixels_of(plane, layout) for plane in from_bgr(greys, colour, layout).planes]
+    assert all((part == 2 ** (layout.bits - 1)).all() for part in samples[1:])
+    off = joined(samples, colour, 16, layout).astype(int) - greys
+    assert abs(off.mean()) < 0.6 and np.abs(off).max() <= (10 if layout.bits == 8 else 2)
+
+
+def test_high_dynamic_range_in_rgb_is_mapped(tmp_path: Path) -> None:
+    grey = np.full((48, 64, 3), 112, np.uint8)  # 50 cd/m² in PQ
+    clip = make_clip(tmp_path / "in.mkv", frames=1, codec="ffv1", pixel_format="gbrp10le", still=grey, sound=(),
+                     tags={"color_trc": 16, "color_primaries": 9})  # fmt: skip
+    notes = rewritten(clip, tmp_path / "out.mkv", "ffv1", deep=True)
+    assert any("HDR" in note and "mapped" in note for note in notes)
+    wanted = 255 * (50 / 203) ** (1 / 2.4)
+    assert pictures(tmp_path / "out.mkv")[0].mean() == pytest.approx(wanted, abs=6)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 64, 48), (10, 8, 50, 40)])
+def test_in_a_changed_part_only_what_looks_different_is_written(
+    tmp_path: Path, box: tuple[int, int, int, int]
+) -> None:
     clip = make_clip(tmp_path / "in.mkv", frames=1, still=smooth(), sound=(), **DEEP)
     with (
         open_video(clip) as video,
@@ -285,7 +314,7 @@ def test_in_a_changed_part_only_what_looks_different_is_written(tmp_path: Path) 
         frame = next(video.frames)
         pixels = frame.pixels.copy()
         pixels[20:24, 30:34][:] = COLOUR
-        writer.write(replace(frame, pixels=pixels, changed=((0, 0, 64, 48),)))
+        writer.write(replace(frame, pixels=pixels, changed=(box,)))
     for one, other, side in zip(planes(clip)[0], planes(tmp_path / "out.mkv")[0], (1, 2, 2), strict=True):
         differs = np.argwhere(one != other)
         assert differs.min(axis=0).tolist() == [20, 30 // side] and differs.max(axis=0).tolist() == [23, 33 // side]

@@ -17,7 +17,8 @@ from utils.io.encode import video_writer
 from utils.io.encoders import EncodeOptions
 from utils.io.image import Photo, read_photo, write_photo
 from utils.io.mark import COMMENT, SOURCE_TYPE, XMP
-from utils.io.video import Span, open_video
+from utils.io.span import Span
+from utils.io.video import open_video
 
 
 @pytest.mark.parametrize("profile", [False, True])

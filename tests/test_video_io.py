@@ -23,7 +23,8 @@ from utils.inference.types import Frame
 from utils.io import encoders
 from utils.io.encode import video_writer
 from utils.io.encoders import EncodeOptions
-from utils.io.video import Span, VideoInfo, open_video
+from utils.io.span import Span
+from utils.io.video import VideoInfo, open_video
 
 EXACT = EncodeOptions(crf=0)
 

@@ -18,7 +18,8 @@ from tests.clips import make_clip, packets, picture, pictures, times
 from tests.test_video_io import copy, first, seconds_of_sound
 from utils.errors import InputError, OptionError
 from utils.io import encode, sound
-from utils.io.video import Span, open_container
+from utils.io.span import Span
+from utils.io.video import open_container
 
 JOINED = "the time stamps run back; what follows is shown after what came before"
 PROGRAM_STREAM = {"codec": "mpeg2video", "sound": ("mp2",), "tick": Fraction(1, 25), "options": {"g": "50"}}

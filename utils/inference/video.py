@@ -24,7 +24,8 @@ from utils.io.encoders import EncodeOptions, choose_encoder, holds_high_range
 from utils.io.folder import is_picture
 from utils.io.image import Photo, check_input, write_photo
 from utils.io.mark import COMMENT, XMP
-from utils.io.video import Span, Video, VideoInfo, open_video
+from utils.io.span import Span
+from utils.io.video import Video, VideoInfo, open_video
 from utils.memory import give_freed_frames_back, uncollected
 from utils.paths import is_folder, is_there
 from utils.stop import StopSignals

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ _LUMA = {  # shares of red and blue in brightness, by the tag
 _LIMITED, _FULL = 1, 2
 _PLANES = {"nv12": "yuv420p", "p010le": "yuv420p10le", "nv16": "yuv422p", "yuyv422": "yuv422p", "uyvy422": "yuv422p",
            "p210le": "yuv422p10le"}  # fmt: skip
+_MARGIN = 2  # pixels around a part that its colours are interpolated from
 _HD_HEIGHT = 720  # players take untagged video of at least this height for BT.709, smaller for BT.601
 
 
@@ -51,9 +52,9 @@ class Colour:
             return Colour(_BT709, _BT709, _BT709)
         return self
 
-    def turned_means_the_same(self, height: int, width: int) -> bool:
-        """Whether players take a picture of these sides for one of the same colours when rows become columns."""
-        return _matrix(self, height) == _matrix(self, width)
+    def said(self, height: int) -> Colour:
+        """With the matrix that players take for granted without a tag, which depends on the picture's height."""
+        return replace(self, matrix=_matrix(self, height)) if self.matrix == _UNSPECIFIED else self
 
 
 def colour_of(frame: VideoFrame) -> Colour:
@@ -73,8 +74,7 @@ def can_keep(frame: VideoFrame, upright: Upright) -> bool:
     layout = layout_of(frame.format.name)
     if layout is None or frame.width % 2 or frame.height % 2:
         return False
-    turns = layout.across == layout.down and colour_of(frame).turned_means_the_same(frame.height, frame.width)
-    return turns or not upright.swaps_sides
+    return layout.across == layout.down or not upright.swaps_sides
 
 
 def turned(frame: VideoFrame, upright: Upright) -> VideoFrame:
@@ -91,13 +91,17 @@ def turned(frame: VideoFrame, upright: Upright) -> VideoFrame:
     return _tagged(result, colour_of(frame))
 
 
-def in_planes(frame: VideoFrame, converter: VideoReformatter) -> VideoFrame:
-    """A decoded frame in three planes, of one or two with the same samples or of those with a fourth for transparency.
+def in_planes(frame: VideoFrame, upright: Upright, converter: VideoReformatter) -> VideoFrame:
+    """A decoded frame in three planes, of one or two with the same samples or of those with a fourth for transparency;
+    with whole colours where rows with halved ones are to become columns.
 
     converter: one for all frames of a video, since it prepares tables.
     """
     name = frame.format.name
     planes = _PLANES.get(name) or re.sub("^yuva|(?<=p1[0-6])be$", lambda part: {"yuva": "yuv"}.get(part[0], "le"), name)
+    layout = layout_of(planes)
+    if upright.swaps_sides and layout is not None and layout.across != layout.down:
+        planes = ("yuvj444p" if name.startswith("yuvj") else Layout(layout.bits, 1, 1).name)
     return frame if planes == name else converter.reformat(frame, format=planes)
 
 
@@ -112,17 +116,19 @@ def to_bgr(
     """
     from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation
 
-    if colour.matrix == RGB:
+    mapping = colour.high_dynamic_range and mapped_range
+    if colour.matrix == RGB and not mapping:
         return frame.to_ndarray(format="bgr24")
+    mapped: dict[str, Any]
     mapped, kind = {}, Interpolation.BILINEAR | Interpolation.ACCURATE_RND
-    if colour.high_dynamic_range and mapped_range:
+    if mapping:
         mapped = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
     else:
         kind |= Interpolation.FULL_CHR_H_INT  # with which FFmpeg 8 confuses the colours of what it maps
     planes: Any = converter.reformat(
         frame,
         format="gbrp",  # FFmpeg has fast code for separate planes only
-        src_colorspace=Colorspace(_matrix(colour, height)),
+        src_colorspace=None if colour.matrix == RGB else Colorspace(_matrix(colour, height)),
         src_color_range=_FULL if colour.full_range else _LIMITED,
         dst_color_range=_FULL,
         interpolation=kind,
@@ -180,6 +186,16 @@ def joined(planes: Sequence[np.ndarray], colour: Colour, height: int, layout: La
     return shown(result, colour.transfer)
 
 
+def converted(frame: VideoFrame, layout: Layout, colour: Colour, box: Box) -> np.ndarray:
+    """A part of a decoded frame that `can_keep`, (H, W, 3) uint8 BGR, with even sides at an even place."""
+    left, top = (max(value - _MARGIN, 0) for value in box[:2])
+    right, bottom = min(box[2] + _MARGIN, frame.width), min(box[3] + _MARGIN, frame.height)
+    parts = [pixels_of(plane, layout)[top // down : bottom // down, left // across : right // across]
+             for plane, (down, across) in zip(frame.planes, layout.sides, strict=True)]
+    bgr = joined(parts, colour, frame.height, layout)
+    return bgr[box[1] - top : box[3] - top, box[0] - left : box[2] - left]
+
+
 def _parted(image: np.ndarray, colour: Colour, height: int, layout: Layout) -> list[np.ndarray]:
     """Three planes, Y, U and V, of a picture (H, W, 3) uint8 BGR whose sides the layout divides."""
     deep = layout.bits > 8
@@ -188,7 +204,7 @@ def _parted(image: np.ndarray, colour: Colour, height: int, layout: Layout) -> l
     size = image.shape[1] // layout.across, image.shape[0] // layout.down
     small = cv2.resize(yuv, size, interpolation=cv2.INTER_AREA)
     planes = [cv2.extractChannel(yuv, 0), cv2.extractChannel(small, 1), cv2.extractChannel(small, 2)]
-    if not deep:
+    if yuv.dtype == np.uint8:
         return planes
     return [np.clip(np.rint(plane * factor + term), 0, 2**layout.bits - 1).astype(layout.dtype)
             for plane, (factor, term) in zip(planes, _scales(colour, layout.bits), strict=True)]
@@ -226,7 +242,7 @@ def updated(
         places = [pixels_of(to, layout)[top // down : bottom // down, left // across : right // across]
                   for to, (down, across) in zip(result.planes, layout.sides, strict=True)]
         if layout.bits > 8:
-            before = joined(places, colour, decoded.height, layout)
+            before = converted(decoded, layout, colour, (left, top, right, bottom))
             fresh = (before != image[top:bottom, left:right]).any(axis=2)
         for place, part, (down, across) in zip(places, parts, layout.sides, strict=True):
             if layout.bits > 8:

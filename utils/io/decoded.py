@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from utils.inference.types import Box
-from utils.io.colour import Colour, joined, pixels_of
+from utils.io.colour import Colour, converted, joined, pixels_of
 from utils.io.layout import Layout, layout_of
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _GRID = 64  # sides of converted parts are multiples of this, so that the next who looks finds them as well
 _ROOM = 16  # pixels more than asked for, for the same reason
-_MARGIN = 2  # pixels around a part that its colours are interpolated from
 
 
 class DecodedPicture:
@@ -77,7 +76,7 @@ class DecodedPicture:
 
     def _new_part(self, place: Box) -> np.ndarray:
         """Convert a part and keep it instead of those that lie in it."""
-        fresh, others = self._converted(place), []
+        fresh, others = converted(self.frame, self.layout, self._colour, place), []
         for known, part in self._parts:
             if _overlap(known, place):
                 _cut(fresh, known, place)[:] = part  # may have been written to
@@ -85,15 +84,6 @@ class DecodedPicture:
                 others.append((known, part))
         self._parts = [*others, (place, fresh)]
         return fresh
-
-    def _converted(self, box: Box) -> np.ndarray:
-        """The pixels of a part with even sides at an even place."""
-        left, top = (max(value - _MARGIN, 0) for value in box[:2])
-        right, bottom = min(box[2] + _MARGIN, self.shape[1]), min(box[3] + _MARGIN, self.shape[0])
-        parts = [pixels_of(plane, self.layout)[top // down : bottom // down, left // across : right // across]
-                 for plane, (down, across) in zip(self.frame.planes, self.layout.sides, strict=True)]
-        bgr = joined(parts, self._colour, self.shape[0], self.layout)
-        return bgr[box[1] - top : box[3] - top, box[0] - left : box[2] - left]
 
     def _sampled(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Single pixels of some rows and columns, with the colours of the pairs of pixels that they belong to."""

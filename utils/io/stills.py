@@ -15,7 +15,7 @@ from utils.io.folder import pictures_in
 from utils.io.image import read_photo
 
 if TYPE_CHECKING:
-    from utils.io.video import Span
+    from utils.io.span import Span
 
 FOLDER_RATE = Fraction(25)  # pictures per second of a folder of images
 OPAQUE = "transparency is left out"

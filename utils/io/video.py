@@ -20,6 +20,7 @@ from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, in_plan
 from utils.io.decoded import DecodedPicture
 from utils.io.folder import pictures_in
 from utils.io.layout import Layout, layout_of
+from utils.io.span import Span
 from utils.io.stills import FOLDER_RATE, OPAQUE, Note, animation, folder, only_pillow_animates
 from utils.io.timecode import advanced
 from utils.io.upright import Upright, upright_of
@@ -34,34 +35,12 @@ if TYPE_CHECKING:
 MILLISECOND = Fraction(1, 1000)
 _ENDS_EARLY = 0.5  # seconds missing at the end that are worth a note
 _FURTHER_BACK = 10.0  # seconds; longer than from one key frame to the next
+_AS_IT_IS = Upright(False, False, False)
 _NOT_SHARED = Layout(across=1, down=1)
-_SHARE = 0.01  # of a frame by which time stamps are inaccurate
 _SURFACES = 4  # threads of a graphics card's decoder, each of which needs memory of its few pictures
 RUNS_BACK = 0.5  # seconds by which time stamps fall where another recording begins, and not by mere inaccuracy
 
 _Timed = tuple[float, "VideoFrame"]
-
-
-@dataclass(frozen=True)
-class Span:
-    """The part of a video that is used, in seconds from its start."""
-
-    start: float = 0.0
-    end: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.start < 0:
-            raise OptionError(f"--start must not be negative, not {self.start:g}")
-        if self.end is not None and self.end <= self.start:
-            raise OptionError(f"--end ({self.end:g} s) must come after --start ({self.start:g} s)")
-
-    def holds(self, time: float) -> bool:
-        """Whether the frame at `time` belongs to the part."""
-        return time >= self.start - 1e-6 and not self.ended(time)
-
-    def ended(self, time: float) -> bool:
-        """Whether the frame at `time`, and all after it, come after the part."""
-        return self.end is not None and time >= self.end - 1e-6
 
 
 @dataclass(frozen=True)
@@ -193,7 +172,7 @@ class _File:
             raise self._nothing_there()
         stream, frame = self._stream, first[1]
         upright = upright_of(frame)
-        self._colour = colour_of(frame)
+        self._colour = colour_of(frame).said(frame.height) if upright.swaps_sides else colour_of(frame)
         self._say_what_is_adapted(frame, upright)
         width, height, aspect = frame.width, frame.height, Fraction(stream.sample_aspect_ratio or 1)
         if upright.swaps_sides:
@@ -201,7 +180,7 @@ class _File:
         rate, tick = self._rate(), self._tick()
         info = VideoInfo(
             self._path, width, height, rate, tick, self._expected(rate), self._span, self._origin,
-            self._colour.of_result(self._deep), self._layout(frame, upright), aspect, self._timecode(rate),
+            self._colour.of_result(self._deep), self._layout(frame, upright), aspect, self._timecode(first[0], rate),
             read_from=read_from, joins=self._joins,
         )  # fmt: skip
         return Video(info, self._frames(info, first, rest, upright))
@@ -210,13 +189,14 @@ class _File:
         """The layout that loses nothing; where pictures have to be converted, they have 8 bits from then on."""
         from av.video.reformatter import VideoReformatter
 
-        frame = in_planes(frame, VideoReformatter())
-        layout = layout_of(frame.format.name) or (_NOT_SHARED if frame.format.is_rgb else Layout())
-        if not can_keep(frame, upright) or self._colour != self._colour.of_result(self._deep):
-            if bit_depth(frame) > 8:
-                self._note(f"{bit_depth(frame)}-bit colour becomes 8-bit")
-            return replace(layout, bits=8)
-        return layout
+        result, bits = self._colour.of_result(self._deep), bit_depth(frame)
+        layout = layout_of(in_planes(frame, _AS_IT_IS, VideoReformatter()).format.name)
+        layout = layout or (_NOT_SHARED if frame.format.is_rgb else Layout())
+        if can_keep(in_planes(frame, upright, VideoReformatter()), upright) and self._colour == result:
+            return layout
+        if bits > 8:
+            self._note(f"{bits}-bit colour becomes 8-bit")
+        return replace(layout, bits=10 if result.high_dynamic_range else 8)
 
     def _tick(self) -> Fraction:
         return self._stream.time_base or MILLISECOND
@@ -224,9 +204,11 @@ class _File:
     def _rate(self) -> Fraction:
         return Fraction(self._stream.average_rate or self._stream.guessed_rate or FOLDER_RATE)
 
-    def _timecode(self, rate: Fraction) -> str | None:
+    def _timecode(self, first: float, rate: Fraction) -> str | None:
         tags = {name.lower(): value for name, value in (self._container.metadata | self._stream.metadata).items()}
-        return advanced(tags.get("timecode", ""), math.ceil(self._span.start * rate - _SHARE), rate)
+        begin = (self._stream.start_time or 0) * float(self._tick()) - self._origin
+        frames = round((first - begin) * rate) if self._span.start else 0
+        return advanced(tags.get("timecode", ""), frames, rate)
 
     def _begin(self) -> tuple[float, _Timed | None, Iterator[_Timed]]:
         """Where reading begins in seconds, the first frame of the used part, and the others.
@@ -271,7 +253,7 @@ class _File:
     def _pixels(self, frame: VideoFrame, info: VideoInfo, upright: Upright, converter: VideoReformatter) -> Pixels:
         """A decoded frame, upright and in the size and colours of the video."""
         colour = replace(self._colour, full_range=colour_of(frame).full_range)
-        frame = in_planes(frame, converter)
+        frame = in_planes(frame, upright, converter)
         sides = (frame.height, frame.width) if upright.swaps_sides else (frame.width, frame.height)
         if (*sides, colour) == (info.width, info.height, info.colour) and can_keep(frame, upright):
             return DecodedPicture(turned(frame, upright), colour)
@@ -352,9 +334,11 @@ class _File:
         if upright:
             how = "rotated" if upright.only_turns else "mirrored"
             self._note(f"the video is {how} by a tag; the result is written upright")
-        if self._colour.high_dynamic_range and not self._deep:
+        if self._colour.high_dynamic_range and not self._colour.of_result(self._deep).high_dynamic_range:
             self._note("the video has a high dynamic range (HDR); the result is mapped to the standard range, BT.709 "
-                       "(--encoder libx265 in .mp4 or .mov, prores_ks and ffv1 keep it)")
+                       "(--encoder libx265, libsvtav1, prores_ks and ffv1 keep it, but for RGB)")
+        elif self._colour.high_dynamic_range:
+            self._note("what describes the light of HDR (mastering display, HDR10+, Dolby Vision) is left out")
         see_through = any(part.is_alpha for part in frame.format.components)
         if see_through and (frame.to_ndarray(format="rgba")[..., 3] < 255).any():
             self._note(OPAQUE)

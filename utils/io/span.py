@@ -1,0 +1,29 @@
+"""Parts of a video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from utils.errors import OptionError
+
+
+@dataclass(frozen=True)
+class Span:
+    """The part of a video that is used, in seconds from its start."""
+
+    start: float = 0.0
+    end: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.start < 0:
+            raise OptionError(f"--start must not be negative, not {self.start:g}")
+        if self.end is not None and self.end <= self.start:
+            raise OptionError(f"--end ({self.end:g} s) must come after --start ({self.start:g} s)")
+
+    def holds(self, time: float) -> bool:
+        """Whether the frame at `time` belongs to the part."""
+        return time >= self.start - 1e-6 and not self.ended(time)
+
+    def ended(self, time: float) -> bool:
+        """Whether the frame at `time`, and all after it, come after the part."""
+        return self.end is not None and time >= self.end - 1e-6
