@@ -101,7 +101,7 @@ def in_planes(frame: VideoFrame, upright: Upright, converter: VideoReformatter) 
     planes = _PLANES.get(name) or re.sub("^yuva|(?<=p1[0-6])be$", lambda part: {"yuva": "yuv"}.get(part[0], "le"), name)
     layout = layout_of(planes)
     if upright.swaps_sides and layout is not None and layout.across != layout.down:
-        planes = ("yuvj444p" if name.startswith("yuvj") else Layout(layout.bits, 1, 1).name)
+        planes = "yuvj444p" if name.startswith("yuvj") else Layout(layout.bits, 1, 1).name
     return frame if planes == name else converter.reformat(frame, format=planes)
 
 
@@ -119,8 +119,8 @@ def to_bgr(
     mapping = colour.high_dynamic_range and mapped_range
     if colour.matrix == RGB and not mapping:
         return frame.to_ndarray(format="bgr24")
-    mapped: dict[str, Any]
-    mapped, kind = {}, Interpolation.BILINEAR | Interpolation.ACCURATE_RND
+    mapped: dict[str, Any] = {}
+    kind = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
     if mapping:
         mapped = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
     else:

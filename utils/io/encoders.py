@@ -31,6 +31,7 @@ class _Encoder:
     fixed: tuple[tuple[str, str], ...] = ()
     software: str | None = None  # what stands in where the hardware is missing
     layouts: tuple[Layout, ...] = (Layout(),)  # of those it takes, the ones that players or editors of such files know
+    of_preset: tuple[tuple[str, Layout], ...] = ()  # presets that are for one of the layouts alone
     says_range: bool = True  # whether its files say that samples have the full range
 
 
@@ -48,7 +49,8 @@ CONTAINERS = {
     ".gif": Container(("gif",), sound=False),
 }
 _OR_DEEP = (Layout(), Layout(10))
-_EDITED = (Layout(10, down=1), Layout(10, 1, 1))  # 4:2:2 and 4:4:4
+_422, _444 = Layout(10, down=1), Layout(10, 1, 1)
+_PROFILES = (*((name, _422) for name in ("proxy", "lt", "standard", "hq")), ("4444", _444), ("4444xq", _444))
 _ALL = tuple(Layout(bits, *shared) for bits in (8, 10, 12, 16) for shared in ((2, 2), (2, 1), (1, 1)))
 _VP9 = (("b", "0"), ("deadline", "good"), ("cpu-used", "4"), ("row-mt", "1"))
 ENCODERS = {
@@ -56,7 +58,8 @@ ENCODERS = {
     "libx265": _Encoder("crf", fixed=(("x265-params", "log-level=none"),), layouts=_OR_DEEP),
     "libsvtav1": _Encoder("crf", layouts=_OR_DEEP),
     "libvpx-vp9": _Encoder("crf", preset=None, fixed=_VP9),
-    "prores_ks": _Encoder("", preset="profile", layouts=_EDITED, says_range=False),  # by default HQ or, for 4:4:4, 4444
+    # By default HQ or, for 4:4:4, 4444.
+    "prores_ks": _Encoder("", "profile", layouts=(_422, _444), of_preset=_PROFILES, says_range=False),
     "ffv1": _Encoder("", preset=None, fixed=(("level", "3"), ("g", "1"), ("slices", "4")), layouts=_ALL),
     "gif": _Encoder("", preset=None),
     **{f"{codec}_{maker}": _Encoder(quality, fixed=fixed, software=software)
@@ -131,10 +134,8 @@ def _opens(name: str, options: dict[str, str], layout: Layout) -> bool:
 
 def _layout(name: str, choice: EncodeOptions, wanted: Layout) -> Layout | None:
     """The layout that loses least of those with which the encoder works here; None where none does."""
-    offered = ENCODERS[name].layouts
-    if name == "prores_ks" and choice.preset not in (None, "auto"):
-        halved, whole = _EDITED
-        offered = (whole,) if str(choice.preset).startswith("4444") else (halved,)
+    encoder = ENCODERS[name]
+    offered = tuple(layout for preset, layout in encoder.of_preset if preset == choice.preset) or encoder.layouts
     options = _options(name, choice)
     return next((layout for layout in by_loss(wanted, offered) if _opens(name, options, layout)), None)
 
