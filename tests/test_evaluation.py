@@ -1,4 +1,4 @@
-"""Measures, pairs and reports of evaluate.py, on faces that are drawn by numbers."""
+"""Measures of pictures, pairs and reports of evaluate.py, on faces that are drawn by numbers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from evaluate import main
+from tests.heads import face
 from utils.errors import InputError, NoFaceInTargetError, OptionError, WeightsError
-from utils.evaluation import features, geometry, measures, people, pixels, report, session, sheet, video
+from utils.evaluation import features, measures, people, pixels, report, session, sheet, video
 from utils.evaluation.config import EvaluateConfig, command, parse
 from utils.evaluation.measures import Case, Identity
 from utils.evaluation.people import Photo
@@ -23,69 +24,6 @@ from utils.evaluation.video import jitter
 from utils.inference.types import Face
 
 KPS = np.array([[40, 50], [72, 50], [56, 68], [43, 87], [69, 87]], np.float32)
-
-
-def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """Rotation (3, 3) from head angles in degrees, the inverse of geometry.head_angles."""
-    y, p, r = np.radians([yaw, pitch, roll])
-    about_x = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
-    about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
-    about_z = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
-    return about_z @ about_y @ about_x
-
-
-def face(turn: np.ndarray | None = None, mouth: float = 0.0, lids: float = 0.1, look: float = 0.0) -> np.ndarray:
-    """106 landmarks of a generic head in a 200 x 200 picture; the points that no measure uses lie on a ring."""
-    ring = np.linspace(0, 2 * np.pi, 106)
-    points = 100 + 80 * np.stack([np.cos(ring), np.sin(ring)], axis=1)
-    head = geometry.HEAD_POINTS @ (np.eye(3) if turn is None else turn).T
-    points[geometry.HEAD_INDICES] = 100 + 60 * head[:, :2]
-    for upper, lower in ((66, 54), (62, 60), (70, 57)):
-        middle = points[[52, 61]].mean(axis=0)
-        width = np.linalg.norm(points[61] - points[52])
-        gap = np.array([0, mouth * width / 2])
-        points[upper], points[lower] = middle - gap, middle + gap
-    for left, right, gaps, pupil in geometry._EYES.values():
-        middle, width = points[[left, right]].mean(axis=0), np.linalg.norm(points[right] - points[left])
-        for upper, lower in gaps:
-            gap = np.array([0, lids * width / 2])
-            points[upper], points[lower] = middle - gap, middle + gap
-        points[pupil] = middle + look * (points[right] - points[left])
-    return points
-
-
-@pytest.mark.parametrize("angles", [(0, 0, 0), (25, 0, 0), (0, -15, 0), (0, 0, 30), (20, 10, -8)])
-def test_pose_comes_back(angles: tuple[float, float, float]) -> None:
-    found = geometry.head_angles(geometry.head_rotation(face(rotation(*angles))))
-    np.testing.assert_allclose(found, angles, atol=1.5)
-
-
-def test_pose_difference_is_the_angle_between() -> None:
-    one, other = rotation(10, 0, 0), rotation(22, 0, 0)
-    assert geometry.angle_between(one, other) == pytest.approx(12)
-    measured = measures.attributes(face(other), face(one))
-    assert measured["pose_degrees"] == pytest.approx(12, abs=1.5)
-    assert measured["yaw_degrees"] > 4 * measured["roll_degrees"]
-
-
-def test_pose_refuses_points_that_coincide() -> None:
-    with pytest.raises(ValueError, match="no head"):
-        geometry.head_rotation(np.zeros((106, 2)))
-
-
-def test_openings_and_gaze() -> None:
-    assert geometry.mouth_opening(face(mouth=0.4)) == pytest.approx(0.4)
-    assert geometry.eye_opening(face(lids=0.25)) == pytest.approx(0.25)
-    np.testing.assert_allclose(geometry.gaze(face(look=0.2)), [0.2, 0], atol=1e-6)
-
-
-def test_correlation_over_swaps() -> None:
-    openings = [0.1, 0.2, 0.35, 0.5]
-    cases = [measures.attributes(face(mouth=0.5 * value), face(mouth=value)) for value in openings]
-    summary = measures.attribute_summary(cases)
-    assert summary["mouth_correlation"] == pytest.approx(1)
-    assert summary["mouth_difference"] == pytest.approx(0.5 * np.mean(openings))
-    assert measures.correlation([1, 1, 1], [1, 2, 3]) is None
 
 
 def test_psnr_and_ssim_count_inside_the_mask_only() -> None:
@@ -286,12 +224,6 @@ def test_arcface_alignment_puts_keypoints_on_its_template() -> None:
         cv2.circle(image, (round(x), round(y)), 5, (255, 255, 255), -1)
     crop = arcface_crop(image, kps)
     assert all(crop[round(y), round(x)].min() > 200 for x, y in template)
-
-
-def test_landmark_error_is_in_eye_distances() -> None:
-    points = face()
-    eyes = np.linalg.norm(points[[89, 93]].mean(axis=0) - points[[35, 39]].mean(axis=0))
-    assert measures.landmark_error(points + np.array([0.02 * eyes, 0]), points) == pytest.approx(0.02)
 
 
 def test_cosines() -> None:

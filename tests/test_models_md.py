@@ -1,4 +1,4 @@
-"""The licence ledger lists every model that the program can load or download."""
+"""The licence ledger lists every model that the program can load or download; the list of downloads is whole."""
 
 from __future__ import annotations
 
@@ -47,3 +47,13 @@ def test_every_download(download: list[str]) -> None:
         assert "recorded" in row[6]
     else:
         assert f"{int(size):,} bytes" in row[6] and sha256 in row[6]
+
+
+def test_list_of_downloads() -> None:
+    rows = downloads()
+    assert all(len(row) == 7 and all(row) for row in rows)
+    assert len({row[0] for row in rows}) == len({row[1] for row in rows}) == len(rows)
+    fetched = {row[2].partition("#")[0].rpartition("/")[2] for row in rows}
+    assert len(fetched) == len(rows), "a mirror is one flat folder"
+    assert all(row[4] == "-" or len(row[4]) == 64 for row in rows)
+    assert all(set(row[5].split(",")) <= {"inference", "training", "legacy"} for row in rows)
