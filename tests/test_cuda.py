@@ -5,7 +5,7 @@ Tests whose code runs on any device run on the CPU, and once more on a card wher
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from av import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from network.fused import FusedAEINet
@@ -248,6 +249,24 @@ def test_without_a_card_the_processor_decodes(tmp_path: Path, monkeypatch: pytes
     with open_video(clip_of(tmp_path, 4), note=notes.append, card=True) as film:
         assert len(list(film.frames)) == 4
     assert len(notes) == 1 and "card" in notes[0]
+
+
+def test_what_the_card_leaves_to_the_processor_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    decoded, converter = video._File._decoded, VideoReformatter()
+
+    def only_the_first(file: video._File) -> Iterator[VideoFrame]:
+        file._card = True
+        for number, frame in enumerate(decoded(file)):
+            yield converter.reformat(frame, format="yuv420p" if number else "nv12")
+
+    monkeypatch.setattr(video._File, "_decoded", only_the_first)
+    with open_video(clip_of(tmp_path, 4), note=notes.append) as opened:
+        frames = opened.frames
+        next(frames)
+        assert not notes
+        assert len(list(frames)) == 3
+    assert len(notes) == 1 and "does not decode all" in notes[0]
 
 
 def clip_of(folder: Path, frames: int, size: tuple[int, int] = (640, 480)) -> Path:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _GIF_TICK = Fraction(1, 100)
-_MOST_COUNTED = 255  # frames a second that time codes of MP4 and MOV can count
 _REORDERED = 60  # seconds from decoding to showing a frame that no encoder reaches
 
 
@@ -215,7 +214,7 @@ def video_writer(
     name, settings, layout = choose_encoder(path, options, note, info.layout)
     if any(_missing(info, name, layout)):
         note(f"{info.width}x{info.height} has an odd side; the result gains one edge row or column")
-    if info.timecode and info.rate > _MOST_COUNTED and path.suffix.lower() not in (".mkv", ".webm"):
+    if info.timecode and form.most_counted and info.rate > form.most_counted:
         note(f"this format holds no time code at {float(info.rate):g} frames a second; it is left out")
         info = replace(info, timecode=None)
     if info.layout.bits > layout.bits:

@@ -20,6 +20,7 @@ class Container:
     options: tuple[tuple[str, str], ...] = ()
     sound: bool = True
     muxer: str | None = None  # FFmpeg's name of the format; None: the one that the ending stands for
+    most_counted: int | None = None  # frames a second that its time codes can count; None: any number
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,12 @@ class _Encoder:
 _H264 = ("libx264", "h264_nvenc", "h264_qsv", "h264_amf")
 _H265 = ("libx265", "hevc_nvenc", "hevc_qsv", "hevc_amf")
 _AV1 = ("libsvtav1", "av1_nvenc", "av1_qsv", "av1_amf")
-_FASTSTART = (("movflags", "+faststart"),)
+_FASTSTART, _A_BYTE = (("movflags", "+faststart"),), 255
 CONTAINERS = {
-    ".mp4": Container(_H264 + _H265 + _AV1, _FASTSTART),
+    ".mp4": Container(_H264 + _H265 + _AV1, _FASTSTART, most_counted=_A_BYTE),
     # FFmpeg takes the ending for iPod's format, which holds neither H.265 nor most sound.
-    ".m4v": Container(_H264 + _H265, _FASTSTART, muxer="mp4"),
-    ".mov": Container((*_H264, *_H265, "prores_ks"), _FASTSTART),
+    ".m4v": Container(_H264 + _H265, _FASTSTART, muxer="mp4", most_counted=_A_BYTE),
+    ".mov": Container((*_H264, *_H265, "prores_ks"), _FASTSTART, most_counted=_A_BYTE),
     ".mkv": Container((*_H264, *_H265, *_AV1, "libvpx-vp9", "prores_ks", "ffv1")),
     ".webm": Container(("libvpx-vp9", *_AV1)),
     ".gif": Container(("gif",), sound=False),

@@ -252,6 +252,7 @@ class _File:
 
     def _pixels(self, frame: VideoFrame, info: VideoInfo, upright: Upright, converter: VideoReformatter) -> Pixels:
         """A decoded frame, upright and in the size and colours of the video."""
+        self._say_who_decodes(frame)
         colour = replace(self._colour, full_range=colour_of(frame).full_range)
         frame = in_planes(frame, upright, converter)
         sides = (frame.height, frame.width) if upright.swaps_sides else (frame.width, frame.height)
@@ -329,6 +330,12 @@ class _File:
             length = "" if seconds is None else f" ({seconds:.3f} s)"
             return OptionError(f"--start {self._span.start:g} s lies behind the end of {self._path}{length}")
         return InputError(f"{self._path} has no frame that can be decoded; is the file whole?")
+
+    def _say_who_decodes(self, frame: VideoFrame) -> None:
+        """FFmpeg leaves what the card does not know to the processor silently; the card's frames are semi-planar."""
+        if self._card and frame.format.name.startswith("yuv420p"):
+            self._card = False
+            self._note(f"the NVIDIA card does not decode all of {self._path}; the processor does the rest")
 
     def _say_what_is_adapted(self, frame: VideoFrame, upright: Upright) -> None:
         if upright:
