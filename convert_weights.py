@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.errors import GhostError
+from utils.command import carried_out
+from utils.errors import NOTHING_WRITTEN
 from utils.options import Parser
 
 PROGRAMS = ("facefusion", "visomaster")
@@ -45,16 +46,15 @@ def describe(result: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, convert, report; returns the exit code."""
-    try:
+
+    def work() -> None:
         options = parser().parse_args(argv)
         from utils.convert import convert  # not before --help was answered
 
         result = convert(options.source, options.output, options.dtype, options.onnx_for)
-    except GhostError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(json.dumps(result, indent=1) if options.json else describe(result))
-    return 0
+        print(json.dumps(result, indent=1) if options.json else describe(result))
+
+    return carried_out(work, f"interrupted; {NOTHING_WRITTEN}")
 
 
 if __name__ == "__main__":

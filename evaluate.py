@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 
-from utils.errors import INTERRUPTED, GhostError
+from utils.command import carried_out
 from utils.evaluation.config import parse
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    try:
+
+    def work() -> None:
         config = parse(argv)
         logging.basicConfig(level=logging.ERROR if config.quiet else logging.WARNING, format="%(message)s")
         from utils.device import full_memory_as_error
@@ -19,18 +20,13 @@ def main(argv: list[str] | None = None) -> int:
 
         with full_memory_as_error("close other programs, or use --device cpu"):
             metrics = Session(config).run()
-    except GhostError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; no report was written", file=sys.stderr)
-        return INTERRUPTED
-    if not config.quiet:
-        from utils.evaluation.report import markdown
+        if not config.quiet:
+            from utils.evaluation.report import markdown
 
-        print(markdown(metrics))
-        print(f"written to {config.out} in {metrics['seconds']} s")
-    return 0
+            print(markdown(metrics))
+            print(f"written to {config.out} in {metrics['seconds']} s")
+
+    return carried_out(work, "interrupted; no report was written")
 
 
 if __name__ == "__main__":

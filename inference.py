@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from utils.errors import INTERRUPTED, NOTHING_WRITTEN, GhostError
+from utils.command import carried_out
+from utils.errors import NOTHING_WRITTEN
 from utils.inference.config import InferenceConfig, parse
 from utils.inference.report import console, profile_table
 
@@ -42,12 +42,7 @@ def run(config: InferenceConfig) -> dict[str, Any]:
         return swap(config.source_paths, config.target, config.output, config.target_faces_paths)
 
 
-def terminate(number: int, frame: object) -> NoReturn:
-    """End like Ctrl-C does, so that unfinished output is removed."""
-    raise KeyboardInterrupt
-
-
-def kept(stop: BaseException | None) -> str:
+def what_is_kept(stop: BaseException | None) -> str:
     """What an interruption says of the output, or one before it, to whose work it put an end."""
     while stop is not None:
         if isinstance(stop, KeyboardInterrupt) and stop.args:
@@ -56,39 +51,36 @@ def kept(stop: BaseException | None) -> str:
     return NOTHING_WRITTEN
 
 
-def fail(text: str, exit_code: int, as_json: bool) -> int:
-    """Say what --json has to say of a run without a result; returns the exit code."""
-    if as_json:
-        print(json.dumps({"error": text, "exit_code": exit_code}))
-    return exit_code
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, check, build, run; returns the exit code."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
-    signal.signal(signal.SIGTERM, terminate)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for names of files in no encoding
-    as_json = "--json" in arguments  # before the options are known to be good
-    try:
-        config = parse(arguments)
-        as_json = config.json
-        with console(config.quiet):
-            result = run(config)
-    except GhostError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return fail(str(error), error.exit_code, as_json)
-    except KeyboardInterrupt as stop:
-        text = f"interrupted; {kept(stop)}"
-        print(text, file=sys.stderr)
-        return fail(text, INTERRUPTED, as_json)
+def report(config: InferenceConfig, result: dict[str, Any]) -> None:
+    """Print what was done, in the form that was asked for."""
     if config.profile:
         print(profile_table(result["seconds"], result["frames"]), file=sys.stderr)
     if config.json:
         print(json.dumps(result, indent=1))
     elif not config.quiet:
         print(f"{result['output']}: {result['faces']['swapped']} of {result['faces']['found']} faces swapped")
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, check, build, run; returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names of files in no encoding
+    as_json = "--json" in arguments  # before the options are known to be good
+
+    def work() -> None:
+        nonlocal as_json
+        config = parse(arguments)
+        as_json = config.json
+        with console(config.quiet):
+            result = run(config)
+        report(config, result)
+
+    def failed(text: str, exit_code: int) -> None:
+        if as_json:
+            print(json.dumps({"error": text, "exit_code": exit_code}))
+
+    return carried_out(work, lambda stop: f"interrupted; {what_is_kept(stop)}", failed)
 
 
 if __name__ == "__main__":

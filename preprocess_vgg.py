@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import sys
 
-from utils.errors import INTERRUPTED, GhostError
+from utils.command import carried_out
 from utils.preprocess.config import parse
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    try:
+
+    def work() -> None:
         config = parse(argv)
         from utils.preprocess.run import run
 
         summary = run(config)
-    except GhostError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
-    if not config.quiet:
+        if config.quiet:
+            return
         print(f"{summary.kept} of {summary.photos} photos kept in {config.save_path}")
         for reason, count in summary.refused.items():
             print(f"  {count} refused: {reason}")
         print(f"this run: {summary.worked} photos, {summary.seconds:.1f} s, {summary.rate:.1f} per second")
-    return 0
+
+    return carried_out(work, "interrupted; the same command goes on from here")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from utils.errors import INTERRUPTED, GhostError
+from utils.command import carried_out
 from utils.memory import keep_freed_memory
 from utils.training.config import TrainConfig, parse
 
@@ -31,16 +31,13 @@ def run(config: TrainConfig) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, check, build, run; returns the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    try:
+
+    def work() -> int:
         config = parse(sys.argv[1:] if argv is None else argv)
         logging.getLogger("ghost").setLevel(logging.ERROR if config.quiet else logging.INFO)
         return run(config)
-    except GhostError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; --resume auto goes on from the last checkpoint, if one was saved", file=sys.stderr)
-        return INTERRUPTED
+
+    return carried_out(work, "interrupted; --resume auto goes on from the last checkpoint, if one was saved")
 
 
 if __name__ == "__main__":

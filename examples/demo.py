@@ -13,7 +13,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from utils.errors import GhostError  # noqa: E402 - the repository is not installed as a package
+from utils.command import carried_out  # noqa: E402 - the repository is not installed as a package
 from utils.inference.pipeline import load_pipeline  # noqa: E402
 from utils.inference.pixels import to_uint8  # noqa: E402
 from utils.io.image import Photo, read_photo, write_photo  # noqa: E402
@@ -64,15 +64,14 @@ def side_by_side(paths: Sequence[Path]) -> np.ndarray:
 
 def main() -> int:
     """Swap all cases and write the overview; returns the exit code."""
-    try:
+
+    def work() -> None:
         for case in CASES:
             row = side_by_side([IMAGES / case.source, IMAGES / case.target, swap(case)])
             write_photo(RESULTS / f"{case.name}_side_by_side.jpg", Photo(row, xmp=XMP))
-    except GhostError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"source, target and result side by side: {RESULTS.relative_to(ROOT)}/*_side_by_side.jpg")
-    return 0
+        print(f"source, target and result side by side: {RESULTS.relative_to(ROOT)}/*_side_by_side.jpg")
+
+    return carried_out(work)
 
 
 if __name__ == "__main__":

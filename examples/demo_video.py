@@ -15,7 +15,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from utils.errors import GhostError  # noqa: E402 - the repository is not installed as a package
+from utils.command import carried_out  # noqa: E402 - the repository is not installed as a package
 from utils.inference.pipeline import load_pipeline  # noqa: E402
 from utils.inference.types import Frame  # noqa: E402
 from utils.io.encode import video_writer  # noqa: E402
@@ -97,16 +97,15 @@ def main() -> int:
     """Make, swap and show the clip; returns the exit code."""
     names = ("moving_selfie", "moving_selfie_swapped", "moving_selfie_side_by_side")
     clip, swapped, both = (RESULTS / f"{name}.mp4" for name in names)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    try:
+
+    def work() -> None:
+        RESULTS.mkdir(parents=True, exist_ok=True)
         write_clip(clip, read_photo(IMAGES / "selfie.jpg").image)
         result = load_pipeline().swap_video(IMAGES / "portrait.jpg", clip, swapped)
         beside(clip, swapped, both)
-    except GhostError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"{both.relative_to(ROOT)}: {result['frames']} frames at {result['video']['fps']} frames/s")
-    return 0
+        print(f"{both.relative_to(ROOT)}: {result['frames']} frames at {result['video']['fps']} frames/s")
+
+    return carried_out(work)
 
 
 if __name__ == "__main__":

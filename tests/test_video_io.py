@@ -210,7 +210,7 @@ def test_start_and_end(tmp_path: Path) -> None:
     assert times(tmp_path / "out.mp4") == pytest.approx([i / 25 for i in range(10)])
     assert pictures(tmp_path / "out.mp4")[0].mean() == pytest.approx(pictures(clip)[20].mean(), abs=1)
     assert packets(tmp_path / "out.mp4") == packets(clip)[38 + 1 : 38 + 1 + len(packets(tmp_path / "out.mp4"))]
-    with pytest.raises(OptionError, match="behind the end"):
+    with pytest.raises(OptionError, match="after the end"):
         copy(clip, tmp_path / "none.mp4", Span(5.0))
 
 

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
-from collections.abc import Callable
 from dataclasses import MISSING, Field, field, fields
 from typing import Any, NoReturn
 
-from utils.errors import GhostError, OptionError
+from utils.errors import OptionError
 
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
-
-
-def carried_out(command: Callable[[], None]) -> int:
-    """Do the work of a small command, and say what was wrong without a traceback; returns the exit code."""
-    try:
-        command()
-    except GhostError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
 
 
 def option(default: Any, text: str, **argument: Any) -> Any:

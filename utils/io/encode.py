@@ -14,11 +14,12 @@ import cv2
 from utils.inference.types import Frame
 from utils.io.atomic import atomic_path, move
 from utils.io.colour import from_bgr, in_layout, updated
+from utils.io.container import open_container
 from utils.io.decoded import DecodedPicture
 from utils.io.encoders import ENCODERS, EncodeOptions, choose_encoder, container_for
 from utils.io.layout import Layout
 from utils.io.sound import Sound
-from utils.io.video import Note, VideoInfo, open_container
+from utils.io.video import Note, VideoInfo
 
 if TYPE_CHECKING:
     from av import VideoFrame

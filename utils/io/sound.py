@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from utils.io.container import packets_of
 from utils.io.video import MILLISECOND, RUNS_BACK, Note, VideoInfo
 
 if TYPE_CHECKING:
@@ -87,24 +88,10 @@ class Sound:
 
         Ends where the file does, or the part for every track.
         """
-        import av
-
         tracks, span = self._tracks, self._info.span
         self._seek()
-        packets = self._source.demux([track.source for track in tracks.values()])
         going = set(tracks)
-        while going:
-            try:
-                packet = next(packets, None)
-            except (av.EOFError, av.InvalidDataError):
-                return
-            except av.FFmpegError as error:
-                self._note(f"the sound could not be read any further ({error.strerror}); what came before is used")
-                return
-            if packet is None:
-                return
-            if not packet.size:
-                continue
+        for packet in self._read():
             yield from self._run_on(packet, tracks[packet.stream_index])
             time = self._time(packet)
             if time is not None and span.end is not None and time >= span.end - span.start:
@@ -113,6 +100,19 @@ class Sound:
                 while time is not None and self._until is not None and time > self._until:
                     yield None
                 yield packet
+            if not going:
+                return
+
+    def _read(self) -> Iterator[Packet[Any]]:
+        """Packets of all tracks that can be read."""
+        import av
+
+        try:
+            for packet in packets_of(self._source, [track.source for track in self._tracks.values()]):
+                if packet is not None and packet.size:
+                    yield packet
+        except av.FFmpegError as error:
+            self._note(f"the sound could not be read any further ({error.strerror}); what came before is used")
 
     def _seek(self) -> None:
         """Go to where the pictures are read from, or a little before; where that fails, all is read."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ import numpy as np
 from utils.errors import InputError, OptionError
 from utils.inference.types import Frame, Pixels
 from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, in_planes, to_bgr, turned
+from utils.io.container import open_container, packets_of, promised_length
 from utils.io.decoded import DecodedPicture
 from utils.io.folder import pictures_in
 from utils.io.layout import Layout, layout_of
@@ -29,6 +29,7 @@ from utils.paths import is_file, is_folder
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
@@ -81,7 +82,7 @@ def open_video(
 
     note: told what had to be adapted, some of it only when the frames have been read. threads: of the decoder, 0 for as
     many as it likes. card: let an NVIDIA card decode what it can. deep: the result can hold a high dynamic range.
-    Raises InputError when there is nothing readable at `path`, OptionError when the span lies behind the end.
+    Raises InputError when there is nothing readable at `path`, OptionError when the span begins after the end.
     """
     path, span = Path(path), span or Span()
     if is_folder(path):
@@ -95,18 +96,6 @@ def open_video(
     else:
         with closing(_File(path, span, note, threads, card, deep)) as file:
             yield file.open()
-
-
-def open_container(path: Path, card: bool = False) -> InputContainer:
-    """Open a file with FFmpeg, which takes names like 12:30.mp4 for addresses unless folders come before.
-
-    card: decode on an NVIDIA card what it can decode; raises av.FFmpegError where none works.
-    """
-    import av
-    from av.codec.hwaccel import HWAccel
-
-    # Tags of old files are in any encoding.
-    return av.open(str(path.absolute()), metadata_errors="replace", hwaccel=HWAccel("cuda") if card else None)
 
 
 class _File:
@@ -286,34 +275,31 @@ class _File:
                 return
 
     def _decoded(self) -> Iterator[VideoFrame]:
-        """All frames that can be decoded; the others are counted."""
+        """All frames that can be decoded."""
         import av
 
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets)
-                frames = packet.decode()
-            except StopIteration:
-                return
-            except av.EOFError:
-                return
-            except (av.InvalidDataError, av.PatchWelcomeError):
-                self._broken += 1
-                continue
-            except av.FFmpegError as error:
-                self._note(f"{self._path} could not be read any further ({error.strerror}); what came before is used")
-                return
-            yield from frames
+        try:
+            for packet in packets_of(self._container, [self._stream]):
+                yield from self._completed(packet)
+        except av.EOFError:
+            return
+        except av.FFmpegError as error:
+            self._note(f"{self._path} could not be read any further ({error.strerror}); what came before is used")
+
+    def _completed(self, packet: Packet[Any] | None) -> list[VideoFrame]:
+        """The frames that a packet completes; what cannot be read or decoded is counted."""
+        import av
+
+        try:
+            if packet is not None:
+                return packet.decode()
+        except (av.InvalidDataError, av.PatchWelcomeError):
+            pass
+        self._broken += 1
+        return []
 
     def _seconds(self) -> float | None:
-        """Length of the pictures that the header promises."""
-        stream = self._stream
-        if stream.duration and stream.time_base:
-            return float(stream.duration * stream.time_base)
-        if clock := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", "")):
-            return int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3])
-        return self._container.duration / 1_000_000 if self._container.duration else None
+        return promised_length(self._container, self._stream, self._origin)
 
     def _expected(self, rate: Fraction) -> int | None:
         seconds = self._seconds()
@@ -328,7 +314,7 @@ class _File:
         seconds = self._seconds()
         if self._span.start and self._landed < math.inf and (seconds is None or self._span.start >= seconds):
             length = "" if seconds is None else f" ({seconds:.3f} s)"
-            return OptionError(f"--start {self._span.start:g} s lies behind the end of {self._path}{length}")
+            return OptionError(f"--start {self._span.start:g} s is after the end of {self._path}{length}")
         return InputError(f"{self._path} has no frame that can be decoded; is the file whole?")
 
     def _say_who_decodes(self, frame: VideoFrame) -> None:
@@ -360,7 +346,7 @@ class _File:
         if self._broken:
             self._note(f"{self._broken} broken frame(s) left out; the frame before is shown longer")
         seconds = self._seconds()
-        if self._span.end is None and seconds is not None and end + self._origin < seconds - _ENDS_EARLY:
+        if self._span.end is None and seconds is not None and end < seconds - _ENDS_EARLY:
             self._note(f"the pictures end early, after {end:.2f} of {seconds:.2f} s; what is there is used")
 
 
@@ -373,7 +359,7 @@ def _from_pictures(path: Path, pictures: Iterator[tuple[np.ndarray, float]], spa
     """A video from pictures with their times."""
     first = next(pictures, None)
     if first is None and span.start:
-        raise OptionError(f"--start {span.start:g} s lies behind the end of {path}")
+        raise OptionError(f"--start {span.start:g} s is after the end of {path}")
     if first is None:
         raise InputError(f"{path} has no pictures in the chosen part")
     height, width = first[0].shape[:2]

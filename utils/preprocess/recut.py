@@ -19,10 +19,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from utils.command import carried_out
 from utils.errors import InputError, OptionError
 from utils.inference.pixels import to_uint8
 from utils.io.image import Photo, read_photo, write_photo
-from utils.options import Parser, carried_out
+from utils.options import Parser
 
 FOLDER = Path(__file__).parent / "synthetic_faces"
 SIDE = 16  # of a look

@@ -13,8 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from utils.command import carried_out
 from utils.errors import OptionError
-from utils.options import Parser, carried_out
+from utils.options import Parser
 from utils.training.export import write_card, write_half
 from utils.weights_file import check_names_and_shapes, read_card, read_state
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from utils import registry
+from utils.command import carried_out
 from utils.errors import InputError
 from utils.inference.config import InferenceConfig
 from utils.inference.glasses import KINDS, Glasses
@@ -24,7 +25,7 @@ from utils.inference.report import RunReport
 from utils.inference.stages import Stages, load_stages
 from utils.inference.track import most_prominent
 from utils.io.folder import pictures_in
-from utils.options import Parser, carried_out
+from utils.options import Parser
 from utils.training.export import write_card
 from utils.weights_file import read_card
 

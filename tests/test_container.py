@@ -1,0 +1,80 @@
+"""What files say of themselves, and reading on where they are broken or grow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from tests.clips import make_clip, times
+from tests.test_video_io import copy
+from utils.errors import OptionError
+from utils.io import video
+from utils.io.container import open_container, packets_of
+from utils.io.span import Span
+from utils.io.video import open_video
+
+_FLV_HEADER = 13  # bytes
+_TICK, _LATE = Fraction(1, 1000), [10_000 + 40 * i for i in range(100)]  # a clock that begins at 10 s
+
+
+def test_sound_that_begins_after_the_header_is_no_end(tmp_path: Path) -> None:
+    silent = make_clip(tmp_path / "silent.flv", frames=2500, sound=()).read_bytes()
+    loud = make_clip(tmp_path / "loud.flv", frames=50).read_bytes()
+    (tmp_path / "in.flv").write_bytes(silent + loud[_FLV_HEADER:])
+    with av.open(str(tmp_path / "in.flv")) as container, pytest.raises(IndexError):
+        list(container.demux(video=0))
+    with open_video(tmp_path / "in.flv") as opened:
+        assert len(list(opened.frames)) == 2550
+
+
+@pytest.mark.parametrize("name", ["in.mkv", "in.ts", "in.mp4"])
+def test_files_whose_clock_does_not_begin_at_0(tmp_path: Path, name: str) -> None:
+    clip = make_clip(tmp_path / name, frames=100, tick=_TICK, times=_LATE, sound=())
+    assert times(clip)[0] > 9
+    with open_video(clip) as opened:
+        assert opened.info.frames == pytest.approx(100, abs=1)
+    with open_video(clip, Span(1)) as opened:
+        assert opened.info.frames == pytest.approx(75, abs=1) and len(list(opened.frames)) == 75
+    with pytest.raises(OptionError, match="is after the end"):
+        copy(clip, tmp_path / "none.mp4", Span(5))
+
+
+def test_pictures_that_end_early_are_said_of_any_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = make_clip(tmp_path / "in.ts", 50, tick=_TICK, times=_LATE[:50], sound=())
+    decoded = video._File._decoded
+    monkeypatch.setattr(video._File, "_decoded", lambda file: (f for i, f in enumerate(decoded(file)) if i < 20))
+    count, notes = copy(clip, tmp_path / "out.mp4")
+    assert count == 20 and any("end early, after 0.80 of 2.00" in note for note in notes)
+
+
+class _Broken:
+    """A container of which some pieces cannot be read."""
+
+    def __init__(self, source: Any, broken: set[int]) -> None:
+        self._source, self._broken, self._count = source, broken, 0
+
+    def demux(self, *streams: Any) -> Iterator[Any]:
+        for packet in self._source.demux(*streams):
+            self._count += 1
+            if self._count in self._broken:
+                raise av.InvalidDataError(1094995529, "Invalid data")
+            yield packet
+
+
+def test_a_broken_piece_is_no_end(tmp_path: Path) -> None:
+    with open_container(make_clip(tmp_path / "in.mp4", frames=30, sound=())) as source:
+        read = list(packets_of(_Broken(source, {10, 20, 21}), source.streams.video))  # type: ignore[arg-type]
+    assert [i for i, packet in enumerate(read, 1) if packet is None] == [10, 20, 21]
+    assert len(read) == 31 and read[-1] is not None and not read[-1].size
+
+
+def test_too_many_broken_pieces_are_an_end(tmp_path: Path) -> None:
+    with open_container(make_clip(tmp_path / "in.mp4", frames=100, sound=())) as source:
+        packets = packets_of(_Broken(source, set(range(10, 200))), source.streams.video)  # type: ignore[arg-type]
+        with pytest.raises(av.InvalidDataError):
+            list(packets)

@@ -1,0 +1,69 @@
+"""Files that FFmpeg reads: opening them, their packets, and how long they say that they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.stream import Stream
+
+_MOST_BROKEN = 50  # pieces in a row that cannot be read, after which nothing more is expected
+
+
+def open_container(path: Path, card: bool = False) -> InputContainer:
+    """Open a file with FFmpeg, which takes names like 12:30.mp4 for addresses unless folders come before.
+
+    card: decode on an NVIDIA card what it can decode; raises av.FFmpegError where none works.
+    """
+    import av
+    from av.codec.hwaccel import HWAccel
+
+    # Tags of old files are in any encoding.
+    return av.open(str(path.absolute()), metadata_errors="replace", hwaccel=HWAccel("cuda") if card else None)
+
+
+def packets_of(container: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet[Any] | None]:
+    """Packets of some streams in the order of the file, None for a piece that cannot be read, empty ones at the end.
+
+    Raises av.FFmpegError where nothing more can be read.
+    """
+    import av
+
+    packets, broken = container.demux(*streams), 0
+    while streams:  # PyAV takes none for all
+        try:
+            packet = next(packets, None)
+        except av.EOFError:
+            return
+        except IndexError:  # PyAV's reading ends so where a stream began after the file's header (FLV)
+            packets = container.demux(*streams)
+            continue
+        except av.InvalidDataError:
+            broken += 1
+            if broken > _MOST_BROKEN:
+                raise
+            packets = container.demux(*streams)
+            yield None
+            continue
+        if packet is None:
+            return
+        broken = 0
+        yield packet
+
+
+def promised_length(container: InputContainer, stream: Stream, origin: float) -> float | None:
+    """Seconds of pictures that a file's header promises; origin: time stamp of the first one, in seconds."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    if clock := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", "")):
+        end = int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3])
+    elif container.duration:
+        end = container.duration / 1_000_000
+    else:
+        return None
+    return end - origin if "matroska" in container.format.name else end  # it tells when its clock ends
