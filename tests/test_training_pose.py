@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.test_evaluation import face, rotation
+from tests.heads import face, rotation
 from utils.evaluation import geometry
 from utils.training import losses
 from utils.training.pose import turning, turns

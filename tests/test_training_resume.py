@@ -218,7 +218,7 @@ def test_an_option_that_a_checkpoint_does_not_know_had_its_default() -> None:
     config = parse(["--run_name", "x", "--resume", "auto", "--rim_contrast", "0.6"])
     known = {name: value for name, value in vars(config).items() if name != "rim_contrast"}
     with pytest.raises(OptionError, match=r"--rim_contrast 0\.6 differs from the 0\.0"):
-        check_same_run({"world": 1, "config": known}, config, 1)
+        check_same_run({"world": 1, "config": known}, config, 1, {})
 
 
 def test_states_without_second_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

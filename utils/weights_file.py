@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _MOST_NUMBERS = 2**31
 _SHOWN = 3  # names listed in a message
+_OF_SEVERAL_CARDS = "module."
+_COUNT = "num_batches_tracked"  # of batches that a batch norm has seen
 # What PyTorch was seen to raise on files that are cut short, damaged or of another kind.
 _GARBAGE = (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, AssertionError,
             struct.error)
@@ -69,11 +71,16 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         raise _broken(path, "a PyTorch file") from error
     except OSError as error:
         raise _unreadable(path, error) from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]  # some trainers save it beside the epoch and the like
+    if isinstance(content, dict) and {"format", "task", "progress"} <= content.keys():
+        raise WeightsError(f"{path} is the state of a whole training; its networks are in the folder above it, such as "
+                           "G_latest.pth")
+    for beside in ("state_dict", "model"):  # some trainers save it beside the epoch and the like
+        if isinstance(content, dict) and isinstance(content.get(beside), dict):
+            content = content[beside]
     if not isinstance(content, dict) or not content or not all(map(_is_whole, content.keys(), content.values())):
         raise WeightsError(f"{path} is not a state_dict: expected names with one tensor each; save module.state_dict()")
-    return dict(content)
+    wrapped = all(name.startswith(_OF_SEVERAL_CARDS) for name in content)  # saved on several cards at once
+    return {name.removeprefix(_OF_SEVERAL_CARDS) if wrapped else name: tensor for name, tensor in content.items()}
 
 
 def _is_whole(name: object, value: object) -> bool:
@@ -128,9 +135,9 @@ def build(make: Callable[[], nn.Module], state: Mapping[str, Tensor], path: Path
             network = make()
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise WeightsError(f"{path}: cannot build {expected}: {error}") from error
-    check_names_and_shapes(network.state_dict(), state, path, expected)
+    state = fitting(network.state_dict(), state, path, expected)
     try:
-        network.load_state_dict(dict(state), strict=True, assign=True)
+        network.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:  # whole numbers for weights, for instance
         raise WeightsError(f"{path}: does not fit {expected}: {error}") from error
     return network.eval().requires_grad_(False)
@@ -149,10 +156,17 @@ def _no_random_numbers() -> TorchFunctionMode:
     return NoRandomNumbers()
 
 
-def check_names_and_shapes(
+def fitting(
     wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path, expected: str
-) -> None:
-    """Raises WeightsError that names the first differences."""
+) -> dict[str, Tensor]:
+    """The tensors of a file that a network of such tensors takes; batch norms' counts, which old files lack, are 0.
+
+    Raises WeightsError that names the first differences.
+    """
+    import torch
+
+    counts = {name: torch.zeros((), dtype=torch.int64) for name in wanted if name.endswith(_COUNT)}
+    state = {**{name: count for name, count in counts.items() if name not in state}, **state}
     differences = [f"{name} is missing" for name in wanted if name not in state]
     differences += [f"{name} is unknown" for name in state if name not in wanted]
     differences += [f"{name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
@@ -161,3 +175,4 @@ def check_names_and_shapes(
         more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
         raise WeightsError(f"{path} does not hold {expected}: {'; '.join(differences[:_SHOWN])}{more}. "
                            "Choose the file or the options that belong together")
+    return state

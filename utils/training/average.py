@@ -17,7 +17,7 @@ from utils.command import carried_out
 from utils.errors import OptionError
 from utils.options import Parser
 from utils.training.export import write_card, write_half
-from utils.weights_file import check_names_and_shapes, read_card, read_state
+from utils.weights_file import fitting, read_card, read_state
 
 
 def average(first: Path, second: Path, output: Path, share: float) -> None:
@@ -30,7 +30,7 @@ def average(first: Path, second: Path, output: Path, share: float) -> None:
     if not 0 <= share <= 1:
         raise OptionError(f"--share must be from 0 to 1, not {share:g}")
     one, other, card = read_state(first), read_state(second), read_card(second)
-    check_names_and_shapes(other, one, first, f"a network like that in {second}")
+    one = fitting(other, one, first, f"a network like that in {second}")
     mixed = {name: one[name].lerp(tensor, share) if tensor.is_floating_point() else tensor
              for name, tensor in other.items()}  # fmt: skip
     sha256 = write_half(output, mixed)

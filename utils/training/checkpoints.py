@@ -146,30 +146,47 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def check_same_run(state: dict[str, Any], config: TrainConfig, world: int) -> set[str]:
+def refuse_to_replace(config: TrainConfig, checkpoints: Checkpoints) -> None:
+    """Raises OptionError where a run that begins would replace files of an earlier one."""
+    if checkpoints.latest is not None:
+        raise OptionError(f"{config.saved_models} holds checkpoints of an earlier run: --resume auto goes on with it; "
+                          "a new run needs another --run_name")
+    folders = (config.saved_models, config.current_models)
+    weights = [path for folder in folders for kind in ("*.pth", "*.safetensors") for path in folder.glob(kind)]
+    if weights:
+        raise OptionError(f"{weights[0]} is of an earlier run, which would lose it, without checkpoints to go on from: "
+                          "give another --run_name, and --G_path and --D_path to start from its weights")
+
+
+def check_same_run(state: dict[str, Any], config: TrainConfig, world: int, inputs: dict[str, str]) -> set[str]:
     """`--resume auto` goes on with the options that the run began with; a checkpoint named by its file may get others.
 
-    Returns the names of those that are others now. Raises OptionError that names the first difference.
+    inputs: digests of what is in the files of some options, for which their names then do not matter.
+    Returns the names of options that are others now. Raises OptionError that names the first difference.
     """
     if state["world"] != world:
-        raise OptionError(
-            f"the checkpoint was made by {state['world']} processes, not {world}: start as many with torchrun"
-        )
-    changed = set()
-    free = FREE - ({"max_steps", "max_epoch"} if config.cosine else set())
+        _say_change(config, f"the run began with {state['world']} processes, not {world}")
+    known = state.get("inputs", {})  # which an older version of the program did not write
+    changed = {name for name in known if known[name] != inputs[name]}
+    for name in sorted(changed):
+        _say_change(config, f"--{name} {getattr(config, name)} does not hold what this run began with")
+    free = (FREE | known.keys()) - ({"max_steps", "max_epoch"} if config.cosine else set())
     for option in fields(config):
         name, now = option.name, getattr(config, option.name)
         value = state["config"].get(name, option.default)  # which an older version of the program did not know
         if name in free or now == value:
             continue
-        if config.resume == "auto":
-            raise OptionError(
-                f"--{name} {now} differs from the {value} that this run began with. Give the old value, start a "
-                "new --run_name from G_latest.pth, or name the checkpoint's file to go on with other options"
-            )
-        log.warning("--%s is %s from here on; it was %s", name, now, value)
+        _say_change(config, f"--{name} {now} differs from the {value} that this run began with")
         changed.add(name)
     return changed
+
+
+def _say_change(config: TrainConfig, what: str) -> None:
+    """Refuse a change, or say it where the user named a checkpoint."""
+    if config.resume == "auto":
+        raise OptionError(f"{what}. Bring that back, start a new --run_name from G_latest.pth, or name the "
+                          "checkpoint's file to go on with the change")
+    log.warning("%s; going on with the change", what)
 
 
 def score_means_the_same(changed: set[str], validates: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ _ABOVE_ZERO = ("lr_G", "lr_D", "width")
 
 def check(config: TrainConfig) -> None:
     """Refuse values and combinations that cannot work."""
-    if not config.run_name or Path(config.run_name).name != config.run_name:
+    if config.run_name in ("", "..") or Path(config.run_name).name != config.run_name:
         raise OptionError("give --run_name with a name for this run, without slashes")
     _check_numbers(config)
     _check_combinations(config)
@@ -32,8 +33,8 @@ def _check_numbers(config: TrainConfig) -> None:
         name, value = entry.name, getattr(config, entry.name)
         if not isinstance(value, (int, float)):
             continue
-        if not value >= 0:
-            raise OptionError(f"--{name} must be 0 or more, not {value}")
+        if not 0 <= value < math.inf:
+            raise OptionError(f"--{name} must be a number, 0 or more, not {value}")
         if name in _AT_LEAST_ONE and value < 1:
             raise OptionError(f"--{name} must be 1 or more, not {value}")
         if name in _SHARES and value > 1:

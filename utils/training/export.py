@@ -62,23 +62,24 @@ def write_card(path: Path, card: dict[str, Any]) -> None:
 def write_network(folder: Path, latest: str, config: TrainConfig, state: State, card: dict[str, Any]) -> None:
     """`latest`.pth with its card and, where --export_name asks, the float16 form of both."""
     write_weights(folder / f"{latest}.pth", state)
-    write_card(folder / f"{latest}.json", {"name": config.run_name, **card})
+    write_card(folder / f"{latest}.json", card)
     if config.export_name:
         name = config.export_name
         digest = write_half(folder / f"{name}.safetensors", state)
-        write_card(folder / f"{name}.json", {"name": name, **card, "sha256": digest})
+        write_card(folder / f"{name}.json", {**card, "name": name, "sha256": digest})
 
 
-def write_generator(
-    folder: Path, config: TrainConfig, networks: dict[str, State], arguments: dict[str, Any], origin: str
-) -> None:
+def generator_card(config: TrainConfig, arguments: dict[str, Any], origin: str) -> dict[str, Any]:
+    """What a generator's JSON says."""
+    card = {"name": config.run_name, "network": "AEI_Net", "arguments": arguments, "crop_size": config.size,
+            "identity": Path(config.identity).stem, "licence": config.licence, "origin": origin}  # fmt: skip
+    ways = {name: getattr(config, name) for name in registry.WAYS}
+    return card | {name: value for name, value in ways.items() if value != getattr(TrainConfig, name)}
+
+
+def write_generator(folder: Path, config: TrainConfig, networks: dict[str, State], card: dict[str, Any]) -> None:
     """G_latest and D_latest, the generator's card, and the identity encoder it needs where that is a file of the
     user's."""
-    card = {"network": "AEI_Net", "arguments": arguments, "crop_size": config.size,
-            "identity": Path(config.identity).stem,
-            "licence": config.licence, "origin": origin}  # fmt: skip
-    ways = {name: getattr(config, name) for name in registry.WAYS}
-    card |= {name: value for name, value in ways.items() if value != getattr(TrainConfig, name)}
     write_network(folder, "G_latest", config, networks["G"], card)
     write_weights(folder / "D_latest.pth", networks["D"])
     path = identity_file(config)

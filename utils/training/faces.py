@@ -1,8 +1,7 @@
 """The photos of a training set: which there are, and how they are read.
 
 Crops of preprocess_vgg.py come with index.csv (columns file, identity, margin, kp1_x to kp5_y; pixels of the stored
-crop), the
-keypoints of which some losses need. Any other folder of aligned face crops does as well.
+crop), the keypoints of which some losses need. Any other folder of aligned face crops does as well.
 """
 
 from __future__ import annotations
@@ -186,6 +185,15 @@ def decoded(faces: Faces) -> Faces:
         raise InputError(f"{faces.paths[0].parent}: none of its pictures can be read")
     whole = Faces(faces.paths, faces.identities, faces.kps, faces.framing, images)
     return whole if len(good) == len(faces) else whole.subset(good)
+
+
+def digest(folder: Path | str, *sets: Faces) -> str:
+    """A short name for exactly these photos below a folder, and the people they show, wherever the folder is."""
+    root, sha256 = len(str(Path(folder))), hashlib.sha256()
+    for faces in sets:
+        for path, person in zip(faces.paths, faces.identities, strict=True):
+            sha256.update(f"{str(path)[root:]}\0{person}\n".encode("utf-8", "surrogateescape"))
+    return sha256.hexdigest()[:16]
 
 
 def spaced(faces: Faces, most: int) -> Faces:

@@ -32,6 +32,7 @@ from utils.training.networks import (
     load_landmarks,
     load_sface,
     origin,
+    what_changes,
 )
 from utils.training.optimise import Updater, learning_rate_factor, training_dtype
 from utils.training.pairs import PairPlan, Share, batches
@@ -249,10 +250,23 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         E = {} if self._E_updater is None else {"E": self._E_updater.best.state_dict()}
         return {"G": self._G_updater.best.state_dict(), "D": self._D.state_dict(), **E}
 
+    @property
+    def scaled(self) -> bool:
+        """See Task."""
+        return self._G_updater.scaled
+
+    def encoder_digest(self) -> str:
+        """A short name for the numbers of the encoder that judges, and that conditions where none learns."""
+        return export.digest(self._encoder.state_dict())
+
+    def card(self, origin: str) -> dict[str, Any]:
+        """See Task."""
+        return export.generator_card(self._config, self._arguments, origin)
+
     def export(self, folder: Path, origin: str) -> None:
         """G_latest.pth, D_latest.pth and the card; the identity encoder beside them where it is not a model by name."""
         networks = self.networks()
-        export.write_generator(folder, self._config, networks, self._arguments, origin)
+        export.write_generator(folder, self._config, networks, self.card(origin))
         if "E" in networks:
             card = self._identity_card | self._validation.threshold(self._conditioning)
             card.pop("glasses", None)  # known of the encoder that it was
@@ -262,7 +276,7 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         """See Task."""
         E = {}
         if self._E_updater is not None:
-            E = {"E": self._E_updater.state_dict(), "judge": export.digest(self._encoder.state_dict())}
+            E = {"E": self._E_updater.state_dict(), "judge": self.encoder_digest()}
         return {"G": self._G_updater.state_dict(), "D": self._D_updater.state_dict(), **E,
                 "running_L_adv": self._running_L_adv, "last_D": [float(x) for x in self._last_D]}  # fmt: skip
 
@@ -284,14 +298,14 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
             return
         if self._E_updater is None:
             raise ValueError("its identity encoder learned: give --lr_identity")
-        if state["judge"] != export.digest(self._encoder.state_dict()):
+        if state["judge"] != self.encoder_digest():
             raise ValueError("--identity is not the encoder that this run began with")
         self._E_updater.load_state_dict(state["E"])
 
     def origins(self) -> list[str]:
         """See Task."""
         config = self._config
-        return [f"generator {origin(beginning(config, config.G_path))}",
+        return [f"generator {origin(beginning(config, config.G_path))}", *what_changes(config),
                 f"discriminator {origin(beginning(config, config.D_path))}"]  # fmt: skip
 
     def describe(self) -> list[str]:

@@ -6,8 +6,9 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -107,17 +108,21 @@ class Wandb:
     """Weights & Biases; offline it writes to the disk only."""
 
     def __init__(self, folder: Path, config: TrainConfig) -> None:
-        """Raises ResourceError where the package is missing."""
+        """Raises ResourceError where the package is missing, or the service cannot be used."""
         try:
             import wandb
         except ImportError as error:
             raise ResourceError("--use_wandb True needs the package wandb: pip install wandb") from error
         self._image = wandb.Image
         mode: Any = config.wandb_mode
-        self._run: Any = wandb.init(
-            project=config.wandb_project, entity=config.wandb_entity, name=config.run_name, dir=str(folder),
-            mode=mode, config=json.loads(config.to_json()), settings=wandb.Settings(silent=True),
-        )  # fmt: skip
+        try:
+            self._run: Any = wandb.init(
+                project=config.wandb_project, entity=config.wandb_entity, name=config.run_name, dir=str(folder),
+                mode=mode, config=json.loads(config.to_json()), settings=wandb.Settings(silent=True),
+            )  # fmt: skip
+        except wandb.Error as error:
+            raise ResourceError(f"Weights & Biases cannot be used ({error}): run `wandb login`, or give --wandb_mode "
+                                "offline") from error
 
     def numbers(self, step: int, values: dict[str, float]) -> None:
         """See Sink."""
@@ -164,18 +169,17 @@ class Console:
             self._progress.stop()
 
 
-def open_sinks(config: TrainConfig, total: int, first_step: int) -> list[Sink]:
-    """All places that the options ask for."""
+def open_sinks(stack: ExitStack, config: TrainConfig, total: int, first_step: int) -> list[Sink]:
+    """All places that the options ask for; `stack` closes them. Raises OutputError, ResourceError."""
     folder = config.saved_models
-    sinks: list[Sink] = [Files(folder, first_step), Console(config, total, first_step)]
+    kinds: list[Callable[[], Sink]] = [partial(Files, folder, first_step)]
     if config.tensorboard:
-        sinks.append(TensorBoard(folder, first_step))
+        kinds.append(partial(TensorBoard, folder, first_step))
     if config.use_wandb:
-        sinks.append(Wandb(folder, config))
+        kinds.append(partial(Wandb, folder, config))
+    kinds.append(partial(Console, config, total, first_step))  # last, since it takes the terminal
+    sinks = []
+    for make in kinds:
+        sinks.append(make())
+        stack.callback(sinks[-1].close)
     return sinks
-
-
-def close_all(sinks: Sequence[Sink]) -> None:
-    """Close every sink."""
-    for sink in sinks:
-        sink.close()

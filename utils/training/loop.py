@@ -6,16 +6,17 @@ import itertools
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
-from utils.errors import INTERRUPTED, InputError, OptionError
-from utils.io.atomic import atomic_path
+from utils.errors import INTERRUPTED, GhostError, InputError, OptionError, OutputError
+from utils.io.atomic import atomic_path, output_error
 from utils.stop import StopSignals
 from utils.training import export
 from utils.training.checkpoints import (
@@ -23,12 +24,13 @@ from utils.training.checkpoints import (
     check_same_run,
     random_states,
     read_state,
+    refuse_to_replace,
     score_means_the_same,
     set_random_states,
 )
 from utils.training.config import TrainConfig
 from utils.training.distributed import any_of, gather_objects, mean_over_processes, rank, world_size
-from utils.training.logging import Sink, close_all, open_sinks
+from utils.training.logging import Sink, open_sinks
 from utils.training.task import Task
 from utils.training.watch import Watch
 
@@ -80,25 +82,22 @@ class Training:
         self.config, self.task, self._device = config, task, device
         self.progress, self.metrics = Progress(), Metrics()
         self.checkpoints = Checkpoints(config.saved_models / "checkpoints", config.keep)
-        self._watch = Watch(config.collapse_steps, config.optim_level != "O0" and device.type == "cuda")
+        self._watch = Watch(config.collapse_steps, task.scaled)
         self._sinks: list[Sink] = []
         self._last_good: Path | None = None
         self._saved = -1  # step of the newest state; each process remembers, since only one of them writes
         self._resume()
 
     def _resume(self) -> None:
-        if self.config.resume == "none":
-            if self.checkpoints.latest is not None and not self.config.dry_run:
-                raise OptionError(
-                    f"{self.config.saved_models} holds checkpoints of an earlier run: --resume auto goes on with "
-                    "it; a new run needs another --run_name"
-                )
-            return
-        auto = self.config.resume == "auto"
-        state = self.checkpoints.newest_usable() if auto else read_state(Path(self.config.resume))
+        choice = self.config.resume
+        auto = choice == "auto"
+        state = self.checkpoints.newest_usable() if auto else None if choice == "none" else read_state(Path(choice))
+        own = state is not None and (auto or Path(choice).resolve().parent == self.checkpoints.folder.resolve())
+        if not own and not self.config.dry_run:
+            refuse_to_replace(self.config, self.checkpoints)
         if state is None:
             return
-        changed = check_same_run(state, self.config, world_size())
+        changed = check_same_run(state, self.config, world_size(), self.task.inputs)
         try:
             self.task.load_state_dict(state["task"])
         except (KeyError, RuntimeError, ValueError) as error:
@@ -109,7 +108,8 @@ class Training:
         if not (score_means_the_same(changed, bool(self.config.validation)) and self.checkpoints.best.exists()):
             self.progress.best = float("inf")
         self.metrics.names, self.metrics.means = state["metrics"]["names"], state["metrics"]["means"].to(self._device)
-        set_random_states(state["random"][rank()])
+        if rank() < len(state["random"]):
+            set_random_states(state["random"][rank()])
         self._last_good = self.checkpoints.latest if auto else Path(self.config.resume)
         if auto:
             self._saved = self.progress.step
@@ -122,10 +122,12 @@ class Training:
         return min(steps, self.config.max_steps or steps)
 
     def run(self) -> int:
-        """Train to the end or to a signal; returns the exit code. Raises DivergedError, OutputError."""
-        self._open()
+        """Train to the end or to a signal; returns the exit code. Raises DivergedError, OutputError, and InputError and
+        ResourceError once the state is saved."""
         signals = StopSignals()
-        try:
+        with ExitStack() as stack:
+            stack.enter_context(self._alone())
+            self._open(stack)
             with signals.listening():
                 saved = self._saved
                 ended = self._steps(signals)
@@ -133,8 +135,6 @@ class Training:
                 if self.progress.step == saved and not rank():
                     # The run was finished before, but names and limits in its files may be others now.
                     self._export(self.config.saved_models)
-        finally:
-            close_all(self._sinks)
         log.info("%s after step %d; %s", "finished" if ended else "stopped", self.progress.step, self._files())
         return INTERRUPTED if signals.came else 0
 
@@ -142,7 +142,27 @@ class Training:
         folder = self.config.saved_models
         return f"weights in {folder}" + ("" if self.progress.step >= self.total else "; --resume auto goes on")
 
-    def _open(self) -> None:
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other runs of the same name away; raises OptionError where there is one."""
+        if rank():
+            yield
+            return
+        lock = FileLock(self.config.saved_models / ".lock")
+        try:
+            self.config.saved_models.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise OptionError(f"{self.config.saved_models} is in use by another training: wait for its end, or give "
+                              "another --run_name") from error
+        except OSError as error:
+            raise output_error(self.config.saved_models, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _open(self, stack: ExitStack) -> None:
         if rank():
             return
         for line in () if self.progress.step else self.task.origins():
@@ -150,7 +170,7 @@ class Training:
         self.checkpoints.abandon_after(self.progress.step)
         with atomic_path(self.config.saved_models / "config.json") as temporary:
             temporary.write_text(self.config.to_json() + "\n", encoding="utf-8")
-        self._sinks = open_sinks(self.config, self.total, self.progress.step)
+        self._sinks = open_sinks(stack, self.config, self.total, self.progress.step)
 
     def _steps(self, signals: StopSignals) -> bool:
         """Returns whether the training came to its end."""
@@ -159,8 +179,7 @@ class Training:
         batches = self.task.batches(range(self.progress.step, self.total))
         clock = _Clock()
         while self.progress.step < self.total:
-            with clock.waiting():
-                parts = list(itertools.islice(batches, self.config.accumulate))
+            parts = self._next(batches, clock)
             self.metrics.add(self.task.step(parts, self.progress.step))
             self.progress.step += 1
             clock.steps += 1
@@ -175,6 +194,16 @@ class Training:
                 self._save()
                 saved = time.monotonic()
         return True
+
+    def _next(self, batches: Iterator[Any], clock: _Clock) -> list[Any]:
+        """The parts of the next step; where their photos are gone, what was learned so far is saved."""
+        try:
+            with clock.waiting():
+                return list(itertools.islice(batches, self.config.accumulate))
+        except GhostError:
+            if world_size() == 1:  # others would wait for this one
+                self._save()
+            raise
 
     def _agreed(self, stop: bool, save: bool) -> tuple[bool, bool]:
         """What any process wants, all do."""
@@ -231,16 +260,21 @@ class Training:
         folder, step = self.config.current_models, self.progress.step
         epoch, iteration = divmod(step, self.task.epoch_steps)
         for letter, state in self.task.networks().items():
-            export.write_weights(folder / f"{letter}_{epoch}_{iteration:06d}.pth", state)
+            path = folder / f"{letter}_{epoch}_{iteration:06d}.pth"
+            export.write_weights(path, state)
+            if letter == "G":
+                export.write_card(path.with_suffix(".json"), self.task.card(self._origin()))
             files = sorted(folder.glob(f"{letter}_*.pth"), key=lambda path: path.stat().st_mtime_ns)
             for old in files[: -self.config.keep] if self.config.keep else []:
                 old.unlink(missing_ok=True)
+                old.with_suffix(".json").unlink(missing_ok=True)
 
     def _save(self) -> None:
         """Write the complete state and the users' files, unless the numbers have gone wrong."""
         if self.metrics.means is None or self._saved == self.progress.step:
             return
         self._watch.look(self.progress.step, self.metrics.running(), self._last_good)
+        self._watch.look_at(self.progress.step, self.task.networks(), self._last_good)
         score, self._saved = self._validate(), self.progress.step
         best = score < self.progress.best
         self.progress.best = min(score, self.progress.best)
@@ -250,17 +284,29 @@ class Training:
         state = {
             "step": self.progress.step, "progress": asdict(self.progress), "task": self.task.state_dict(),
             "metrics": {"names": self.metrics.names, "means": self.metrics.means.cpu()}, "random": states,
-            "config": asdict(self.config), "world": world_size(),
+            "config": asdict(self.config), "world": world_size(), "inputs": self.task.inputs,
         }  # fmt: skip
-        self._last_good = self.checkpoints.save(state, best)
+        self._last_good = self._written(state, best)
         self._export(self.config.saved_models)
         if best and self.config.validation:
             self._export(self.config.saved_models / "best")
 
+    def _written(self, state: dict[str, Any], best: bool) -> Path:
+        """The file of a state; raises OutputError that says what there is instead."""
+        try:
+            return self.checkpoints.save(state, best)
+        except OutputError as error:
+            if self._last_good is None:
+                raise
+            raise OutputError(f"{error}. The last checkpoint is {self._last_good}; --resume auto goes on from it once "
+                              "there is room") from error
+
     def _export(self, folder: Path) -> None:
+        self.task.export(folder, self._origin())
+
+    def _origin(self) -> str:
         images = self.progress.step * self.config.batch_size * self.config.accumulate * world_size()
-        origin = f"train.py, {images} images in {self.progress.seconds / 60:.0f} minutes"
-        self.task.export(folder, origin)
+        return f"train.py, {images} images in {self.progress.seconds / 60:.0f} minutes"
 
 
 class _Clock:

@@ -20,7 +20,7 @@ from utils.training.config import TrainConfig
 from utils.training.eyes import EyeHeatmaps
 from utils.training.faceres import FaceRes
 from utils.training.sface import SFace
-from utils.weights_file import check_names_and_shapes, read_state
+from utils.weights_file import fitting, read_card, read_state
 
 
 def frozen(network: nn.Module, device: torch.device) -> nn.Module:
@@ -93,6 +93,7 @@ def build_generator(config: TrainConfig, c_id: int) -> AEI_Net:
         G = AEI_Net(**generator_arguments(config, c_id))  # type: ignore[arg-type]
     except ValueError as error:
         raise OptionError(f"no such generator: {error}") from error
+    _check_card(config, generator_arguments(config, c_id))
     start_from(
         G,
         beginning(config, config.G_path),
@@ -100,6 +101,38 @@ def build_generator(config: TrainConfig, c_id: int) -> AEI_Net:
         f"(--backbone {config.backbone} --num_blocks {config.num_blocks} --size {config.size})",
     )
     return G
+
+
+def _first_card(config: TrainConfig) -> dict[str, Any]:
+    """The JSON beside the file that the generator starts from; empty where there is none."""
+    path = beginning(config, config.G_path)
+    file = registry.resolve_file(path)
+    return read_card(file) if path and is_file(file) and is_file(file.with_suffix(".json")) else {}
+
+
+def _check_card(config: TrainConfig, arguments: dict[str, str | int | float]) -> None:
+    """Raises OptionError where the JSON beside --G_path is of a generator of other sizes."""
+    given = _first_card(config).get("arguments", {})
+    other = {name: value for name, value in given.items() if name in arguments and arguments[name] != value}
+    if other.pop("c_id", None):
+        raise OptionError(f"--G_path {config.G_path} takes embeddings of {given['c_id']} numbers, and --identity "
+                          f"{config.identity} gives {arguments['c_id']}: choose those that belong together")
+    if other:
+        options = " ".join(f"--{name} {value}" for name, value in other.items())
+        raise OptionError(f"--G_path {config.G_path} holds a generator of other options: give {options}, or another "
+                          "file")
+
+
+def what_changes(config: TrainConfig) -> list[str]:
+    """Lines about what a run that begins from --G_path does otherwise than the JSON beside it says."""
+    card = _first_card(config)
+    lines = []
+    if card and card.get("identity") != Path(config.identity).stem:
+        lines.append(f"the generator was trained with the identity encoder {card.get('identity')}, not "
+                     f"{config.identity}: it has to learn anew what embeddings mean")
+    lines += [f"its JSON says {name} {card[name]}, and this run's files will say {getattr(config, name)}: give --{name}"
+              for name in registry.WAYS if name in card and card[name] != getattr(config, name)]  # fmt: skip
+    return lines
 
 
 def build_discriminator(config: TrainConfig) -> MultiscaleDiscriminator:
@@ -116,9 +149,7 @@ def start_from(network: nn.Module, path: str, expected: str) -> None:
     missing."""
     file = registry.resolve_file(path)
     if path and file.is_file():
-        state = read_state(file)
-        check_names_and_shapes(network.state_dict(), state, file, expected)
-        network.load_state_dict(state)
+        network.load_state_dict(fitting(network.state_dict(), read_state(file), file, expected))
 
 
 def beginning(config: TrainConfig, path: str) -> str:

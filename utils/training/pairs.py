@@ -14,8 +14,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from utils.errors import InputError, ResourceError
 from utils.training.draws import Draws
 from utils.training.faces import Faces
+
+_MOST_BROKEN = 100  # photos in a row that cannot be read, after which the set is taken for gone
 
 
 @dataclass(frozen=True)
@@ -138,13 +141,20 @@ def plan_batch(plan: PairPlan, share: Share, step: int, turn: int) -> Pairs:
     return replace(own, same_share=float(whole.same.sum()) / (share.accumulate * share.world))
 
 
-class _PairReader(Dataset[Pairs]):
+class _PairReader(Dataset["Pairs | InputError"]):
     """Decodes the batch of a (step, turn) in a worker process."""
 
     def __init__(self, faces: Faces, plan: PairPlan, share: Share) -> None:
         self._faces, self._plan, self._share = faces, plan, share
 
-    def __getitem__(self, at: tuple[int, int]) -> Pairs:
+    def __getitem__(self, at: tuple[int, int]) -> Pairs | InputError:
+        """An error is handed over whole: raised in another process, it would arrive wrapped in its traceback."""
+        try:
+            return self._pairs(at)
+        except InputError as error:
+            return error
+
+    def _pairs(self, at: tuple[int, int]) -> Pairs:
         pairs = plan_batch(self._plan, self._share, *at)
         (source, source_images), (target, target_images) = self._read(pairs.source), self._read(pairs.target)
         same = self._plan.show_one_person(source, target)
@@ -159,16 +169,31 @@ class _PairReader(Dataset[Pairs]):
 
     def _readable(self, position: int) -> tuple[int, np.ndarray]:
         """The face at a position or, where its crop is broken, the next that can be read."""
-        for step in range(len(self._faces)):
+        for step in range(min(len(self._faces), _MOST_BROKEN)):
             place = (position + step) % len(self._faces)
             image = self._faces.read(place)
             if image is not None:
                 return place, image
-        raise OSError(f"no picture of {self._faces.paths[0].parent} can be read")
+        raise InputError(f"{self._faces.paths[position]} and what comes after it cannot be read: are the photos of "
+                         "--dataset_path still there?")
 
 
 def _unchanged(batch: Pairs) -> Pairs:
     return batch
+
+
+def _read(loader: DataLoader[Pairs | InputError]) -> Iterator[Pairs]:
+    """What a loader reads; raises InputError, and ResourceError where a worker is gone."""
+    try:
+        for pairs in loader:
+            if isinstance(pairs, InputError):
+                raise pairs
+            yield pairs
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ResourceError("a process that reads photos died, probably for lack of memory: use fewer --workers, or a "
+                            "smaller --batch_size") from error
 
 
 def _start_worker(worker: int) -> None:
@@ -182,10 +207,10 @@ def batches(
     faces: Faces, plan: PairPlan, share: Share, steps: range, workers: int, pinned: bool = False
 ) -> Iterator[Pairs]:
     """The batches of these steps with their pictures: from memory where the set is there, else read by workers and, for
-    a graphics card, pinned."""
+    a graphics card, pinned. Raises InputError where nothing can be read any more, ResourceError where a worker died."""
     order = ((step, turn) for step in steps for turn in range(share.accumulate))
     if faces.images is None:
-        yield from DataLoader(
+        yield from _read(DataLoader(
             _PairReader(faces, plan, share),
             batch_size=None,
             sampler=order,
@@ -194,7 +219,7 @@ def batches(
             prefetch_factor=4 if workers else None,
             pin_memory=pinned,
             worker_init_fn=_start_worker,
-        )
+        ))  # fmt: skip
         return
     for step, turn in order:
         pairs = plan_batch(plan, share, step, turn)

@@ -18,7 +18,7 @@ from utils.device import choose_device, seed_everything, why_not_cuda
 from utils.errors import OptionError
 from utils.training.config import TrainConfig
 from utils.training.distributed import rank, world_size
-from utils.training.faces import Faces, decoded, find_faces, hold_out
+from utils.training.faces import Faces, decoded, digest, find_faces, hold_out
 from utils.training.generator import GeneratorTask
 from utils.training.pairs import Share
 from utils.training.students import IdentityTask, LandmarkTask
@@ -75,6 +75,9 @@ def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
     share = Share(config.batch_size, config.accumulate, rank(), world_size())
     tasks: dict[str, type[Any]] = {"generator": GeneratorTask, "identity": IdentityTask, "landmarks": LandmarkTask}
     task: Task[Any] = tasks[config.task](config, train, held, share, device)
+    task.inputs = {"dataset_path": digest(config.dataset_path, train, held)}
+    if isinstance(task, GeneratorTask):
+        task.inputs["identity"] = task.encoder_digest()
     for line in task.describe():
         log.info("%s", line)
     return task
@@ -90,6 +93,12 @@ def _placed(faces: Faces, device: torch.device) -> Faces:
 def load_set(config: TrainConfig) -> tuple[Faces, Faces]:
     """Training and validation faces; small sets decoded once."""
     train, held = hold_out(find_faces(Path(config.dataset_path), config.vgg), config.validation)
+    if config.task == "generator" and config.same_person < 1 and len(set(train.identities)) < 2:
+        raise OptionError(
+            f"{config.dataset_path} shows one person ({len(train)} photos to train on), and swaps need two: give a "
+            "folder with a sub-folder for each person, --vgg False --same_identity False for a flat folder of "
+            "different people, or --same_person 1"
+        )
     if train.bytes <= config.cache_gb * 2**30:
         train = decoded(train)
     return train, held

@@ -1,17 +1,13 @@
 """Training of the two small networks of the embedded set by larger ones.
 
-Identity: the student sees the five-template crop, as the pipeline gives it, and learns the embedding that SFace
-gives for the
-same face in SFace's own alignment. No labels are needed, so blends of two aligned faces count as further people.
+Identity: the student sees the five-template crop, as the pipeline gives it, and learns the embedding that SFace gives
+for the same face in SFace's own alignment. No labels are needed: blends of two aligned faces count as further people.
 Landmarks: the student learns MediaPipe's points, reduced to the 106.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,13 +19,10 @@ from arcface_model.iresnet import IResNet, iresnet
 from coordinate_reg.network import LandmarkNet
 from utils.errors import InputError, OptionError
 from utils.inference.identify import both_ways
-from utils.training import augment, distill, export, geometry, invent
-from utils.training.ahead import prepared
-from utils.training.augment import Changes
+from utils.training import augment, distill, geometry, invent
 from utils.training.config import TrainConfig
-from utils.training.distributed import can_compile, parallel, with_global_batch_norm
 from utils.training.draws import Draws
-from utils.training.faces import Faces, decoded, spaced
+from utils.training.faces import Faces, spaced
 from utils.training.hints import (
     Answer,
     HintedEncoder,
@@ -40,13 +33,13 @@ from utils.training.hints import (
     share_loss,
     shares_seen,
 )
-from utils.training.networks import beginning, load_sface, origin, start_from
-from utils.training.optimise import Updater, learning_rate_factor, mixed_precision, training_dtype
+from utils.training.networks import load_sface
+from utils.training.optimise import mixed_precision
 from utils.training.pairs import Share
 from utils.training.prepare import alignment, embed_set
 from utils.training.sface import Observed
 from utils.training.stock import Stock
-from utils.training.task import Task
+from utils.training.student import StudentTask, started
 from utils.training.teachers import LABELLED, label
 
 LANDMARK_SIDE = 112
@@ -54,134 +47,6 @@ _LANDMARK_NET: dict[str, Any] = {"channels": (24, 48, 64, 96), "neck": 20}
 _MEASURED = 256  # faces that the scale of the teacher's maps is taken from
 _BLENDED = 0.6  # share of the identity student's faces that are blends of two
 _EYES = ((33, 40), (87, 94))  # lower and upper lid of each eye, whose middles are an eye distance apart
-
-
-Lesson = tuple[Tensor, Any]
-
-
-class StudentTask(Task[Callable[[], Lesson]]):
-    """One network that learns from a teacher; faces in memory."""
-
-    def __init__(self, network: nn.Module, side: int, config: TrainConfig, faces: Faces, held: Faces, share: Share,
-                 device: torch.device) -> None:  # fmt: skip
-        """side: of the student's crops."""
-        self._side, self._config, self._share, self._device = side, config, share, device
-        self._faces, self._held = faces, decoded(held) if len(held) and held.images is None else held
-        self._dtype = training_dtype(device, config.optim_level)
-        layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        placed = with_global_batch_norm(network, device).to(device, memory_format=layout)  # type: ignore[call-overload]
-        self._layout = layout
-        self._updater = Updater(placed, config, config.lr_G, self._dtype, ema=True)
-        if config.compile and can_compile(device):
-            placed.compile()
-        self._network = parallel(placed, device)
-        self._how = Changes(config.rotation, config.zoom, config.shift, config.mirror, config.jitter, config.hue)
-        self.epoch_steps = max(len(faces) // share.step_samples, 1)
-
-    @abstractmethod
-    def lesson(self, indices: np.ndarray, number: int) -> Lesson:
-        """Crops (B, 3, S, S) float32 [-1, 1] RGB and what the teacher says of them.
-
-        indices: (B,) places of the samples in the run; number: of the step.
-        """
-
-    @abstractmethod
-    def loss(self, answer: Any, wanted: Any) -> Tensor:
-        """How far what the network made of the crops is off, a scalar."""
-
-    def batches(self, steps: range) -> Iterator[Callable[[], Lesson]]:
-        """See Task."""
-        places = ((self._share.own(self._share.batch_samples(step, turn)), step)
-                  for step in steps for turn in range(self._share.accumulate))  # fmt: skip
-        return prepared(lambda at: self.lesson(*at), places, self._device if self._device.type == "cuda" else None)
-
-    def step(self, parts: list[Callable[[], Lesson]], number: int) -> dict[str, Tensor]:
-        """See Task."""
-        config = self._config
-        steps = config.max_epoch * self.epoch_steps
-        factor = learning_rate_factor(config, number, min(steps, config.max_steps or steps), self.epoch_steps)
-        total = torch.zeros((), device=self._device)
-        for take in parts:
-            crops, wanted = take()
-            with mixed_precision(self._device, self._dtype):
-                answer = self._network(crops.contiguous(memory_format=self._layout))
-            loss = self.loss(answer, wanted)
-            self._updater.backward(loss / len(parts))
-            total = total + loss.detach() / len(parts)
-        return {"loss": total, "grad": self._updater.update(factor)}
-
-    def rates(self) -> dict[str, float]:
-        """See Task."""
-        return {"lr": self._updater.current_rate}
-
-    def picture(self) -> np.ndarray | None:
-        """Students make no pictures."""
-        return None
-
-    def networks(self) -> dict[str, dict[str, Tensor]]:
-        """See Task."""
-        return {"G": self._updater.best.state_dict()}
-
-    def state_dict(self) -> dict[str, Any]:
-        """See Task."""
-        return {"student": self._updater.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Task."""
-        self._updater.load_state_dict(state["student"])
-
-    def origins(self) -> list[str]:
-        """See Task."""
-        return [f"student {origin(_beginning(self._config))}"]
-
-    def describe(self) -> list[str]:
-        """See Task."""
-        count = sum(p.numel() for p in self._updater.network.parameters()) / 1e6
-        return [
-            f"{len(self._faces)} faces to learn from, {len(self._held)} held out",
-            f"student of {count:.2f} million numbers; {self._share.step_samples} crops a step",
-        ]
-
-    def _rows(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Stored crops as float [-1, 1] and their keypoints."""
-        assert self._faces.images is not None and self._faces.kps is not None
-        at = torch.from_numpy(positions)
-        return augment.to_float(self._faces.images[at].to(self._device)), self._faces.kps[at].to(self._device)
-
-    def _draws(self, purpose: str, indices: np.ndarray) -> Draws:
-        return Draws(self._config.seed, purpose, indices, self._device)
-
-    def _views(self, draws: Draws) -> Tensor:
-        return augment.views(self._faces.framing, self._side, self._how, draws)
-
-    def _held_crops(self) -> Tensor:
-        assert self._held.images is not None
-        framing = self._held.framing
-        views = augment.plain_views(framing, self._side, len(self._held), self._device)
-        return augment.cut(augment.to_float(self._held.images.to(self._device)), views, self._side, framing, still=True)
-
-    @torch.no_grad()
-    def _answers(self, crops: Tensor) -> Tensor:
-        network = self._updater.best
-        training = network.training
-        network.eval()
-        answers = torch.cat([self._answer(network, part) for part in crops.split(64)])
-        network.train(training)
-        return answers
-
-    def _answer(self, network: nn.Module, crops: Tensor) -> Tensor:
-        return network(crops).float()
-
-
-def _beginning(config: TrainConfig) -> str:
-    """--G_path where that was given, since its default place is a generator's."""
-    return beginning(config, config.G_path) if config.G_path != TrainConfig.G_path else ""
-
-
-def _started(network: nn.Module, config: TrainConfig) -> nn.Module:
-    """The network with the weights that it starts from."""
-    start_from(network, _beginning(config), f"the network of --task {config.task} and these options")
-    return network
 
 
 class Taught(NamedTuple):
@@ -204,7 +69,7 @@ class IdentityTask(StudentTask):
         self._teacher = load_sface(config, device)
         self._check_teacher(device)
         self._usual = self._look_at_some(faces, config.student_centred, device) if config.weight_hints else None
-        encoder = _started(iresnet(**self._arguments), config)
+        encoder = started(iresnet(**self._arguments), config)
         assert isinstance(encoder, IResNet)
         channels = [] if self._usual is None else [scale.mean.shape[1] for scale in self._usual.maps]
         network = HintedEncoder(encoder, channels)
@@ -326,12 +191,10 @@ class IdentityTask(StudentTask):
             result["val_strangers_p99"] = float(among.cpu()[strangers].quantile(0.99))
         return result
 
-    def export(self, folder: Path, origin: str) -> None:
-        """The encoder; its threshold lets one of a hundred pairs of strangers through."""
+    def card(self, origin: str) -> dict[str, Any]:
+        """Its threshold lets one of a hundred pairs of strangers through."""
         threshold = round(self.validate().get("val_strangers_p99", 0.5), 3)
-        card = {"network": "iresnet", "arguments": self._arguments, "crop_size": self._side, "similarity_th": threshold,
-                "licence": self._config.licence, "origin": origin}  # fmt: skip
-        export.write_network(folder, "G_latest", self._config, self.networks()["G"], card)
+        return self._card("iresnet", self._arguments, origin) | {"similarity_th": threshold}
 
 
 class LandmarkTask(StudentTask):
@@ -342,7 +205,7 @@ class LandmarkTask(StudentTask):
         _need_keypoints(config, faces)
         labels, score = label(faces, config.face_landmarker)
         seen = np.flatnonzero(score > LABELLED).tolist()
-        network = _started(LandmarkNet(**_LANDMARK_NET), config)
+        network = started(LandmarkNet(**_LANDMARK_NET), config)
         super().__init__(network, LANDMARK_SIDE, config, faces.subset(seen), held, share, device)
         self._labels = labels[seen].to(device)
         self._known = label(self._held, config.face_landmarker)[0].to(device) if len(held) else None
@@ -380,16 +243,9 @@ class LandmarkTask(StudentTask):
             "val_score": float(error.mean()),
         }
 
-    def export(self, folder: Path, origin: str) -> None:
-        """The landmark network."""
-        card = {
-            "network": "LandmarkNet",
-            "arguments": _LANDMARK_NET,
-            "crop_size": self._side,
-            "licence": self._config.licence,
-            "origin": origin,
-        }
-        export.write_network(folder, "G_latest", self._config, self.networks()["G"], card)
+    def card(self, origin: str) -> dict[str, Any]:
+        """See Task."""
+        return self._card("LandmarkNet", _LANDMARK_NET, origin)
 
 
 def _need_keypoints(config: TrainConfig, faces: Faces) -> None:

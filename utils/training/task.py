@@ -17,6 +17,12 @@ class Task(ABC, Generic[Batch]):
     """One kind of training: how a step is taken, what is measured, saved and exported."""
 
     epoch_steps: int  # steps in which every photo is seen once
+    inputs: dict[str, str]  # digests of what is in the files of some options, by the options' names
+
+    @property
+    @abstractmethod
+    def scaled(self) -> bool:
+        """Whether gradients are scaled, so that an occasional infinite one is no fault."""
 
     @abstractmethod
     def batches(self, steps: range) -> Iterator[Batch]:
@@ -33,8 +39,7 @@ class Task(ABC, Generic[Batch]):
     @abstractmethod
     def validate(self) -> dict[str, float]:
         """Measures on photos that are never trained on; `val_score` tells the best network, lower is better. Empty
-        where
-        there are no such photos."""
+        where there are no such photos."""
 
     @abstractmethod
     def picture(self) -> np.ndarray | None:
@@ -43,6 +48,10 @@ class Task(ABC, Generic[Batch]):
     @abstractmethod
     def networks(self) -> dict[str, dict[str, Tensor]]:
         """Users' networks by the letter in their files' names."""
+
+    @abstractmethod
+    def card(self, origin: str) -> dict[str, Any]:
+        """The JSON beside the files of `G`. origin: where the weights come from."""
 
     @abstractmethod
     def export(self, folder: Path, origin: str) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from utils.errors import DivergedError
 
 _ONE_PICTURE = 0.02  # swaps that differ this little among each other, against targets, are all the same picture
@@ -15,9 +18,9 @@ class Watch:
     """Looks at the metrics of single steps."""
 
     def __init__(self, patience: int, ignore_gradients: bool = False) -> None:
-        """patience: steps of collapse that are borne, 0 for any number. ignore_gradients: float16 overflows now
-        and then."""
-        self._patience, self._ignored = patience, "grad" if ignore_gradients else "\0"
+        """patience: steps of collapse that are borne, 0 for any number. ignore_gradients: float16 overflows now and
+        then."""
+        self._patience, self._ignored = patience, ("grad",) if ignore_gradients else ()
         self._since: dict[str, int] = {}
 
     def look(self, step: int, values: dict[str, float], last_good: Path | None) -> None:
@@ -26,11 +29,19 @@ class Watch:
             name for name, value in values.items() if not math.isfinite(value) and not name.startswith(self._ignored)
         ]
         if wrong:
-            raise DivergedError(f"step {step}: {', '.join(wrong)} is not a number any more; {_advice(last_good)}")
-        self._bear(
-            "G", values.get("spread", 1.0) < _ONE_PICTURE, step, "the generator makes one picture of all", last_good
-        )
-        self._bear("D", values.get("D", 1.0) < _D_WON, step, "the discriminator wins always (L_D near 0)", last_good)
+            raise DivergedError(f"step {step}: {', '.join(wrong)} became NaN or infinite; {_advice(last_good)}")
+        alike = values.get("spread", 1.0) < _ONE_PICTURE
+        self._bear("G", alike, step, "the generator makes one picture of all inputs", last_good)
+        self._bear("D", values.get("D", 1.0) < _D_WON, step, "the discriminator always wins (L_D near 0)", last_good)
+
+    def look_at(self, step: int, networks: dict[str, dict[str, Tensor]], last_good: Path | None) -> None:
+        """Raises DivergedError where weights, by the letters of their files, are wrong, which losses may tell later."""
+        wrong = [letter for letter, state in networks.items()
+                 if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values())]  # fmt: skip
+        if wrong:
+            raise DivergedError(
+                f"step {step}: weights of {' and '.join(wrong)} became NaN or infinite; {_advice(last_good)}"
+            )
 
     def _bear(self, name: str, collapsed: bool, step: int, what: str, last_good: Path | None) -> None:
         if not collapsed:

@@ -1,0 +1,201 @@
+"""What happens around a run: photos that go, files of other runs, a second process of the same name, networks that do
+not fit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from filelock import FileLock
+
+from tests.training_set import options, write_networks, write_set
+from utils.errors import DivergedError, InputError, OptionError, ResourceError
+from utils.training import pairs
+from utils.training.checkpoints import read_state as read_checkpoint
+from utils.training.generator import GeneratorTask
+from utils.training.logging import Console
+from utils.weights_file import read_state
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("around")
+    write_set(folder / "set")
+    write_networks(folder / "nets")
+    return folder
+
+
+def train(arguments: list[str]) -> int:
+    import train as script
+
+    return script.main(arguments)
+
+
+def test_one_person_is_no_set(root: Path, capsys: Capture) -> None:
+    write_set(root / "alone", people=1, photos=3)
+    assert train(options(root, "alone", dataset_path=root / "alone")) == OptionError.exit_code
+    assert "shows one person (3 photos" in capsys.readouterr().err
+    assert train(options(root, "alone", dataset_path=root / "alone", same_person=1, max_steps=1)) == 0
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_photos_that_go_end_a_run_that_saves(root: Path, capsys: Capture, workers: int) -> None:
+    run, photos = f"gone{workers}", write_set(root / f"going{workers}")
+    step = GeneratorTask.step
+
+    def once(task: GeneratorTask, parts: list[Any], number: int) -> dict[str, torch.Tensor]:
+        if number == 1:
+            for person in photos.glob("n*"):
+                shutil.rmtree(person)
+        return step(task, parts, number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GeneratorTask, "step", once)
+        code = train(options(root, run, dataset_path=photos, cache_gb=0, workers=workers, max_steps=90))
+    assert code == InputError.exit_code
+    said = capsys.readouterr().err
+    assert "--dataset_path still there?" in said and "Traceback" not in said and "worker process" not in said
+    (saved,) = (root / f"saved_models_{run}/checkpoints").glob("state_*.pt")
+    assert read_checkpoint(saved)["step"] >= 2
+
+
+def test_a_worker_that_dies_is_said() -> None:
+    def dead() -> Iterator[Any]:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+        yield
+
+    with pytest.raises(ResourceError, match="fewer --workers"):
+        list(pairs._read(dead()))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("resume", ["none", "auto"])
+@pytest.mark.parametrize("file", ["saved_models_old/G_latest.pth", "current_models_old/G_0_005000.pth"])
+def test_files_of_another_program_stay(tmp_path: Path, root: Path, capsys: Capture, file: str, resume: str) -> None:
+    (tmp_path / file).parent.mkdir()
+    (tmp_path / file).write_bytes(b"old")
+    assert train(options(root, "old", output=tmp_path, resume=resume)) == OptionError.exit_code
+    assert str(tmp_path / file) in capsys.readouterr().err
+    assert [path.read_bytes() for path in tmp_path.rglob("*.*")] == [b"old"]
+
+
+def test_two_of_one_name_do_not_run_at_once(root: Path, capsys: Capture) -> None:
+    (root / "saved_models_twin").mkdir()
+    with FileLock(root / "saved_models_twin/.lock"):
+        assert train(options(root, "twin", max_steps=1)) == OptionError.exit_code
+    assert "in use by another training" in capsys.readouterr().err
+    assert train(options(root, "twin", max_steps=1)) == 0
+
+
+def test_a_moved_set_goes_on_and_another_does_not(root: Path, capsys: Capture) -> None:
+    photos = write_set(root / "here")
+    assert train(options(root, "moved", dataset_path=photos, max_steps=1)) == 0
+    moved = photos.rename(root / "there")
+    assert train(options(root, "moved", dataset_path=moved, max_steps=2, resume="auto")) == 0
+    index = (moved / "index.csv").read_text().splitlines(keepends=True)
+    (moved / "index.csv").write_text("".join(index[:-2]))
+    again = {"dataset_path": moved, "max_steps": 3}
+    assert train(options(root, "moved", **again, resume="auto")) == OptionError.exit_code
+    assert "--dataset_path" in (said := capsys.readouterr().err) and "does not hold what this run began with" in said
+    state = root / "saved_models_moved/checkpoints/state_000000002.pt"
+    assert train(options(root, "moved", **again, resume=state)) == 0
+
+
+def test_another_encoder_of_the_same_name_is_noticed(root: Path, capsys: Capture) -> None:
+    shutil.copytree(root / "nets", root / "own")
+    encoder = root / "own/tiny_identity.safetensors"
+    assert train(options(root, "swapped", identity=encoder, max_steps=1)) == 0
+    torch.manual_seed(9)
+    from safetensors.torch import save_file
+
+    save_file({name: torch.randn_like(t) if t.is_floating_point() else t for name, t in read_state(encoder).items()},
+              encoder)  # fmt: skip
+    card = json.loads(encoder.with_suffix(".json").read_text())
+    encoder.with_suffix(".json").write_text(json.dumps({k: v for k, v in card.items() if k != "sha256"}))
+    assert train(options(root, "swapped", identity=encoder, max_steps=2, resume="auto")) == OptionError.exit_code
+    assert f"--identity {encoder} does not hold" in capsys.readouterr().err
+
+
+def test_a_state_of_more_processes_goes_on_by_its_name(root: Path, capsys: Capture) -> None:
+    assert train(options(root, "many", max_steps=1)) == 0
+    path = root / "saved_models_many/checkpoints/state_000000001.pt"
+    torch.save({**read_checkpoint(path), "world": 4}, path)
+    assert train(options(root, "many", max_steps=2, resume="auto")) == OptionError.exit_code
+    assert "began with 4 processes, not 1" in capsys.readouterr().err
+    assert train(options(root, "many", max_steps=2, resume=path)) == 0
+
+
+def test_weights_that_became_infinite_are_not_saved(root: Path, capsys: Capture) -> None:
+    assert train(options(root, "inf", max_steps=1, lr_G=1e38, optimizer="adamw", weight_decay=10)) == (
+        DivergedError.exit_code)
+    assert "weights of G" in capsys.readouterr().err
+    assert not list((root / "saved_models_inf").rglob("*.p*t*"))
+
+
+@pytest.mark.parametrize("option", [("--lr_G", "inf"), ("--weight_id", "nan"), ("--run_name", "..")])
+def test_values_that_cannot_work(root: Path, option: tuple[str, str]) -> None:
+    assert train([*options(root, "x"), *option]) == OptionError.exit_code
+
+
+def test_a_generator_that_does_not_fit_the_options(
+    root: Path, capsys: Capture, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert train(options(root, "first", max_steps=1, tone=0.5)) == 0
+    G = root / "saved_models_first/G_latest.pth"
+    begin = {"pretrained": True, "G_path": G, "D_path": "", "max_steps": 1}
+    assert train(options(root, "second", **begin, num_blocks=2)) == OptionError.exit_code
+    assert "give --num_blocks 1" in capsys.readouterr().err
+    other = root / "other"
+    other.mkdir()
+    for kind in ("safetensors", "json"):
+        shutil.copy(root / f"nets/tiny_identity.{kind}", other / f"another.{kind}")
+    encoder = other / "another.safetensors"
+    assert train(options(root, "third", **begin, identity=encoder, quiet=False)) == 0
+    said = " ".join(caplog.messages)
+    assert "trained with the identity encoder tiny_identity, not" in said and "give --tone" in said
+
+
+def test_a_place_for_numbers_that_fails_leaves_the_others_closed(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    wandb = pytest.importorskip("wandb")
+
+    def refused(**_: object) -> None:
+        raise wandb.errors.UsageError("No API key configured")
+
+    monkeypatch.setattr(wandb, "init", refused)
+    opened: list[str] = []
+    monkeypatch.setattr(Console, "__init__", lambda *_: opened.append("console"))
+    code = train(options(root, "keyless", max_steps=1, use_wandb=True, wandb_mode="online"))
+    assert code == ResourceError.exit_code and not opened
+    assert "`wandb login`, or give --wandb_mode offline" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["module", "counts", "model"])
+def test_forms_of_published_files_load(root: Path, form: str, tmp_path: Path) -> None:
+    if not (root / "saved_models_forms").exists():
+        assert train(options(root, "forms", max_steps=1)) == 0
+    G = read_state(root / "saved_models_forms/G_latest.pth")
+    changed: dict[str, Any] = {
+        "module": {f"module.{name}": tensor for name, tensor in G.items()},
+        "counts": {name: tensor for name, tensor in G.items() if not name.endswith("num_batches_tracked")},
+        "model": {"model": G, "epoch": 3},
+    }[form]
+    torch.save(changed, tmp_path / "G.pth")
+    begin = {"pretrained": True, "G_path": tmp_path / "G.pth", "D_path": "", "max_steps": 1}
+    assert train(options(tmp_path, form, output=tmp_path, **begin, dataset_path=root / "set",
+                         identity=root / "nets/tiny_identity.safetensors")) == 0  # fmt: skip
+
+
+def test_a_checkpoint_is_no_network_and_says_where_that_is(root: Path, capsys: Capture) -> None:
+    assert train(options(root, "whole", max_steps=1)) == 0
+    state = root / "saved_models_whole/checkpoints/state_000000001.pt"
+    shutil.copy(state, root / "state.pth")
+    code = train(options(root, "from_state", pretrained=True, G_path=root / "state.pth", D_path=""))
+    assert code == 9 and "G_latest.pth" in capsys.readouterr().err
