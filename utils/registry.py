@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS_VARIABLE = "GHOST_WEIGHTS"  # names a folder that is used instead of weights/
 # What a generator's JSON may ask of the pipeline, all numbers.
-WAYS = ("max_yaw", "grain", "identity_reach", "tone", "mask_wider", "mask_higher", "rim_contrast")
+WAYS = ("max_yaw", "grain", "identity_reach", "tone", "mask_wider", "mask_higher", "rim_contrast",
+        "least_contrast")
 _NUMBERS = {"crop_size", "similarity_th", *WAYS}  # facts of a JSON beside weights
 
 _GHOST = "releases of github.com/ai-forever/ghost (sber-swap)"

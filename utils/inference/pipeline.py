@@ -32,6 +32,7 @@ from utils.errors import (
 from utils.inference import align, blend, mask, rim, tone
 from utils.inference.config import InferenceConfig
 from utils.inference.doubt import Trust, trust
+from utils.inference.exposure import exposure_of
 from utils.inference.identify import normalise, steer
 from utils.inference.people import identities, photos_of, read
 from utils.inference.recent import Recent
@@ -190,12 +191,14 @@ class SwapPipeline:
         """New faces, of the generator's size or the enhancer's."""
         stages = self.stages
         for batch in batches:
+            light = [exposure_of(crop, stages.least_contrast) for crop in batch.crops]
             with self.report.stage("swap"):
-                images = stages.swapper.swap(batch.crops, batch.z_id)
+                lit = [exposure.applied(crop) for exposure, crop in zip(light, batch.crops, strict=True)]
+                images = stages.swapper.swap(lit, batch.z_id)
             if stages.enhancer is not None and images:
                 with self.report.stage("enhance"):
                     images = stages.enhancer.enhance(images)
-            yield batch, images
+            yield batch, [exposure.undone(image) for exposure, image in zip(light, images, strict=True)]
 
     def _finished(self, batches: Iterable[tuple[_Batch, list[np.ndarray]]]) -> Iterator[tuple[_Batch, list[_NewFace]]]:
         """New faces, and what is needed to paste them."""

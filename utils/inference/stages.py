@@ -48,6 +48,7 @@ class Stages:
     grain: float  # share of the target's fine detail that is laid over swaps
     identity_strength: float | None  # share of the way from the target's embedding to the source's, as the user wants
     identity_reach: float  # its length where the user says nothing; 0: the source's embedding as it is
+    least_contrast: float  # of faces for the generator, levels; see utils.inference.exposure
     tone: float  # share of the target's light and skin tone that swaps take on
     glasses: Glasses | None  # how to give swaps the target's, where that is wanted and known
     max_yaw: float  # degrees that a face may be turned; 0: swap whatever is found
@@ -117,7 +118,7 @@ def load_stages(config: InferenceConfig) -> Stages:
         reach=Reach(int(suits["mask_wider"]), suits["mask_higher"]),
         rim_contrast=suits["rim_contrast"], grain=suits["grain"],
         identity_strength=config.identity_strength, identity_reach=suits["identity_reach"],
-        tone=suits["tone"],
+        least_contrast=suits["least_contrast"], tone=suits["tone"],
         glasses=_glasses(identity) if config.glasses == "target" else None,
         max_yaw=suits["max_yaw"], threshold=_threshold(config, identity),
         device=str(device), used=used,

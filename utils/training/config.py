@@ -281,6 +281,10 @@ class TrainConfig:
     rim_contrast: float = option(
         0.0, "share of brightness by which swaps may differ on forehead and temples; 0: any", type=float, metavar="X"
     )
+    least_contrast: float = option(
+        0.0, "contrast that fainter faces are brought to for the exported generator, in levels' standard deviation",
+        type=float, metavar="X",
+    )
     tensorboard: bool = option(False, "write TensorBoard's files beside metrics.jsonl", type=boolean)
     use_wandb: bool = option(False, "log to Weights & Biases", type=boolean)
     wandb_project: str = option("ghost", "its project", metavar="NAME")

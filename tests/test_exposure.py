@@ -1,0 +1,74 @@
+"""Faces in the dark, in fog and in fades are swapped in a light that the generator knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.test_tone import picture
+from utils.inference.exposure import Exposure, exposure_of
+from utils.inference.pipeline import load_pipeline
+from utils.io.image import read_photo
+
+IMAGES = Path(__file__).resolve().parents[1] / "examples" / "images"
+LEAST = 26.0
+
+
+def in_light(image: np.ndarray, gain: float, offset: float = 0) -> np.ndarray:
+    return np.clip(np.rint(image * np.float32(gain) + np.float32(offset)), 0, 255).astype(np.uint8)
+
+
+def face() -> np.ndarray:
+    """Of a common brightness and contrast."""
+    image = picture(0).astype(np.float32)
+    return in_light((image - image[32:96, 32:96].mean()) * 2 + 110, 1)
+
+
+def seen(image: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of the middle's brightness."""
+    middle = cv2.cvtColor(image[32:96, 32:96], cv2.COLOR_BGR2GRAY)
+    return float(middle.mean()), float(middle.std())
+
+
+def test_common_light_stays() -> None:
+    image = face()
+    assert exposure_of(image, LEAST) == Exposure()
+    assert Exposure().applied(image) is image and Exposure().undone(image) is image
+    assert exposure_of(in_light(image, 0.1), 0) == Exposure()
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(0.3, 0), (0.1, 0), (0.2, 100), (0.15, 210), (0.3, 178)])
+def test_dark_bright_and_faint_faces_come_into_the_range_and_back(gain: float, offset: float) -> None:
+    image = in_light(face(), gain, offset)
+    exposure = exposure_of(image, LEAST)
+    mean, spread = seen(exposure.applied(image))
+    assert 55 < mean < 180 and spread > 0.9 * LEAST
+    apart = np.abs(exposure.undone(exposure.applied(image)).astype(int) - image)
+    assert np.percentile(apart, 95) <= 1, "all but what is far from the rest comes back"
+
+
+def test_next_to_nothing_is_not_blown_up() -> None:
+    assert exposure_of(np.full((128, 128, 3), 7, np.uint8), LEAST).gain <= 16
+
+
+def test_the_light_changes_without_a_jump() -> None:
+    gains = np.array([exposure_of(in_light(face(), gain), LEAST).gain for gain in np.arange(1, 0.3, -0.02)])
+    assert gains[0] == 1 < gains[-1] and (gains[1:] / gains[:-1]).max() < 1.08
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(0.15, 0), (0.2, 100)])
+def test_a_swap_in_the_dark_is_the_swap_in_the_dark(gain: float, offset: float, tmp_path: Path) -> None:
+    photo = read_photo(IMAGES / "selfie.jpg").image
+    pipeline, swaps = load_pipeline(device="cpu"), []
+    for name, light in (("full", (1, 0)), ("faint", (gain, offset))):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), in_light(photo, *light))
+        pipeline.swap_photo(IMAGES / "portrait_2.jpg", tmp_path / f"{name}.png", tmp_path / f"{name}_swap.png")
+        swaps.append(cv2.imread(str(tmp_path / f"{name}_swap.png")))
+    full, faint = swaps
+    changed = (in_light(photo, 1) != full).any(axis=2)
+    assert changed.mean() > 0.01
+    apart = np.abs(faint.astype(int) - in_light(full, gain, offset))[changed]
+    assert apart.mean() < 2.5 and np.percentile(apart, 99) < 12
