@@ -9,7 +9,8 @@ import numpy as np
 
 from utils.inference.warp import apply
 
-TURNED, TINY, UNCLEAR = "turned too far away", "too small", "hidden or unclear"
+NEXT_TO_NOTHING = 0.1  # share of a swap that nobody sees
+TURNED, TINY, UNCLEAR = "turned too far away", "too small", "hidden, on its side or unclear"
 _NOSE = 0.55  # how far the nose's tip stands out, in eye distances
 _EYE_DISTANCES = (6.0, 10.0)  # frame pixels: nothing to be seen below the first, trusted from the second on
 _MISSES = (0.5, 0.25)  # of the landmarks from the keypoints, in eye distances: not trusted from the first on
@@ -70,7 +71,8 @@ def trust(kps: np.ndarray, landmarks: np.ndarray, M_frame2crop: np.ndarray, max_
     seen = np.stack([landmarks[list(eye)].mean(axis=0) for eye in _EYES] + [landmarks[i] for i in _NOSE_AND_MOUTH])
     scale = float(np.sqrt(abs(np.linalg.det(M_frame2crop[:, :2]))))
     miss = np.linalg.norm(seen - apply(M_frame2crop, kps), axis=1).mean() / max(distance * scale, 1e-6)
-    shares = {TURNED: _rising(yaw(kps), max_yaw, max_yaw - _YAW_RANGE), TINY: _rising(distance, *_EYE_DISTANCES),
+    turned = _rising(yaw(kps), max_yaw, max(max_yaw - _YAW_RANGE, 0.0))
+    shares = {TURNED: turned, TINY: _rising(distance, *_EYE_DISTANCES),
               UNCLEAR: _rising(float(miss), *_MISSES)}  # fmt: skip
     reason = min(shares, key=lambda name: shares[name])
     return Trust(shares[reason], reason if shares[reason] < 1 else "")

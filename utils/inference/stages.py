@@ -21,6 +21,7 @@ from utils.inference.glasses import Glasses
 from utils.inference.identify import Identifier
 from utils.inference.mask import Reach
 from utils.inference.swap import Swapper
+from utils.inference.turned import AnyWayUp
 from utils.onnx_file import open_scrfd, open_session
 from utils.paths import is_file
 
@@ -107,7 +108,7 @@ def load_stages(config: InferenceConfig) -> Stages:
     swapper = Swapper(generator.network, generator.card["crop_size"], device, fastest_dtype(device), config.batch_size)
     idle_card = why_not_cuda(config.device, device)
     suits = {name: _suiting(config, generator.card, name) for name in registry.WAYS}
-    detector = _detector(published, device, used, 0 if config.image_to_image else half_of_the_cores())
+    detector = AnyWayUp(_detector(published, device, used, 0 if config.image_to_image else half_of_the_cores()))
     return Stages(
         detector=detector,
         identifier=Identifier(identity.network, device, direct=not published),

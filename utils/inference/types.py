@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from utils.inference.doubt import Trust
+from utils.inference.doubt import NEXT_TO_NOTHING, Trust
 
 if TYPE_CHECKING:
     from utils.io.decoded import DecodedPicture
@@ -81,7 +81,7 @@ class FrameReport:
 
     def add(self, shown: Trust) -> None:
         """Count one swap."""
-        if shown.share == 0:
+        if shown.share < NEXT_TO_NOTHING:
             self.skipped.append(shown.reason)
             return
         self.swapped += 1
