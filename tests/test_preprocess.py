@@ -181,16 +181,6 @@ def test_photos_are_not_replaced_by_their_crops(
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_another_data_set_goes_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    keys = write_keypoints(tmp_path / "k.csv", ["1"])
-    codes = []
-    for name in ("one", "other"):
-        write_photos(tmp_path / name, ["a/1.jpg"])
-        codes.append(main(["--path_to_dataset", str(tmp_path / name), "--save_path", str(tmp_path / "out"),
-                           "--keypoints", str(keys), "--workers", "1", "--quiet"]))  # fmt: skip
-    assert codes == [0, OptionError.exit_code] and "other options" in capsys.readouterr().err
-
-
 def test_crops_index_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_photos(tmp_path / "in", ["a.jpg", "b.jpg", "nokeys.jpg"])
     (tmp_path / "in/broken.jpg").write_bytes(b"no picture")
@@ -250,13 +240,18 @@ def test_a_mistake_is_said_and_the_corrected_command_works(
     write_photos(tmp_path / "in", ["a/1.jpg"])
     argv = ["--path_to_dataset", str(tmp_path / "in"), "--save_path", str(tmp_path / "out"), "--quiet"]
     keys = tmp_path / "k.csv"
+    keys.write_text("id,nose\n")
     assert main([*argv, "--workers", str(workers), "--keypoints", str(keys)]) == InputError.exit_code
     said = capfd.readouterr().err
     assert str(keys) in said and "Traceback" not in said and said.count("error: ") == 1
-    write_keypoints(keys, ["other"])
+    write_keypoints(keys, ["1", "other"])
     assert main([*argv, "--workers", "1", "--keypoints", str(keys)]) == 0
     write_keypoints(keys, ["1"])
     assert main([*argv, "--workers", "1", "--keypoints", str(keys)]) == OptionError.exit_code, "other keypoints now"
+    assert "SHA-256 of --keypoints" in capfd.readouterr().err
+    keys.unlink()
+    assert main([*argv, "--workers", "1", "--keypoints", str(keys)]) == InputError.exit_code
+    assert f"cannot read {keys}" in capfd.readouterr().err
 
 
 def test_odd_entries_of_a_data_set(tmp_path: Path) -> None:

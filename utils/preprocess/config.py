@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.errors import OptionError
+from utils.errors import GhostError, InputError, OptionError
 from utils.options import boolean, build_parser, option
 
 _MOST_ON_WINDOWS = 61  # processes that a ProcessPoolExecutor takes there
@@ -23,7 +23,7 @@ class PreprocessConfig:
     # photos
     path_to_dataset: str = option(
         "./VggFace2/VGG-Face2/data/preprocess_train",
-        "folder of photos: one sub-folder per person (VGGFace2), or all photos in one folder",
+        "folder of photos: one sub-folder per person (of VGGFace2: data/train), or all photos in one folder",
         metavar="P",
         group="photos",
     )
@@ -98,19 +98,23 @@ class PreprocessConfig:
         return round(self.margin * self.size)
 
     def decisive(self) -> dict[str, str | int | float | bool | None]:
-        """The options that change the result; a run can only go on with the same ones."""
-        names = ("keypoints", "size", "margin", "format", "min_face", "min_score", "check_person")
-        known = {} if self.keypoints is None else {"keypoints_sha256": _sha256(Path(self.keypoints))}
-        return {"path_to_dataset": str(Path(self.path_to_dataset).resolve()), **{n: getattr(self, n) for n in names},
-                **known}
+        """The options that change the result; a run can only go on with the same ones.
+
+        Where photos and keypoints lie is none of them: folders are moved. Raises InputError for keypoints that cannot
+        be read.
+        """
+        names = ("size", "margin", "format", "min_face", "min_score", "check_person")
+        keypoints = None if self.keypoints is None else sha256(Path(self.keypoints), InputError)
+        return {"keypoints_sha256": keypoints, **{name: getattr(self, name) for name in names}}
 
 
-def _sha256(path: Path) -> str:
-    """Of a file; empty where it cannot be read, which whoever reads it says."""
+def sha256(path: Path, failure: type[GhostError]) -> str:
+    """The checksum of a file, 64 hexadecimal digits; raises `failure` where it cannot be read."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise failure(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def parse(argv: Sequence[str] | None = None) -> PreprocessConfig:

@@ -13,6 +13,8 @@ from utils.errors import InputError, OptionError
 from utils.io.atomic import atomic_path, output_error
 
 FILE = "records.jsonl"
+_DIGITS = 12  # of a checksum in a message
+_NAMES = {"keypoints_sha256": "SHA-256 of --keypoints", "detector": "detector", "identity_encoder": "identity encoder"}
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,26 @@ class Journal:
             first, *lines = self.path.read_text(encoding="utf-8").splitlines() or ["{}"]
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read {self.path}: {error}") from error
-        made_with = json.loads(first).get("options") if first.startswith("{") else None
-        if made_with != self._options:
-            raise OptionError(
-                f"{self.path.parent} was made with other options ({made_with}); give another "
-                "--save_path, or delete it first"
-            )
+        self._compare(first)
         for line in lines:
             try:
                 record = Record(**json.loads(line))
             except (ValueError, TypeError):
                 continue  # the line that was being written when the run was stopped; its photo is done again
             self.records[record.file] = record
+
+    def _compare(self, first: str) -> None:
+        """Raises OptionError that names the options that differ. first: the file's first line, which holds them."""
+        try:
+            made_with = dict(json.loads(first)["options"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{self.path}: the first line holds no options; expected what preprocess_vgg.py writes; "
+                             "give another --save_path, or delete the folder") from error  # fmt: skip
+        differences = [f"{_NAMES.get(name, f'--{name}')} {_text(made_with.get(name, 'not noted'))}, now {_text(value)}"
+                       for name, value in self._options.items() if made_with.get(name) != value]  # fmt: skip
+        if differences:
+            raise OptionError(f"{self.path.parent} was made with other options: {'; '.join(differences)}. Give the "
+                              "same as then or another --save_path, or delete the folder first")  # fmt: skip
 
     def __enter__(self) -> Journal:
         return self
@@ -87,3 +97,13 @@ class Journal:
             self._file.flush()
         except OSError as error:
             raise output_error(self.path, error) from error
+
+
+def _text(value: Any) -> str:
+    """An option's value, or a model, in a message."""
+    if value is None:
+        return "none"
+    if not isinstance(value, dict):
+        return str(value)
+    threshold = f"threshold {value['threshold']:g}, " if "threshold" in value else ""
+    return f"{value['name']} ({threshold}SHA-256 {value['sha256'][:_DIGITS]}...)"

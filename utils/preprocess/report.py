@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from utils.errors import InputError
+from utils.errors import InputError, NoFaceInTargetError
 from utils.inference.pixels import to_uint8
 from utils.io.atomic import atomic_path
 from utils.io.image import Photo, read_photo, write_photo
@@ -24,6 +24,15 @@ REPORT = "report.json"
 _TILE, _CAPTION, _COLUMNS = 128, 30, 10
 _SHOWN = 60  # most photos of either kind on the sheet
 _LETTERS = 21  # of a caption line that fit on a tile
+_UNREADABLE, _UNLISTED = "cannot be read", "no keypoints in the list"  # reasons that faces have no part in
+_ADVICE = {  # by kind of reason; other limits make another training set
+    _UNREADABLE: "Give photos that can be opened, such as JPEG or PNG files",
+    _UNLISTED: "Give --keypoints with photos' names without ending, or folder/name, as id, and another --save_path",
+    "no face found": "Give photos that show a face as a whole",
+    "face too small": "Give larger photos, or a smaller --min_face and another --save_path",
+    "detector unsure": "Give clearer photos, or a smaller --min_score and another --save_path",
+    "another person": "Give one sub-folder per person, or --check_person False and another --save_path",
+}
 
 
 @dataclass(frozen=True)
@@ -47,8 +56,21 @@ def kind(reason: str) -> str:
     return reason.partition(":")[0]
 
 
-def write(config: PreprocessConfig, records: Sequence[Record], worked: int, seconds: float) -> Summary:
-    """Write all three files; raises OutputError."""
+def check_kept(config: PreprocessConfig, summary: Summary) -> None:
+    """Refuse a training set without crops: raises NoFaceInTargetError, or InputError where no face was looked for."""
+    if summary.kept:
+        return
+    reason, count = next(iter(summary.refused.items()))  # the most frequent one
+    failure = InputError if reason in (_UNREADABLE, _UNLISTED) else NoFaceInTargetError
+    raise failure(f"none of the {summary.photos} photos in {config.path_to_dataset} was kept; the most frequent "
+                  f"reason, of {count}: {reason}. {_ADVICE[reason]}; {Path(config.save_path) / REPORT} has the reason "
+                  "of each")  # fmt: skip
+
+
+def write(
+    config: PreprocessConfig, models: Mapping[str, object], records: Sequence[Record], worked: int, seconds: float
+) -> Summary:
+    """Write all three files; models: as `models_used` says. Raises OutputError."""
     folder = Path(config.save_path)
     kept = [record for record in records if record.crop]
     refused = [record for record in records if not record.crop]
@@ -56,14 +78,14 @@ def write(config: PreprocessConfig, records: Sequence[Record], worked: int, seco
     summary = Summary(len(records), len(kept), dict(counts.most_common()), worked, seconds)
     _write_index(folder / INDEX, kept, config.border)
     with atomic_path(folder / REPORT) as temporary:
-        temporary.write_text(json.dumps(_as_json(config, summary, refused), indent=1) + "\n", encoding="utf-8")
+        text = json.dumps({"options": vars(config), "models": models, **_as_json(summary, refused)}, indent=1)
+        temporary.write_text(text + "\n", encoding="utf-8")
     write_photo(folder / SHEET, Photo(_sheet(config, kept, refused)))
     return summary
 
 
-def _as_json(config: PreprocessConfig, summary: Summary, refused: Sequence[Record]) -> dict[str, object]:
+def _as_json(summary: Summary, refused: Sequence[Record]) -> dict[str, object]:
     return {
-        "options": vars(config),
         "photos": summary.photos,
         "kept": summary.kept,
         "refused": summary.refused,

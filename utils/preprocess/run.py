@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from utils.errors import GhostError, ResourceError
+from utils.errors import GhostError, OptionError, ResourceError
 from utils.preprocess import report
 from utils.preprocess.config import PreprocessConfig
+from utils.preprocess.models import models_used
 from utils.preprocess.photos import Unit, list_units
 from utils.preprocess.records import Journal, Record
 from utils.preprocess.work import Worker
@@ -102,6 +103,17 @@ def _left(units: list[Unit], journal: Journal, folder: Path) -> list[Unit]:
     return [unit for unit in units if not done(unit)]
 
 
+def _check_same_set(config: PreprocessConfig, listed: set[str], journal: Journal) -> None:
+    """Refuse a result folder of entirely other photos, whose crops would stay among the new ones; raises OptionError.
+
+    listed: the data set's photos.
+    """
+    cut = [record.file for record in journal.records.values() if record.crop]
+    if cut and listed.isdisjoint(cut):
+        raise OptionError(f"{config.save_path} holds crops of other photos: {cut[0]}, for one, is not in "
+                          f"{config.path_to_dataset}; give another --save_path, or delete it first")  # fmt: skip
+
+
 class _Progress:
     """One line on a terminal, nothing in a pipe."""
 
@@ -126,7 +138,10 @@ def run(config: PreprocessConfig) -> report.Summary:
     """Preprocess a data set; raises GhostError. Ctrl-C keeps what is done, and the same command goes on from there."""
     folder = Path(config.save_path)
     units = list_units(Path(config.path_to_dataset))
-    journal = Journal(folder, config.decisive())
+    listed = {photo.file for unit in units for photo in unit.photos}
+    models = models_used(config)
+    journal = Journal(folder, {**config.decisive(), **models})
+    _check_same_set(config, listed, journal)
     left = _left(units, journal, folder)
     count = sum(len(unit.photos) for unit in left)
     start = time.monotonic()
@@ -140,6 +155,5 @@ def run(config: PreprocessConfig) -> report.Summary:
                 progress.add(records)
         finally:
             progress.end()
-    listed = {photo.file for unit in units for photo in unit.photos}
     records = [record for file, record in sorted(journal.records.items()) if file in listed]
-    return report.write(config, records, count, time.monotonic() - start)
+    return report.write(config, models, records, count, time.monotonic() - start)
