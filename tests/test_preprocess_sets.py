@@ -70,12 +70,15 @@ def test_people_below_a_persons_folder_are_refused_with_the_folder_to_give(
     ["P001/assets/1.jpg", "P001/assets/2.jpg", "P002/assets/1.jpg"],
     ["P001/1.jpg", "P001/more/2.jpg", "P002/1.jpg"],
     ["P001/1.jpg", "P001/more/2.jpg", "P001/more/still/3.jpg", "P002/1.jpg", "loose.jpg"],
+    ["P001/video 1/1.jpg", "P001/video 2/1.jpg", "P002/video 1/1.jpg", "P002/video 2/1.jpg"],
 ])  # fmt: skip
 def test_one_sub_folder_of_a_person_is_fine(tmp_path: Path, names: list[str]) -> None:
     write_photos(tmp_path, names)
     (tmp_path / "P001/without_photos").mkdir()
+    for person in ("P003", "P004"):  # more than a set has parts
+        write_photos(tmp_path, [f"{person}/1.jpg"])
     people = [unit for unit in list_units(tmp_path) if unit.one_person]
-    assert [unit.photos[0].identity for unit in people] == ["P001", "P002"]
+    assert [unit.photos[0].identity for unit in people] == ["P001", "P002", "P003", "P004"]
 
 
 def test_a_set_may_be_moved(tmp_path: Path, run: Run) -> None:

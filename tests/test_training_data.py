@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from coordinate_reg.network import LandmarkNet
 from tests.training_set import MARGIN, SIZE, write_set
-from utils.errors import InputError
+from utils.errors import InputError, OptionError
 from utils.training import augment, geometry
 from utils.training.augment import Changes, Framing
 from utils.training.draws import Draws
@@ -126,6 +127,15 @@ def test_folders_without_index(tmp_path: Path) -> None:
         find_faces(flat, True)
     with pytest.raises(InputError, match="no such folder"):
         find_faces(tmp_path / "nowhere", True)
+
+
+def test_parts_of_a_set_are_no_people(tmp_path: Path) -> None:
+    for name in ("train/n1", "train/n2", "test/n3"):
+        (tmp_path / name).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / name / "1.png"), np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(OptionError, match=r"train holds 2 folders .*give --dataset_path"):
+        find_faces(tmp_path, by_folder=True)
+    assert find_faces(tmp_path / "train", by_folder=True).identities == ["n1", "n2"]
 
 
 def test_validation_photos_are_held_out(tmp_path: Path) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
-from utils.errors import InputError, OptionError
+from utils.errors import InputError
+from utils.folders import check_people
 from utils.paths import is_folder
 
 INDEX, SHEET = "index.csv", "contact_sheet.jpg"  # of a result folder
@@ -18,7 +18,6 @@ INDEX, SHEET = "index.csv", "contact_sheet.jpg"  # of a result folder
 _SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
 _COLUMNS = [f"kp{i}_{axis}" for i in range(1, 6) for axis in "xy"]
 _LOOSE = 16  # photos without a person in common that are worked on together
-_NAMED = 3  # folders listed in a message
 
 
 @dataclass(frozen=True)
@@ -65,27 +64,6 @@ def _stamp(entry: os.DirEntry[str]) -> str:
     return f"{state.st_size}-{state.st_mtime_ns}"
 
 
-def _check_people(folder: Path, files: Iterable[str]) -> None:
-    """Refuse a folder whose people lie deeper than one level: all of them would count as one.
-
-    files: of the photos in sub-folders. Raises OptionError that names the folder to give instead.
-    """
-    inside: dict[PurePosixPath, set[str]] = {}  # below a person's folder, the names of a folder's folders with photos
-    for place in map(PurePosixPath, {file.rpartition("/")[0] for file in files}):
-        for child in (place, *place.parents):
-            if len(child.parts) > 1:
-                inside.setdefault(child.parent, set()).add(child.name)
-    # The folder with the most people; of as many, the deeper one, and train rather than test.
-    fullest = max(inside, key=lambda place: (len(inside[place]), place.parts), default=None)
-    if fullest is None or len(inside[fullest]) == 1:
-        return
-    names, where, person = sorted(inside[fullest]), folder / fullest, folder / fullest.parts[0]
-    listed = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
-    raise OptionError(f"{where} holds {len(names)} folders with photos ({listed}), and everyone in {person} would "
-                      f"count as one person; give --path_to_dataset {where}, or put the photos of each person into one "
-                      "folder")  # fmt: skip
-
-
 def list_units(folder: Path) -> list[Unit]:
     """The data set in units of work: one per person's sub-folder, small groups of the photos that lie loose.
 
@@ -108,7 +86,7 @@ def list_units(folder: Path) -> list[Unit]:
         (people.setdefault(person, []) if len(path.parts) > 1 else loose).append(photo)
     if not people and not loose:
         raise InputError(f"{folder}: no photos here; expected files such as name.jpg, or one sub-folder per person")
-    _check_people(folder, (photo.file for photos in people.values() for photo in photos))
+    check_people(folder, (photo.file for photos in people.values() for photo in photos), "--path_to_dataset")
     units = [Unit(tuple(photos), True) for photos in people.values()]
     return units + [Unit(tuple(loose[i : i + _LOOSE]), False) for i in range(0, len(loose), _LOOSE)]
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from utils import registry
 from utils.errors import InputError
+from utils.folders import check_people
 from utils.io.crops import read_square
 from utils.name_lists import places_of, read_names
 from utils.paths import is_folder
@@ -69,7 +70,7 @@ def find_faces(folder: Path, by_folder: bool) -> Faces:
     """All crops below a folder.
 
     by_folder: sub-folders (or the identity column of index.csv) name people; else every photo is another person.
-    Raises InputError that says what is missing.
+    Raises InputError that says what is missing, OptionError where people lie deeper.
     """
     if not is_folder(folder):
         raise InputError(
@@ -113,6 +114,7 @@ def _plain(folder: Path, by_folder: bool) -> Faces:
                 f"{loose[0]} lies in no sub-folder, but --vgg True expects one per identity; "
                 "give --vgg False --same_identity False for a flat folder"
             )
+        check_people(folder, (path.relative_to(folder).as_posix() for path in paths), "--dataset_path")
     side = _side(paths)
     return Faces(paths, [path.relative_to(folder).parts[0] for path in paths], None, Framing(side, side))
 
