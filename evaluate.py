@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
             print(markdown(metrics))
             print(f"written to {config.out} in {metrics['seconds']} s")
 
-    return carried_out(work, "interrupted; no report was written")
+    return carried_out(work, "interrupted; the report was not completed")
 
 
 if __name__ == "__main__":

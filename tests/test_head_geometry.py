@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.heads import face, rotation
+from utils.errors import NoFaceInTargetError
 from utils.evaluation import geometry, measures
 
 
@@ -24,7 +25,7 @@ def test_pose_difference_is_the_angle_between() -> None:
 
 
 def test_pose_refuses_points_that_coincide() -> None:
-    with pytest.raises(ValueError, match="no head"):
+    with pytest.raises(NoFaceInTargetError, match="no head"):
         geometry.head_rotation(np.zeros((106, 2)))
 
 
@@ -47,3 +48,8 @@ def test_landmark_error_is_in_eye_distances() -> None:
     points = face()
     eyes = np.linalg.norm(points[[89, 93]].mean(axis=0) - points[[35, 39]].mean(axis=0))
     assert measures.landmark_error(points + np.array([0.02 * eyes, 0]), points) == pytest.approx(0.02)
+
+
+def test_landmark_errors_of_no_photo_are_no_figures() -> None:
+    assert measures.landmark_summary([]) == {}
+    assert measures.landmark_summary([0.1, 0.2, 0.6])["error_median"] == pytest.approx(0.2)

@@ -33,7 +33,7 @@ class EvaluateConfig:
     openpeople: str | None = option(
         None,
         "swap the ten synthetic people of the openpeople package, on this kind of photo: person i into i+1 and i+3, "
-        "cyclic",
+        "cyclic; of these 20 pairs, --pairs takes the first",
         choices=("studio", "selfie"),
     )
     gallery: list[str] = option(
@@ -41,7 +41,10 @@ class EvaluateConfig:
     )
     gallery_names: str | None = option(None, "as --names, for the folders of --gallery", metavar="P")
     pairs: int = option(
-        200, "pairs of source and target; 0 for all; the same number always means the same pairs", type=int, metavar="N"
+        200,
+        "most pairs of source and target; 0 for all; the same number always means the same pairs",
+        type=int,
+        metavar="N",
     )
     self_swaps: int = option(20, "targets that are swapped with themselves for PSNR and SSIM", type=int, metavar="N")
 

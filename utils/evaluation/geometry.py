@@ -8,6 +8,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from utils.errors import NoFaceInTargetError
+
 # A generic head: eye corners, nose and mouth, in units of the distance between the outer eye corners; x to the image's
 # right, y down, z away from the camera. Made symmetric; the median shape of 335 rigidly aligned synthetic faces.
 _HEAD: dict[int, tuple[float, float, float]] = {
@@ -38,7 +40,7 @@ _MOUTH_GAPS = ((66, 54), (62, 60), (70, 57))
 def head_rotation(landmarks: np.ndarray) -> np.ndarray:
     """Rotation (3, 3) of a generic head that projects to the landmarks, by cv2.solvePnP.
 
-    Raises ValueError when the points fit no head, for example because they all coincide.
+    Raises NoFaceInTargetError when the points fit no head, for example because they all coincide.
     """
     points = landmarks[HEAD_INDICES].astype(np.float64)
     centre, size = points.mean(axis=0), float(np.linalg.norm(np.ptp(points, axis=0)))
@@ -47,7 +49,7 @@ def head_rotation(landmarks: np.ndarray) -> np.ndarray:
     if found:
         found, rotation, shift = cv2.solvePnP(HEAD_POINTS, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
     if not found:
-        raise ValueError("these landmarks fit no head")
+        raise NoFaceInTargetError("the landmarks fit no head, so there is no pose to compare; give a clearer photo")
     rotation, _ = cv2.solvePnPRefineLM(HEAD_POINTS, points, camera, None, rotation, shift)
     return cv2.Rodrigues(rotation)[0]
 

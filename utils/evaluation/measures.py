@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from utils.errors import GhostError
 from utils.evaluation import geometry, pixels
 
 
@@ -32,7 +33,12 @@ class Case:
     target: Path
     identity: dict[str, Identity] = field(default_factory=dict)  # recogniser -> what it sees
     attributes: dict[str, float] = field(default_factory=dict)
-    failure: str = ""  # why there is no swap; then the rest is empty
+    error: GhostError | None = None  # why there is no swap, or none to measure; then the rest is empty
+
+    @property
+    def failure(self) -> str:
+        """The error's text; empty where there is none."""
+        return str(self.error or "")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; only the names of the files, which say enough in a report."""
@@ -48,7 +54,8 @@ def _label(path: Path) -> str:
 def attributes(swap: np.ndarray, target: np.ndarray) -> dict[str, float]:
     """Pose, expression and gaze of a swap beside its target's.
 
-    swap, target: landmarks (106, 2), pixels of two pictures of the same framing.
+    swap, target: landmarks (106, 2), pixels of two pictures of the same framing. Raises NoFaceInTargetError where they
+    fit no head.
     """
     before, after = geometry.head_rotation(target), geometry.head_rotation(swap)
     turned = np.abs(geometry.head_angles(after) - geometry.head_angles(before))
@@ -74,6 +81,14 @@ def landmark_error(found: np.ndarray, reference: np.ndarray) -> float:
     return float(np.linalg.norm(found - reference, axis=1).mean() / np.linalg.norm(right - left))
 
 
+def landmark_summary(errors: Sequence[float]) -> dict[str, float]:
+    """Mean, median and 95th percentile of landmark errors; empty where nothing was compared."""
+    if not errors:
+        return {}
+    middle, most = (float(value) for value in np.percentile(errors, [50, 95]))
+    return {"error": float(np.mean(errors)), "error_median": middle, "error_95": most}
+
+
 def background(swap: np.ndarray, target: np.ndarray, landmarks: np.ndarray) -> dict[str, float]:
     """How much changed away from the face, (H, W, 3) uint8 BGR pictures.
 
@@ -88,7 +103,10 @@ def background(swap: np.ndarray, target: np.ndarray, landmarks: np.ndarray) -> d
 
 
 def self_swap(swap: np.ndarray, target: np.ndarray, landmarks: np.ndarray) -> dict[str, float]:
-    """How well a face swapped with itself comes back, inside the face. Arguments as for `background`."""
+    """How well a face swapped with itself comes back, inside the face. Arguments as for `background`.
+
+    Raises NoFaceInTargetError where the landmarks put the face outside of the picture.
+    """
     inside = pixels.face_mask(target.shape, landmarks)
     return {"psnr": pixels.psnr(swap, target, inside), "ssim": pixels.ssim(swap, target, inside)}
 

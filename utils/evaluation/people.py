@@ -63,15 +63,22 @@ def openpeople_photos(kind: str) -> list[Photo]:
     return [Photo(person / "assets" / OPENPEOPLE[kind], person.name) for person in people]
 
 
-def one_per_person(photos: Sequence[Photo]) -> list[Photo]:
-    """The first photo of each identity."""
-    return list({photo.identity: photo for photo in reversed(photos)}.values())[::-1]
+def by_person(photos: Sequence[Photo]) -> list[list[Photo]]:
+    """The photos of each identity, each photo once, in their order."""
+    people: dict[str, dict[Photo, None]] = {}  # keeps the order, drops repeats
+    for photo in photos:
+        people.setdefault(photo.identity, {})[photo] = None
+    return [list(own) for own in people.values()]
 
 
-def cyclic_pairs(photos: Sequence[Photo], steps: Sequence[int]) -> list[tuple[Photo, Photo]]:
-    """Source and target: each photo into the one `step` places further, for every step."""
-    count = len(photos)
-    return [(photos[i], photos[(i + step) % count]) for step in steps for i in range(count)]
+def cyclic_pairs(photos: Sequence[Photo], steps: Sequence[int], count: int) -> list[tuple[Photo, Photo]]:
+    """Source and target: each photo into the one `step` places further, for every step.
+
+    count: most pairs wanted, the first ones; 0 for all.
+    """
+    around = len(photos)
+    pairs = [(photos[i], photos[(i + step) % around]) for step in steps for i in range(around)]
+    return pairs[: count or None]
 
 
 def crossed_pairs(

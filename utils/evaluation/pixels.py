@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from utils.errors import NoFaceInTargetError
+
 # Contour and upper brow edges: the points that bound the face among the 106.
 _HULL = (1, *range(9, 17), *range(2, 9), 0, *range(18, 33), 17, 43, 48, 49, 51, 50, 102, 103, 104, 105, 101)
 
@@ -21,17 +23,31 @@ def face_mask(shape: tuple[int, ...], landmarks: np.ndarray, grow: float = 0.0) 
     return cv2.fillConvexPoly(np.zeros(shape[:2], np.uint8), hull, 1).astype(bool)
 
 
+def _check_not_empty(mask: np.ndarray) -> None:
+    if not mask.any():
+        raise NoFaceInTargetError("the landmarks put the face outside of the picture, where there is nothing to "
+                                  "compare; give a photo that shows the face whole")
+
+
 def psnr(first: np.ndarray, second: np.ndarray, mask: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB over the pixels of `mask` (H, W) bool; infinity when they are equal."""
+    """Peak signal-to-noise ratio in dB over the pixels of `mask` (H, W) bool; infinity when they are equal.
+
+    Raises NoFaceInTargetError for an empty mask.
+    """
+    _check_not_empty(mask)
     difference = first[mask].astype(np.float64) - second[mask]
-    error = float(np.mean(difference**2)) if difference.size else 0.0
+    error = float(np.mean(difference**2))
     return float("inf") if error == 0 else 10 * float(np.log10(255.0**2 / error))
 
 
 def ssim(first: np.ndarray, second: np.ndarray, mask: np.ndarray) -> float:
-    """Structural similarity averaged over the pixels of `mask` (H, W) bool; 1 when they are equal."""
+    """Structural similarity averaged over the pixels of `mask` (H, W) bool; 1 when they are equal.
+
+    Raises NoFaceInTargetError for an empty mask.
+    """
     from skimage.metrics import structural_similarity
 
+    _check_not_empty(mask)
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     border = 7  # the window must fit, and see what surrounds the mask
     top, left = max(int(rows[0]) - border, 0), max(int(columns[0]) - border, 0)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import cv2
 import numpy as np
 
-from utils.errors import ResourceError
+from utils.errors import NoFaceInTargetError, ResourceError
 from utils.inference.align import cut, estimate
 
 if TYPE_CHECKING:
@@ -88,12 +88,15 @@ class Dlib:
 
 
 def arcface_crop(image: np.ndarray, kps: np.ndarray) -> np.ndarray:
-    """The 112 crop (112, 112, 3) uint8 BGR that ArcFace-like recognisers are trained on."""
+    """The 112 crop (112, 112, 3) uint8 BGR that ArcFace-like recognisers are trained on.
+
+    kps: (5, 2), picture pixels. Raises NoFaceInTargetError when they fit no face, for example because all coincide.
+    """
     from skimage.transform import SimilarityTransform
 
     matrix = SimilarityTransform.from_estimate(np.asarray(kps, np.float64), _ARCFACE_112)
     if not matrix:
-        raise ValueError(f"these five points fit no face: {np.asarray(kps).tolist()}")
+        raise NoFaceInTargetError(f"the five points {np.asarray(kps).tolist()} fit no face; give a clearer photo")
     return cv2.warpAffine(image, matrix.params[:2], (112, 112))
 
 

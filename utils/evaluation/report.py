@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,18 @@ _VIDEO = (
 )
 
 _Row = tuple[str, str, str]  # measure, value, network
+
+
+class _TrialOverError(Exception):
+    """Ends the trial of a place where a file can be written."""
+
+
+def check_places(paths: Iterable[Path]) -> None:
+    """Refuse, before any work, files that could not be written at its end; raises OutputError. Makes their folders."""
+    for path in paths:
+        # An error leaves what is there by this name as it is.
+        with suppress(_TrialOverError), atomic_path(path):
+            raise _TrialOverError
 
 
 def write_json(path: Path, metrics: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.errors import GhostError, NobodyMatchedError, NoFaceInTargetError
+from utils.errors import GhostError, InputError, NobodyMatchedError, NoFaceInSourceError, NoFaceInTargetError
 from utils.evaluation import measures
 from utils.evaluation.landmarkers import Landmarker
 from utils.evaluation.measures import Case, Identity
@@ -19,7 +19,9 @@ from utils.inference.track import most_prominent
 from utils.inference.types import Face
 
 log = logging.getLogger("ghost")
-NOT_SWAPPED = (NoFaceInTargetError, NobodyMatchedError, ValueError)  # what a pair that cannot be swapped raises
+_LEFT_OUT = (InputError, NoFaceInTargetError)  # what a photo raises that cannot be used
+# What a pair raises that cannot be swapped or measured. Anything else is a fault of the program or the machine.
+NOT_SWAPPED = (InputError, NoFaceInSourceError, NoFaceInTargetError, NobodyMatchedError)
 
 
 @dataclass(frozen=True)
@@ -35,23 +37,47 @@ class Portrait:
 Swap = Callable[[Portrait, Portrait], np.ndarray]
 
 
+def _again(error: GhostError) -> GhostError:
+    """The same error without its traceback, which would keep the pictures of all frames of the stack in memory."""
+    return type(error)(str(error))
+
+
 class Album:
     """Reads photos and remembers where the faces in them are; the pictures themselves are read anew."""
 
     def __init__(self, read: Callable[[Photo], np.ndarray], detector: Detector) -> None:
         self._read, self._detector = read, detector
-        self._faces: dict[Photo, Face | None] = {}
+        self._faces: dict[Photo, Face] = {}
+        self.left_out: dict[Photo, GhostError] = {}  # photos that show no face or cannot be read, so far
 
     def portrait(self, photo: Photo) -> Portrait:
-        """Raises NoFaceInTargetError where there is no face."""
+        """Raises NoFaceInTargetError where there is no face and InputError for a broken file, with one warning each."""
+        if photo in self.left_out:
+            raise _again(self.left_out[photo])
+        try:
+            return self._look(photo)
+        except _LEFT_OUT as error:
+            log.warning("%s; it is left out", error)
+            self.left_out[photo] = _again(error)
+            raise
+
+    def portraits(self, photos: Iterable[Photo]) -> Iterator[Portrait]:
+        """Those of the photos that can be read and show a face."""
+        for photo in photos:
+            try:
+                portrait = self.portrait(photo)
+            except _LEFT_OUT:
+                continue
+            yield portrait
+
+    def _look(self, photo: Photo) -> Portrait:
         image = self._read(photo)
         if photo not in self._faces:
             found = self._detector.detect(image)
-            self._faces[photo] = found[most_prominent(found, image.shape)] if found else None
-        face = self._faces[photo]
-        if face is None:
-            raise NoFaceInTargetError(f"{photo.path}: no face found")
-        return Portrait(photo, image, face)
+            if not found:
+                raise NoFaceInTargetError(f"{photo.path}: no face found")
+            self._faces[photo] = found[most_prominent(found, image.shape)]
+        return Portrait(photo, image, self._faces[photo])
 
     def face_again(self, image: np.ndarray, before: Face) -> Face:
         """The face of a swapped picture: found anew, or where it was where the detector no longer sees it there."""
@@ -66,7 +92,7 @@ class Gallery:
     """One embedding per person and recogniser, among which a swap's source has to be the nearest."""
 
     def __init__(self, portraits: Iterable[Portrait], recognisers: Sequence[Recogniser]) -> None:
-        """Raises NoFaceInTargetError where there is nobody."""
+        """portraits: the first one of each person counts."""
         self.recognisers = recognisers
         self.people: list[str] = []
         rows: list[list[np.ndarray]] = []
@@ -74,10 +100,7 @@ class Gallery:
             if portrait.photo.identity not in self.people:
                 self.people.append(portrait.photo.identity)
                 rows.append([r.embed(portrait.image, portrait.face.kps) for r in recognisers])
-        if not self.people:
-            raise NoFaceInTargetError("no photo of the gallery shows a face; give --gallery, --faces or --sources with "
-                                      "photos that show one clearly")
-        self._rows = {r.name: np.stack([row[i] for row in rows]) for i, r in enumerate(recognisers)}
+        self._rows = {r.name: np.array([row[i] for row in rows]) for i, r in enumerate(recognisers)}
 
     def identify(self, recogniser: Recogniser, swap: np.ndarray, source: str, target: str) -> Identity:
         """Compare a swap's embedding (D,) with its source, its target and everybody else."""
@@ -109,9 +132,14 @@ class Evaluation:
             try:
                 self._measure(case, self._album.portrait(source), self._album.portrait(target))
             except NOT_SWAPPED as error:
-                case.failure = str(error)
-                log.warning("%s into %s: %s", source.path.name, target.path.name, error)
+                case = Case(source.path, target.path, error=_again(error))
+                self._warn(source, target, error)
             yield case
+
+    def _warn(self, source: Photo, target: Photo, error: GhostError) -> None:
+        """Say what cannot be swapped, but for photos of which the album has said it."""
+        if not {source, target} & self._album.left_out.keys():
+            log.warning("%s into %s: %s", source.path.name, target.path.name, error)
 
     def picture(self, source: Photo, target: Photo) -> tuple[Portrait, Portrait, np.ndarray]:
         """Source, target and the swap, made again for the sheet."""
@@ -132,13 +160,14 @@ class Evaluation:
         case.attributes |= measures.background(swapped, target.image, before)
 
     def self_swaps(self, photos: Iterable[Photo]) -> Iterator[dict[str, float]]:
-        """Faces swapped with themselves."""
+        """Faces swapped with themselves; those that cannot be are left out, with a warning."""
         for photo in photos:
             try:
                 portrait = self._album.portrait(photo)
                 swapped = self._swap(portrait, portrait)
-            except GhostError as error:
-                log.warning("%s into itself: %s", photo.path.name, error)
+                landmarks = self._landmarker.find(portrait.image, portrait.face.kps)
+                measured = measures.self_swap(swapped, portrait.image, landmarks)
+            except NOT_SWAPPED as error:
+                self._warn(photo, photo, error)
                 continue
-            landmarks = self._landmarker.find(portrait.image, portrait.face.kps)
-            yield measures.self_swap(swapped, portrait.image, landmarks)
+            yield measured

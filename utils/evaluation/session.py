@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from utils.errors import NoFaceInTargetError
+from utils.errors import GhostError, NoFaceInTargetError
 from utils.evaluation import features, measures, people, report, sheet
 from utils.evaluation.config import EvaluateConfig, command
 from utils.evaluation.measures import Case
@@ -21,9 +21,9 @@ from utils.evaluation.people import Photo
 from utils.evaluation.run import NOT_SWAPPED, Album, Evaluation, Gallery, Portrait
 from utils.inference.align import cut
 
-log = logging.getLogger("ghost")
 _FEATURE_CROP = 256  # side of the aligned crops that FID and LPIPS compare
 _MOST_LISTED = 40  # pairs up to which the table lists every one
+_MOST_NAMED = 10  # photos up to which the notes name every one that is left out
 _FEW = 2048  # pictures below which an FID says little: fewer than Inception's features
 
 
@@ -33,7 +33,7 @@ class Cast:
 
     pairs: list[tuple[Photo, Photo]]
     targets: list[Photo]
-    gallery: list[Photo]  # one photo per person, everybody in the pairs included
+    gallery: list[list[Photo]]  # the photos of each person, everybody in the pairs included
 
 
 def choose_cast(config: EvaluateConfig) -> Cast:
@@ -45,20 +45,21 @@ def choose_cast(config: EvaluateConfig) -> Cast:
         extra = named + [photo for photo in extra if photo not in known]
     if config.openpeople:
         photos = people.openpeople_photos(config.openpeople)
-        pairs = people.cyclic_pairs(photos, people.OPENPEOPLE_STEPS)
-        return Cast(pairs, photos, people.one_per_person([*photos, *extra]))
+        pairs = people.cyclic_pairs(photos, people.OPENPEOPLE_STEPS, config.pairs)
+        return Cast(pairs, photos, people.by_person([*photos, *extra]))
     sources, targets = (people.photos_of(own or config.faces or "") for own in (config.sources, config.targets))
     if config.names:
         sources, targets = (people.listed(photos, Path(config.names)) for photos in (sources, targets))
     pairs = people.crossed_pairs(sources, targets, config.pairs)
-    return Cast(pairs, targets, people.one_per_person([*sources, *targets, *extra]))
+    return Cast(pairs, targets, people.by_person([*sources, *targets, *extra]))
 
 
 class Session:
     """Networks loaded, ready to measure."""
 
     def __init__(self, config: EvaluateConfig) -> None:
-        """Raises WeightsError, ResourceError or InputError for a network or file that is missing, before any work."""
+        """Raises WeightsError, ResourceError or InputError for a network or file that is missing, and OutputError where
+        the report cannot be written, before any work."""
         self.config = config
         self._beside = report.read_json(Path(config.beside)) if config.beside else None
         self.recognisers = [load_recogniser(name, config) for name in config.recogniser]
@@ -67,9 +68,16 @@ class Session:
         self.other_landmarker = load_landmarker(other, config) if other else None
         self._fid = features.load_script(Path(config.fid_network), "FID") if config.fid_network else None
         self._lpips = features.load_script(Path(config.lpips_network), "LPIPS") if config.lpips_network else None
+        out = Path(config.out)
+        self._json, self._sheet = out / "metrics.json", out / "sheet.png"
+        self._table = Path(config.table) if config.table else out / "table.md"
+        report.check_places((self._json, self._table, self._sheet))
 
     def run(self) -> dict[str, Any]:
-        """Measure everything the options ask for and write the files; returns the metrics."""
+        """Measure everything the options ask for and write the files; returns the metrics.
+
+        Raises NoFaceInTargetError, or the error that all pairs have in common, where none could be measured.
+        """
         config, start = self.config, time.monotonic()
         metrics: dict[str, Any] = {
             "title": "Swaps of the ten openpeople people" if config.openpeople else "Evaluation",
@@ -79,12 +87,15 @@ class Session:
         metrics |= {"landmarker": self.landmarker.network, "identity": {}, "attributes": {}, "pixels": {},
                     "landmarks": {}, "perceptual": {}, "video": {}, "cases": []}  # fmt: skip
         cases: list[Case] = []
+        rows: Iterable[np.ndarray] = ()
         if config.openpeople or config.faces or config.sources:
-            cases = self._photos(metrics)
+            cases, rows = self._photos(metrics)
         if config.video and config.target_video:
             metrics["video"] = self._video(Path(config.video), Path(config.target_video))
         metrics["seconds"] = round(time.monotonic() - start, 1)
         self._write(metrics, cases)
+        # Last, since these swaps are made again and should not stand between the figures and their file.
+        sheet.write(self._sheet, list(rows))
         return metrics
 
     def _video(self, result: Path, target: Path) -> dict[str, float]:
@@ -93,33 +104,29 @@ class Session:
 
         return measure(result, target, load_detector(self.config.device), self.landmarker)
 
-    def _photos(self, metrics: dict[str, Any]) -> list[Case]:
+    def _photos(self, metrics: dict[str, Any]) -> tuple[list[Case], Iterable[np.ndarray]]:
+        """The cases, and the rows of the sheet, which are not made before somebody takes them."""
         cast = choose_cast(self.config)
         swap = PipelineSwap(self.config)
         album = Album(read_picture, swap.pipeline.stages.detector)
-        gallery = Gallery(_portraits(album, cast.gallery), self.recognisers)
+        gallery = Gallery(_first_of_each(album, cast.gallery), self.recognisers)
         evaluation = Evaluation(swap, album, gallery, self.landmarker)
-        wanted = [pair for pair in cast.pairs if {p.identity for p in pair} <= set(gallery.people)]
-        cases = list(self._progress(evaluation.cases(wanted), len(wanted)))
+        cases = list(self._progress(evaluation.cases(cast.pairs), len(cast.pairs)))
+        if all(case.error for case in cases):
+            raise _nothing_measured(cases)
         metrics["models"] = swap.models
         metrics["gallery"] = len(gallery.people)
-        metrics["notes"] += self._notes(cases, gallery, swap)
         self._summarise(metrics, cases)
-        targets = [photo for photo in cast.targets if photo.identity in gallery.people][: self.config.self_swaps]
+        targets = [portrait.photo for portrait in islice(album.portraits(cast.targets), self.config.self_swaps)]
         metrics["pixels"] |= _means(list(evaluation.self_swaps(targets)))
-        metrics["perceptual"] = self._perceptual(evaluation, wanted, targets)
-        metrics["landmarks"] = self._landmark_errors(_portraits(album, cast.targets))
-        self._draw(evaluation, cases, {(s.path, t.path): (s, t) for s, t in wanted})
-        return cases
-
-    def _notes(self, cases: Sequence[Case], gallery: Gallery, swap: PipelineSwap) -> list[str]:
-        models = ", ".join(f"{model['role']} {model['name']}" for model in swap.models)
-        failed = sum(bool(case.failure) for case in cases)
-        swapped = f"{len(cases) - failed} of {len(cases)} pairs swapped; {len(gallery.people)} people in the gallery."
-        return [f"Measured on the final pictures of the pipeline ({models}).", "", swapped]
+        metrics["perceptual"] = self._perceptual(evaluation, cast.pairs, targets)
+        metrics["landmarks"] = self._landmark_errors(album.portraits(cast.targets))
+        metrics["left_out"] = [str(error) for error in album.left_out.values()]
+        metrics["notes"] += _notes(cases, gallery, swap, metrics["left_out"])
+        return cases, self._sheet_rows(evaluation, cases, {(s.path, t.path): (s, t) for s, t in cast.pairs})
 
     def _summarise(self, metrics: dict[str, Any], cases: Sequence[Case]) -> None:
-        done = [case for case in cases if not case.failure]
+        done = [case for case in cases if not case.error]
         for recogniser in self.recognisers:
             summary = measures.identity_summary([case.identity[recogniser.name] for case in done])
             facts = {"network": recogniser.network, "teacher": recogniser.teacher}
@@ -141,8 +148,7 @@ class Session:
             )
             errors.append(measures.landmark_error(found, reference))
         names = f"{self.landmarker.network} against {self.other_landmarker.network}"
-        middle, most = (float(value) for value in np.percentile(errors, [50, 95]))
-        return {"error": float(np.mean(errors)), "error_median": middle, "error_95": most, "networks": names}
+        return measures.landmark_summary(errors) | {"networks": names} if errors else {}
 
     def _perceptual(
         self, evaluation: Evaluation, pairs: Sequence[tuple[Photo, Photo]], targets: Sequence[Photo]
@@ -163,24 +169,20 @@ class Session:
                        "lpips_network": Path(self.config.lpips_network or "").name}  # fmt: skip
         return result
 
-    def _draw(self, evaluation: Evaluation, cases: Sequence[Case], photos: dict[tuple[Path, Path], Any]) -> None:
-        if not self.recognisers:
-            return
+    def _sheet_rows(
+        self, evaluation: Evaluation, cases: Sequence[Case], photos: dict[tuple[Path, Path], tuple[Photo, Photo]]
+    ) -> Iterator[np.ndarray]:
         name = self.recognisers[0].name
-        rows = []
         for place, case in sheet.choose(cases, name, self.config.sheet_rows):
             source, target, swapped = evaluation.picture(*photos[case.source, case.target])
-            rows.append(sheet.row(sheet.caption(place, case, name), source, target, swapped))
-        sheet.write(Path(self.config.out) / "sheet.png", rows)
+            yield sheet.row(sheet.caption(place, case, name), source, target, swapped)
 
     def _write(self, metrics: dict[str, Any], cases: Sequence[Case]) -> None:
-        out = Path(self.config.out)
         if self._beside and not report.same_pairs(metrics, self._beside):
             metrics["notes"] += ["", "The values beside are of other photos or another gallery: do not compare them."]
-        report.write_json(out / "metrics.json", metrics)
+        report.write_json(self._json, metrics)
         listed = cases if len(cases) <= _MOST_LISTED else []
-        report.write_markdown(Path(self.config.table) if self.config.table else out / "table.md",
-                              report.markdown(metrics, listed, self._beside))  # fmt: skip
+        report.write_markdown(self._table, report.markdown(metrics, listed, self._beside))
 
     def _progress(self, cases: Iterable[Case], total: int) -> Iterator[Case]:
         shown = sys.stderr.isatty() and not self.config.quiet
@@ -190,13 +192,29 @@ class Session:
             yield case
 
 
-def _portraits(album: Album, photos: Iterable[Photo]) -> Iterator[Portrait]:
-    """Portraits of photos; one without a face is left out, with a warning."""
-    for photo in photos:
-        try:
-            yield album.portrait(photo)
-        except NoFaceInTargetError as error:
-            log.warning("%s; it is left out", error)
+def _first_of_each(album: Album, everybody: Iterable[Iterable[Photo]]) -> Iterator[Portrait]:
+    """Of each person, the first photo that can be read and shows a face."""
+    for photos in everybody:
+        yield from islice(album.portraits(photos), 1)
+
+
+def _notes(cases: Sequence[Case], gallery: Gallery, swap: PipelineSwap, left_out: Sequence[str]) -> list[str]:
+    models = ", ".join(f"{model['role']} {model['name']}" for model in swap.models)
+    done = sum(not case.error for case in cases)
+    swapped = f"{done} of {len(cases)} pairs swapped; {len(gallery.people)} people in the gallery."
+    notes = [f"Measured on the final pictures of the pipeline ({models}).", "", swapped]
+    if left_out:
+        more = f"; and {len(left_out) - _MOST_NAMED} more" if len(left_out) > _MOST_NAMED else ""
+        notes += ["", f"Photos left out: {'; '.join(left_out[:_MOST_NAMED])}{more}."]
+    return notes
+
+
+def _nothing_measured(cases: Sequence[Case]) -> GhostError:
+    """What to raise where no pair could be measured: the kind of error that all have in common, if there is one."""
+    kinds = {type(case.error) for case in cases if case.error}
+    kind = kinds.pop() if len(kinds) == 1 else NoFaceInTargetError
+    return kind(f"none of {len(cases)} pairs could be swapped and measured (the first: {cases[0].failure}); give "
+                "photos that can be read and show a face clearly")
 
 
 def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
