@@ -45,7 +45,9 @@ class Track:
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2, np.float32))  # pixels per frame
     born: int = 0  # index of its first frame
     look_again: int = 0  # index of the frame where a face that is not known for sure is identified once more
+    looked: int = 0  # index of the frame of the last look
     looks: int = 0  # that are summed up in the embedding
+    strange: list[np.ndarray] = field(default_factory=list)  # looks (D,) since then that were of somebody else
 
     def predict(self, index: int) -> np.ndarray:
         """Key points expected in the frame `index`, (5, 2) float32."""
@@ -62,6 +64,15 @@ class Track:
         look = unit(embedding)
         self.embedding = look if self.embedding is None else self.embedding + look
         self.looks += 1
+
+    def doubt(self, embedding: np.ndarray, threshold: float) -> bool:
+        """Whether one look (D,) is of somebody else, by the cosine similarity `threshold`; such looks are kept."""
+        look = unit(embedding)
+        if self.embedding is None or float(look @ unit(self.embedding)) >= threshold:
+            self.strange.clear()
+            return False
+        self.strange.append(look)
+        return True
 
     def likeness(self, embeddings: np.ndarray) -> np.ndarray:
         """Cosine similarity (N,) to unit embeddings (N, D); 1 while the track has none of its own."""

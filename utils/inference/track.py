@@ -14,6 +14,7 @@ import numpy as np
 
 from utils.inference import motion
 from utils.inference.associate import Track, best_pairs, continue_tracks, unit
+from utils.inference.doubt import yaw
 from utils.inference.scene import SceneCuts
 from utils.inference.smooth import RADIUS, TemplateErrors, Templates, smooth
 from utils.inference.types import Face, Frame, FrameReport, TrackedFace
@@ -28,6 +29,9 @@ _HELD = 0.7  # the largest face stays chosen until it is smaller than this part 
 _LONGEST_WAIT = 25  # frames until a face that matched nobody is identified once more; new faces wait less
 _CLOSE = 0.1  # similarity above the threshold from which one look is enough, and below it until which more are awaited
 _ENOUGH = 5  # looks at a face that is closer to it
+_CONFIRMED = 15  # frames until somebody who is known is looked at again: another face may have come in a dissolve
+_STRANGE, _SOON = 3, 2  # looks in a row, so many frames apart, at somebody else before a track is theirs
+_FRONTAL = 30.0  # degrees that a face may be turned for such a look
 
 NO_FACE = "no face found"
 NO_MATCH = "no reference matches"
@@ -92,6 +96,11 @@ def most_prominent(faces: list[Face], shape: tuple[int, ...]) -> int:
     return int(np.argmax([prominence(face, shape) for face in faces]))
 
 
+def frontal(track: Track) -> bool:
+    """Whether a face looks at the camera well enough to tell it from somebody else's."""
+    return yaw(track.kps) <= _FRONTAL
+
+
 class _Looks:
     """Unit embeddings of the faces of one frame, each computed once and only when asked for."""
 
@@ -153,17 +162,38 @@ class _People:
         return track
 
     def _identify(self, seen: dict[int, Track], looks: _Looks, frame: Frame, faces: list[Face]) -> None:
-        """Look at the faces that nobody knows yet, now and then at those that matched nobody, and some more times at
-        those that only just matched, since one look may be at a blurred face."""
+        """Look at the faces that nobody knows yet, some more times at those that only just matched, since one look may
+        be at a blurred face, and now and then at all."""
         if self.selection.mode != "reference" or not seen:
             return
         if self.references is None:
             self.references = looks([most_prominent(faces, frame.pixels.shape)])
-        unknown = [p for p, t in seen.items() if t.look_again <= frame.index and not self._sure(t)]
-        for position, look in zip(unknown, looks(unknown), strict=True) if unknown else ():
+        due = [p for p, t in seen.items() if self._is_due(t, frame.index)]
+        for position, look in zip(due, looks(due), strict=True) if due else ():
             track = seen[position]
+            track.looked = frame.index
+            if frontal(track) and track.doubt(look, self.selection.threshold):
+                if len(track.strange) >= _STRANGE:
+                    self._hand_over(track, frame.index)
+            elif not self._sure(track):
+                track.learn(look)
+                track.look_again = frame.index + min(max(1, frame.index - track.born), _LONGEST_WAIT)
+
+    def _is_due(self, track: Track, index: int) -> bool:
+        """Whether a face is to be looked at in this frame."""
+        if track.strange:
+            return index - track.looked >= _SOON
+        if self._sure(track):
+            return index - track.looked >= _CONFIRMED and frontal(track)
+        return track.look_again <= index
+
+    def _hand_over(self, track: Track, index: int) -> None:
+        """Somebody else has taken a track's place without a jump: it is theirs from here on."""
+        track.number, self._next = self._next, self._next + 1
+        track.embedding, track.person, track.born, track.looks = None, None, index, 0
+        for look in track.strange:
             track.learn(look)
-            track.look_again = frame.index + min(max(1, frame.index - track.born), _LONGEST_WAIT)
+        track.strange.clear()
 
     def _sure(self, track: Track) -> bool:
         """Whether who a track is needs no further look."""
