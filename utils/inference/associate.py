@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 
@@ -46,6 +47,7 @@ class Track:
     born: int = 0  # index of its first frame
     look_again: int = 0  # index of the frame where a face that is not known for sure is identified once more
     looked: int = 0  # index of the frame of the last look
+    crowded: int | None = None  # index of the last frame where somebody else was close by
     looks: int = 0  # that are summed up in the embedding
     strange: list[np.ndarray] = field(default_factory=list)  # looks (D,) since then that were of somebody else
 
@@ -103,6 +105,14 @@ def distances(tracks: Sequence[Track], faces: Sequence[Face], index: int) -> np.
     return np.linalg.norm(expected - found, axis=-1).mean(axis=-1) / (
         2.0 * sizes
     )  # a head is about two eye distances wide
+
+
+def note_crowds(tracks: Sequence[Track], index: int) -> None:
+    """Remember in which tracks heads touch in the frame `index`, or where one of them was lost a moment ago."""
+    for one, other in combinations(tracks, 2):
+        size = max(face_size(one.kps), face_size(other.kps))
+        if np.linalg.norm(one.kps - other.kps, axis=-1).mean() < 2.0 * size * _REACH:
+            one.crowded = other.crowded = index
 
 
 def _doubtful(apart: np.ndarray, pairs: list[tuple[int, int]], tracks: Sequence[Track], index: int) -> set[int]:

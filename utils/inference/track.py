@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from utils.inference import motion
-from utils.inference.associate import Track, best_pairs, continue_tracks, unit
+from utils.inference.associate import Track, best_pairs, continue_tracks, note_crowds, unit
 from utils.inference.doubt import yaw
 from utils.inference.scene import SceneCuts
 from utils.inference.smooth import RADIUS, TemplateErrors, Templates, smooth
@@ -30,6 +30,7 @@ _LONGEST_WAIT = 25  # frames until a face that matched nobody is identified once
 _CLOSE = 0.1  # similarity above the threshold from which one look is enough, and below it until which more are awaited
 _ENOUGH = 5  # looks at a face that is closer to it
 _CONFIRMED = 15  # frames until somebody who is known is looked at again: another face may have come in a dissolve
+_CROWDED, _AFTERWARDS = 4, 25  # the same where heads touched up to so many frames ago
 _STRANGE, _SOON = 3, 2  # looks in a row, so many frames apart, at somebody else before a track is theirs
 _FRONTAL = 30.0  # degrees that a face may be turned for such a look
 
@@ -142,6 +143,7 @@ class _People:
         for position in range(len(faces)):
             if position not in seen:
                 seen[position] = self._begin(faces[position], frame.index)
+        note_crowds(self.tracks, frame.index)
         self._identify(seen, looks, frame, faces)
         self._choose(seen, frame, faces)
         return seen
@@ -184,7 +186,8 @@ class _People:
         if track.strange:
             return index - track.looked >= _SOON
         if self._sure(track):
-            return index - track.looked >= _CONFIRMED and frontal(track)
+            crowded = track.crowded is not None and index - track.crowded <= _AFTERWARDS
+            return index - track.looked >= (_CROWDED if crowded else _CONFIRMED) and frontal(track)
         return track.look_again <= index
 
     def _hand_over(self, track: Track, index: int) -> None:
