@@ -70,7 +70,7 @@ class ResourceError(GhostError):
 
 
 class DivergedError(GhostError):
-    """A training run came to numbers that are none, or its networks collapsed."""
+    """A training run became NaN or infinite, or its networks collapsed."""
 
     exit_code = 12
 

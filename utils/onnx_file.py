@@ -34,7 +34,7 @@ def open_session(path: Path, device: torch.device, any_size: bool = False, threa
         return onnxruntime.InferenceSession(model, options, providers=onnx_providers(device))
     except (failures.InvalidProtobuf, failures.InvalidGraph, failures.InvalidArgument, failures.Fail,
             failures.RuntimeException, failures.NotImplemented) as error:
-        raise WeightsError(f"{path} is not a usable ONNX file or was cut short; get it again") from error
+        raise WeightsError(f"{path} is not a usable ONNX file or was cut short; download it again") from error
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -47,7 +47,7 @@ def _with_free_size(path: Path) -> bytes:
     try:
         model = onnx.load_model(str(path))
     except DecodeError as error:
-        raise WeightsError(f"{path} is not an ONNX file or was cut short; get it again") from error
+        raise WeightsError(f"{path} is not an ONNX file or was cut short; download it again") from error
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [entry for entry in graph.input if entry.name not in weights]

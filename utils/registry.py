@@ -235,7 +235,8 @@ def _load_described(path: Path, networks: tuple[str, ...], facts: tuple[str, ...
     _check_facts(card, path.with_suffix(".json"))
     make = _makers()[card["network"]]
     expected = f"the {card['network']} of its JSON ({card['arguments']})"
-    if sum(int(blocks) for blocks in card["arguments"].get("layers", ()) if isinstance(blocks, int)) > len(state):
+    layers = card["arguments"].get("layers")
+    if isinstance(layers, list) and sum(blocks for blocks in layers if isinstance(blocks, int)) > len(state):
         raise WeightsError(f"{path} has too few tensors for {expected}")
     network = build(lambda: make(**card["arguments"]), state, path, expected)
     size = getattr(network, "size", None)

@@ -64,7 +64,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "GLOBAL" in str(error) or "Unsupported class" in str(error):
-            raise WeightsError(f"{path} holds more than tensors (Python code or objects) and was not opened further; "
+            raise WeightsError(f"{path} holds more than tensors (Python code or objects) so it was not loaded; "
                                "expected a state_dict of tensors. Do not use files from untrusted places") from error
         raise _broken(path, "a PyTorch file") from error
     except _GARBAGE as error:
@@ -118,7 +118,7 @@ def read_card(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{beside}: format {card.get('format')!r} is unknown here, expected 1; update the program")
     wanted = card.get("sha256") if path.suffix == ".safetensors" and is_file(path) else None
     if wanted and hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
-        raise WeightsError(f"{path} is not the file that {beside.name} describes (sha256 differs); get both again")
+        raise WeightsError(f"{path} is not the file that {beside.name} describes (sha256 differs); download both again")
     return card
 
 

@@ -116,7 +116,7 @@ class Swapper:
             self._place(exact)
             images = self._images(crops, z_id)
         if images is None:
-            raise WeightsError("the generator overflows even in float32; its weights are damaged, get them again")
+            raise WeightsError("the generator overflows even in float32; its weights are damaged, download them again")
         return images
 
     def _images(self, crops: Sequence[np.ndarray], z_id: torch.Tensor) -> np.ndarray | None:

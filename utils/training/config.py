@@ -31,7 +31,7 @@ class TrainConfig:
     )  # fmt: skip
     config: str | None = option(None, "preset: a YAML file of options; options given beside it win", metavar="FILE")
     task: str = option(
-        "generator", "what to train: the generator, or one of the two small networks by their teachers", choices=TASKS
+        "generator", "what to train: the generator, or one of the two small networks, by distillation", choices=TASKS
     )
     resume: str = option(
         "none",
@@ -71,7 +71,7 @@ class TrainConfig:
         "set; in the first case needs --weight_transplant", type=float, metavar="X",
     )
     alike_targets: float = option(
-        0.0, "share of the pairs whose target looks into the source's direction; needs --weight_transplant",
+        0.0, "share of the pairs whose target has a head pose similar to the source's; needs --weight_transplant",
         type=float, metavar="X",
     )
     cache_gb: float = option(
@@ -146,8 +146,8 @@ class TrainConfig:
         metavar="X",
     )
     teacher_reuse: int = option(
-        1, "steps that learn from the same faces, since preparing them is slow: at once and in other views or, for the "
-        "generator, later and as they were", type=int, metavar="N",
+        1, "steps that share the same prepared faces, because preparing them is slow: at once and in other views or, "
+        "for the generator, later and unchanged", type=int, metavar="N",
     )
 
     # losses
@@ -261,7 +261,7 @@ class TrainConfig:
     )
     licence: str = option("", "licence that the exported card names", metavar="TEXT")
     max_yaw: float = option(
-        0.0, "degrees by which the exported card lets faces be turned away; swaps of others fade; 0: any", type=float,
+        0.0, "largest yaw in degrees, written to the exported card, beyond which swaps fade; 0: any", type=float,
         metavar="X",
     )
     grain: float = option(
