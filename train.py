@@ -18,8 +18,8 @@ def run(config: TrainConfig) -> int:
     from utils.training.loop import Training
     from utils.training.setup import build_task, device_for, rehearse
 
-    remedy = (f"it does not suffice for --batch_size {config.batch_size}: give a smaller one, with --accumulate to keep "
-              "the number of pairs a step, or close other programs that use it")
+    remedy = (f"it does not suffice for --batch_size {config.batch_size}: give a smaller one, with --accumulate to "
+              "keep the number of pairs a step, or close other programs that use it")
     with process_group(device_for(config)) as device, full_memory_as_error(remedy):
         if device.type == "cpu":
             keep_freed_memory()

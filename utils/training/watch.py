@@ -1,4 +1,4 @@
-"""Notices when a training has failed: values that are NaN or infinite, a generator or a discriminator that has collapsed."""
+"""Notices when a training has failed: values that are NaN or infinite, a collapsed generator or discriminator."""
 
 from __future__ import annotations
 
