@@ -323,8 +323,8 @@ def test_quiet(photos: dict[str, str], random_weights: Path, tmp_path: Path, mon
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted(people: People, random_weights: Path, tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_interrupted(people: People, random_weights: Path, tmp_path: Path, name: str) -> None:
     sources = [str(people(n, "studio_portrait")) for n in range(1, 6)]
     out = tmp_path / "o.png"
     command = [sys.executable, str(ROOT / "inference.py"), *swap(sources[0], sources[0], out)]
@@ -334,7 +334,7 @@ def test_interrupted(people: People, random_weights: Path, tmp_path: Path, numbe
                           stdout=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert any(line.startswith("models: ") for line in process.stderr)  # the work begins
-        process.send_signal(number)
+        process.send_signal(getattr(signal, name))
         rest = process.stderr.read()
         assert process.stdout is not None
         result = json.loads(process.stdout.read())

@@ -236,9 +236,9 @@ def test_python_overwrites_no_input_either(
     assert before == {path: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()}
 
 
-@pytest.mark.parametrize("kept", [False, True])
-def test_ctrl_c_leaves_no_broken_file(
-    kept: bool, random_weights: Path, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("name", "kept"), [("SIGINT", False), ("SIGINT", True), ("SIGHUP", True)])
+def test_a_stop_leaves_no_broken_file(
+    name: str, kept: bool, random_weights: Path, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
     long, count = tmp_path / "long.mp4", 600
@@ -250,7 +250,7 @@ def test_ctrl_c_leaves_no_broken_file(
     deadline = time.monotonic() + 120
     while not out.with_name("out.preview.jpg").exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, name))
     said = process.communicate(timeout=60)[1]
     assert process.returncode == errors.INTERRUPTED and "interrupted" in said, said
     left = {"out.preview.jpg", "out.partial1.mp4"} if kept else {"out.preview.jpg"}
@@ -286,4 +286,3 @@ def test_full_memory_keeps_what_is_done(
     assert len(pictures(tmp_path / "o.partial2.mp4")) == 8  # two batches of four
     assert sorted(path.name for path in tmp_path.iterdir()) == ["o.partial1.mp4", "o.partial2.mp4"]
     assert (tmp_path / "o.partial1.mp4").read_text() == "an earlier part"
-
