@@ -23,13 +23,14 @@ def swap(source: Path, target: Path, output: Path, *more: str) -> list[Path | st
 
 @pytest.fixture
 def folder(people: People, tmp_path: Path) -> Path:
-    """Photos of two people, one without a face, a broken one, and a file that is none."""
+    """Photos of two people, one without a face, a broken one, one that macOS hides, and a file that is none."""
     (tmp_path / "in").mkdir()
     for name, number in (("2.jpg", 2), ("10.png", 3)):
         image = cv2.imread(str(people(number, "studio_portrait")))
         cv2.imwrite(str(tmp_path / "in" / name), cv2.resize(image, (300, 300), interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
     cv2.imwrite(str(tmp_path / "in/nobody.png"), np.full((64, 64, 3), 99, np.uint8))
     (tmp_path / "in/broken.jpg").write_text("no picture")
+    (tmp_path / "in/._2.jpg").write_bytes(b"\0\5\x16\7 facts about 2.jpg")
     (tmp_path / "in/notes.txt").write_text("none")
     return tmp_path / "in"
 
