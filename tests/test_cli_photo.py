@@ -230,7 +230,7 @@ def test_nobody_matches(call: Call, photos: dict[str, str], tmp_path: Path) -> N
     (["--source_paths", "A", "B"], errors.OptionError, "2 sources but no reference"),
     (["--target_faces_paths", "A", "B"], errors.OptionError, "1 in --source_paths but 2 in --target_faces_paths"),
     (["--out_image_name", "result.xyz"], errors.OutputError, "unknown picture format '.xyz'"),
-    (["--out_image_name", "/proc/result.png"], errors.OutputError, "cannot write /proc"),
+    (["--out_image_name", "/proc/result.png"], errors.OutputError, "cannot write /proc/result.png: "),
     (["--use_sr", "maybe"], errors.OptionError, "True or False"),
     (["--num_blocks", "4"], errors.OptionError, "--num_blocks"),
     (["--batch_size", "0"], errors.OptionError, "--batch_size"),

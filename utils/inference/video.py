@@ -18,7 +18,7 @@ from utils.inference.people import photos_of
 from utils.inference.report import RunReport, progress
 from utils.inference.stream import prefetch
 from utils.inference.types import SwappedFrame
-from utils.io.atomic import check_place, output_error
+from utils.io.atomic import behind, beside, check_place, output_error
 from utils.io.encode import VideoWriter, video_writer
 from utils.io.encoders import EncodeOptions, choose_encoder, holds_high_range
 from utils.io.folder import is_picture
@@ -162,12 +162,13 @@ def _preview(result: SwappedFrame, output: Path) -> None:
 
 def _partial_path(output: Path) -> Path:
     """A free name beside the output, since a part that goes on may be stopped, too."""
-    names = (f"{output.stem}.partial{number}{output.suffix}" for number in count(1))
-    return next(path for name in names if not is_there(path := output.with_name(name)))
+    place = behind(output)  # on the same disk
+    paths = (beside(place, f".partial{number}{place.suffix}") for number in count(1))
+    return next(path for path in paths if not is_there(path))
 
 
 def _preview_path(output: Path) -> Path:
-    return output.with_name(f"{output.stem}.preview.jpg")
+    return beside(output, ".preview.jpg")
 
 
 def _check(pipeline: SwapPipeline, target: Path | str) -> None:

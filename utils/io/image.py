@@ -19,7 +19,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from utils.errors import InputError, OutputError
 from utils.io import exif, tiff
-from utils.io.atomic import atomic_path, check_place
+from utils.io.atomic import atomic_path, check_place, check_writable
 from utils.paths import is_file, is_there
 
 _LYING = (5, 6, 7, 8)  # EXIF orientations
@@ -250,9 +250,7 @@ def check_output(path: Path | str, overwrite: bool = True, inputs: Iterable[Path
         known = ", ".join(sorted(suffix[1:] for suffix in FORMATS))
         raise OutputError(f"unknown picture format {path.suffix or '(no ending)'!r} of {path}; known endings: {known}")
     check_place(path, overwrite, inputs)
-    with atomic_path(path.parent / f".{path.stem}.probe") as probe:  # folder made and writable?
-        probe.touch()
-    (path.parent / f".{path.stem}.probe").unlink(missing_ok=True)
+    check_writable(path)
 
 
 def write_photo(path: Path | str, photo: Photo, overwrite: bool = True) -> list[str]:
