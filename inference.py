@@ -37,6 +37,7 @@ def run(config: InferenceConfig) -> dict[str, Any]:
         check_video(config, config.target, config.output, photos)
     with full_memory_as_error("close other programs, or use --device cpu"):
         pipeline = load_pipeline(config)
+        pipeline.stages.notes += config.idle()
         of_photos = pipeline.swap_photos if is_folder(config.target) else pipeline.swap_photo
         swap = of_photos if config.image_to_image else pipeline.swap_video
         return swap(config.source_paths, config.target, config.output, config.target_faces_paths)

@@ -56,8 +56,9 @@ def test_a_video_is_swapped_and_its_times_and_sound_are_kept(
     call: Call, clip: Path, source: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "new" / "out.mp4"
-    options = ("--out_video_name", out, "--preview", 5, "--crf", 0)
+    options = ("--out_video_name", out, "--preview", 5, "--crf", 0, "--similarity_th", 0.15)
     code, result, _ = call("--source_paths", source, "--target_video", clip, *options)
+    assert [note for note in result["notes"] if "far below 0.3" in note] == result["notes"][:1] != []
     assert code == 0 and result["output"] == str(out)
     assert result["frames"] == result["faces"]["swapped"] == FRAMES and result["frames_skipped"] == 0
     assert {"decode", "detect", "swap", "blend", "encode", "wall"} <= set(result["seconds"])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from utils.device import full_memory_as_error, half_of_the_cores, shared_processor
 from utils.errors import NOTHING_WRITTEN, OutputError, ResourceError, SkippedError
 from utils.inference.config import InferenceConfig
-from utils.inference.people import photos_of
+from utils.inference.people import photos_of, say_low_threshold
 from utils.inference.report import RunReport, progress
 from utils.inference.stream import prefetch
 from utils.inference.types import SwappedFrame
@@ -82,6 +82,8 @@ def swap_video(
     give_freed_frames_back()
     config, output = pipeline.config, Path(output)
     report = pipeline.begin()
+    if config.select == "reference" and not references:  # the first face is one, else those that are read say it
+        say_low_threshold(pipeline.stages, report)
     span = Span(config.start, config.end)
     begin = time.perf_counter()
     with ThreadPoolExecutor(1) as aside:
