@@ -9,6 +9,8 @@ import struct
 from fractions import Fraction
 from typing import NamedTuple
 
+import numpy as np
+
 PREFIX = b"Exif\0\0"  # where EXIF stands in a JPEG
 XMP = 700
 _ORIENTATION, _X_DPI, _Y_DPI, _DPI_UNIT = 274, 282, 283, 296
@@ -100,7 +102,7 @@ def _tags(data: bytes, start: int, order: str) -> _Tags:
 
 
 def _little(data: bytes, unit: int, order: str) -> bytes:
-    return data if order == "<" else b"".join(data[i : i + unit][::-1] for i in range(0, len(data), unit))
+    return data if order == "<" else np.frombuffer(data, f">u{unit}").astype(f"<u{unit}").tobytes()
 
 
 def _tree(exif: bytes | None) -> _Tags:
