@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from utils.command import carried_out
-from utils.errors import NOTHING_WRITTEN
+from utils.errors import NOTHING_WRITTEN, SkippedError
 from utils.inference.config import InferenceConfig, parse
 from utils.inference.report import console, profile_table
 
@@ -37,6 +37,7 @@ def run(config: InferenceConfig) -> dict[str, Any]:
         check_video(config, config.target, config.output, photos)
     with full_memory_as_error("close other programs, or use --device cpu"):
         pipeline = load_pipeline(config)
+        pipeline.stages.notes += config.idle()
         of_photos = pipeline.swap_photos if is_folder(config.target) else pipeline.swap_photo
         swap = of_photos if config.image_to_image else pipeline.swap_video
         return swap(config.source_paths, config.target, config.output, config.target_faces_paths)
@@ -67,18 +68,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for names of files in no encoding
     as_json = "--json" in arguments  # before the options are known to be good
+    done: dict[str, Any] = {}  # where that was not enough
 
     def work() -> None:
-        nonlocal as_json
+        nonlocal as_json, done
         config = parse(arguments)
         as_json = config.json
         with console(config.quiet):
-            result = run(config)
+            try:
+                result = run(config)
+            except SkippedError as error:
+                done = error.result
+                raise
         report(config, result)
 
     def failed(text: str, exit_code: int) -> None:
         if as_json:
-            print(json.dumps({"error": text, "exit_code": exit_code}))
+            print(json.dumps({"error": text, "exit_code": exit_code, **done}, indent=1 if done else None))
 
     return carried_out(work, lambda stop: f"interrupted; {what_is_kept(stop)}", failed)
 

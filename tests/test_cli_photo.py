@@ -19,6 +19,7 @@ import torch
 import inference
 from tests.conftest import ROOT, Call, People
 from utils import errors
+from utils.inference.config import parse
 from utils.inference.identify import Identifier
 from utils.inference.people import identities, photos_of
 from utils.inference.pipeline import load_pipeline
@@ -176,7 +177,21 @@ def test_a_small_source_is_said(call: Call, photos: dict[str, str], tmp_path: Pa
     assert "small.png has" in said
     assert not call(*swap(photos["a"], photos["b"], tmp_path / "o.png"))[1]["notes"]
     reference = ("--target_faces_paths", str(tmp_path / "small.png"), "--similarity_th", "-1")
-    assert not call(*swap(photos["a"], photos["b"], tmp_path / "o.png", *reference))[1]["notes"]
+    (note,) = call(*swap(photos["a"], photos["b"], tmp_path / "o.png", *reference))[1]["notes"]
+    assert "small.png" not in note
+
+
+@pytest.mark.parametrize(("threshold", "said"), [("0.15", True), ("0.25", False), (None, False)])
+def test_a_threshold_that_lets_strangers_in_is_said(
+    call: Call, photos: dict[str, str], tmp_path: Path, threshold: str | None, said: bool
+) -> None:
+    given = ["--similarity_th", threshold] if threshold else []
+    reference = ["--target_faces_paths", photos["b"]]
+    code, result, _ = call(*swap(photos["a"], photos["b"], tmp_path / "o.png", *given, *reference))
+    note = "--similarity_th 0.15 is far below 0.3, the threshold that ghost_compact_identity was measured at; " \
+           "strangers may be taken for the person"
+    assert code == 0 and result["notes"] == [note] * said
+    assert call(*swap(photos["a"], photos["b"], tmp_path / "o.png", *given))[1]["notes"] == []  # asks nobody
 
 
 def test_alpha_and_16_bits_survive(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
@@ -230,7 +245,12 @@ def test_nobody_matches(call: Call, photos: dict[str, str], tmp_path: Path) -> N
     (["--source_paths", "A", "B"], errors.OptionError, "2 sources but no reference"),
     (["--target_faces_paths", "A", "B"], errors.OptionError, "1 in --source_paths but 2 in --target_faces_paths"),
     (["--out_image_name", "result.xyz"], errors.OutputError, "unknown picture format '.xyz'"),
-    (["--out_image_name", "/proc/result.png"], errors.OutputError, "cannot write /proc"),
+    (["--out_image_name", "/proc/result.png"], errors.OutputError, "cannot write /proc/result.png: "),
+    (["--source_paths", ""], errors.OptionError, "--source_paths has an empty name"),
+    (["--target_faces_paths", ""], errors.OptionError, "--target_faces_paths has an empty name"),
+    (["--target_image", ""], errors.OptionError, "--target_image has an empty name"),
+    (["--out_image_name", ""], errors.OptionError, "--out_image_name has an empty name"),
+    (["--G_path="], errors.OptionError, "--G_path has an empty name"),
     (["--use_sr", "maybe"], errors.OptionError, "True or False"),
     (["--num_blocks", "4"], errors.OptionError, "--num_blocks"),
     (["--batch_size", "0"], errors.OptionError, "--batch_size"),
@@ -309,8 +329,6 @@ def test_existing_result_stays(call: Call, photos: dict[str, str], tmp_path: Pat
 
 @pytest.mark.parametrize("words", [["--image_to_image"], ["--image_to_image", "True"], ["--image_to_image", "yes"]])
 def test_booleans_that_say_yes(words: list[str]) -> None:
-    from utils.inference.config import parse
-
     config = parse(["--source_paths", "a", "--target_image", "b", *words, "--use_sr", "False"])
     assert config.image_to_image is True and config.use_sr is False
 
@@ -323,8 +341,8 @@ def test_quiet(photos: dict[str, str], random_weights: Path, tmp_path: Path, mon
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted(people: People, random_weights: Path, tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_interrupted(people: People, random_weights: Path, tmp_path: Path, name: str) -> None:
     sources = [str(people(n, "studio_portrait")) for n in range(1, 6)]
     out = tmp_path / "o.png"
     command = [sys.executable, str(ROOT / "inference.py"), *swap(sources[0], sources[0], out)]
@@ -334,7 +352,7 @@ def test_interrupted(people: People, random_weights: Path, tmp_path: Path, numbe
                           stdout=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert any(line.startswith("models: ") for line in process.stderr)  # the work begins
-        process.send_signal(number)
+        process.send_signal(getattr(signal, name))
         rest = process.stderr.read()
         assert process.stdout is not None
         result = json.loads(process.stdout.read())
@@ -342,6 +360,36 @@ def test_interrupted(people: People, random_weights: Path, tmp_path: Path, numbe
     assert result == {"error": "interrupted; no output was written", "exit_code": errors.INTERRUPTED}
     assert "interrupted" in rest and "Traceback" not in rest
     assert not list(tmp_path.iterdir())
+
+
+def test_an_output_of_the_other_kind_alone_is_refused() -> None:
+    photo = ["--source_paths", "a", "--target_image", "b", "--image_to_image", "True"]
+    video = ["--source_paths", "a", "--target_video", "b"]
+    both = ["--out_video_name", "examples/results/result.mp4", "--out_image_name=examples/results/result.png"]
+    for words in ([], both, both[2:] + both[:2]):
+        assert parse(photo + words).image_to_image and not parse(video + words).image_to_image
+    for words, message in (
+        ([*photo, "--out_video_name", "q.mp4"], "--out_video_name q.mp4 .* give --out_image_name"),
+        ([*photo, "--out_video_name=q.mp4"], "--out_video_name q.mp4 .* give --out_image_name"),
+        ([*video, "--out_image_name", "q.png"], "--out_image_name q.png .* give --out_video_name"),
+    ):
+        with pytest.raises(errors.OptionError, match=message):
+            parse(words)
+
+
+def test_options_without_effect_are_said_once(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
+    idle = ("--start", "5", "--encoder", "libx264", "--crf", "20", "--preset", "slow", "--keep_partial", "--preview",
+            "3", "--end", "7", "--decoder", "nvdec", "--target_video", "x.mp4", "--max_skipped", "0.5")
+    ignored = ("--preview", "0", "--keep_partial", "False", "--out_video_name", "x.mp4")
+    code, result, said = call(*swap(photos["a"], photos["b"], tmp_path / "o.png", *idle))
+    (note,) = result["notes"]
+    names, written = note.removeprefix("without effect on a photo: ").split(", "), {w for w in idle if w[:2] == "--"}
+    assert code == 0 and set(names) == written and said.count(note) == 1
+    assert call(*swap(photos["a"], photos["b"], tmp_path / "o.png", *ignored))[1]["notes"] == []
+    video = parse(["--source_paths", "a", "--target_video", "b", "--target_image", "c"])
+    assert video.idle() == ["without effect on a video: --target_image"]
+    folder = parse(["--source_paths", "a", "--target_image", str(tmp_path), "--image_to_image", "--max-skipped", "0.5"])
+    assert folder.idle() == []
 
 
 def test_help_is_quick_and_complete() -> None:

@@ -56,8 +56,9 @@ def test_a_video_is_swapped_and_its_times_and_sound_are_kept(
     call: Call, clip: Path, source: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "new" / "out.mp4"
-    options = ("--out_video_name", out, "--preview", 5, "--crf", 0)
+    options = ("--out_video_name", out, "--preview", 5, "--crf", 0, "--similarity_th", 0.15)
     code, result, _ = call("--source_paths", source, "--target_video", clip, *options)
+    assert [note for note in result["notes"] if "far below 0.3" in note] == result["notes"][:1] != []
     assert code == 0 and result["output"] == str(out)
     assert result["frames"] == result["faces"]["swapped"] == FRAMES and result["frames_skipped"] == 0
     assert {"decode", "detect", "swap", "blend", "encode", "wall"} <= set(result["seconds"])
@@ -236,9 +237,9 @@ def test_python_overwrites_no_input_either(
     assert before == {path: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()}
 
 
-@pytest.mark.parametrize("kept", [False, True])
-def test_ctrl_c_leaves_no_broken_file(
-    kept: bool, random_weights: Path, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("name", "kept"), [("SIGINT", False), ("SIGINT", True), ("SIGHUP", True)])
+def test_a_stop_leaves_no_broken_file(
+    name: str, kept: bool, random_weights: Path, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
     long, count = tmp_path / "long.mp4", 600
@@ -250,7 +251,7 @@ def test_ctrl_c_leaves_no_broken_file(
     deadline = time.monotonic() + 120
     while not out.with_name("out.preview.jpg").exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, name))
     said = process.communicate(timeout=60)[1]
     assert process.returncode == errors.INTERRUPTED and "interrupted" in said, said
     left = {"out.preview.jpg", "out.partial1.mp4"} if kept else {"out.preview.jpg"}
@@ -280,10 +281,10 @@ def test_full_memory_keeps_what_is_done(
         return works(*arguments)
 
     monkeypatch.setattr(pipeline.stages.swapper, "swap", full)
+    (tmp_path / "link.mp4").symlink_to("o.mp4")
     (tmp_path / "o.partial1.mp4").write_text("an earlier part")
     with pytest.raises(errors.ResourceError, match=r"full.*; what is done is in .*partial2\.mp4; --start 0\.281 goes"):
-        pipeline.swap_video(source, clip, tmp_path / "o.mp4")
+        pipeline.swap_video(source, clip, tmp_path / "link.mp4")
     assert len(pictures(tmp_path / "o.partial2.mp4")) == 8  # two batches of four
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.partial1.mp4", "o.partial2.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.mp4", "o.partial1.mp4", "o.partial2.mp4"]
     assert (tmp_path / "o.partial1.mp4").read_text() == "an earlier part"
-

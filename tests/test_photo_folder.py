@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import Call, People
 from utils import errors
+from utils.inference.doubt import Trust
 from utils.inference.pipeline import SwapPipeline
 from utils.io.image import read_photo
 
@@ -23,13 +27,14 @@ def swap(source: Path, target: Path, output: Path, *more: str) -> list[Path | st
 
 @pytest.fixture
 def folder(people: People, tmp_path: Path) -> Path:
-    """Photos of two people, one without a face, a broken one, and a file that is none."""
+    """Photos of two people, one without a face, a broken one, one that macOS hides, and a file that is none."""
     (tmp_path / "in").mkdir()
     for name, number in (("2.jpg", 2), ("10.png", 3)):
         image = cv2.imread(str(people(number, "studio_portrait")))
         cv2.imwrite(str(tmp_path / "in" / name), cv2.resize(image, (300, 300), interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
     cv2.imwrite(str(tmp_path / "in/nobody.png"), np.full((64, 64, 3), 99, np.uint8))
     (tmp_path / "in/broken.jpg").write_text("no picture")
+    (tmp_path / "in/._2.jpg").write_bytes(b"\0\5\x16\7 facts about 2.jpg")
     (tmp_path / "in/notes.txt").write_text("none")
     return tmp_path / "in"
 
@@ -57,8 +62,9 @@ def test_what_is_there_stays_with_no_overwrite(call: Call, folder: Path, people:
     assert (tmp_path / "out/2.jpg").read_text() == "an earlier result"
 
 
+@pytest.mark.parametrize("between", [False, True])
 def test_a_stopped_run_says_what_is_there(
-    call: Call, folder: Path, people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: Call, folder: Path, people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: bool
 ) -> None:
     change, calls = SwapPipeline.change_photo, iter(range(9))
 
@@ -67,7 +73,17 @@ def test_a_stopped_run_says_what_is_there(
             raise KeyboardInterrupt
         change(*arguments)
 
-    monkeypatch.setattr(SwapPipeline, "change_photo", stop)
+    @contextmanager
+    def stop_between(*arguments: Any) -> Iterator[Callable[[], None]]:
+        def advance() -> None:
+            raise KeyboardInterrupt
+
+        yield advance
+
+    if between:
+        monkeypatch.setattr("utils.inference.photos.progress", stop_between)
+    else:
+        monkeypatch.setattr(SwapPipeline, "change_photo", stop)
     code, result, _ = call(*swap(people(1, "studio_portrait"), folder, tmp_path / "out"))
     assert code == errors.INTERRUPTED and "what is done is in" in result["error"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["2.jpg"]
@@ -75,7 +91,28 @@ def test_a_stopped_run_says_what_is_there(
 
 @pytest.mark.parametrize(("share", "code"), [("0.5", 0), ("0.4", errors.SkippedError.exit_code)])
 def test_too_many_left_out(call: Call, folder: Path, people: People, tmp_path: Path, share: str, code: int) -> None:
-    assert call(*swap(people(1, "studio_portrait"), folder, tmp_path / "out", "--max-skipped", share))[0] == code
+    got, result, _ = call(*swap(people(1, "studio_portrait"), folder, tmp_path / "out", "--max-skipped", share))
+    assert got == code and result.get("exit_code", 0) == code and ("error" in result) == bool(code)
+    assert result["photos"] == ["2.jpg", "10.png"] and set(result["left_out"]) == {"nobody.png", "broken.jpg"}
+
+
+def test_notes_say_which_photo(
+    call: Call, folder: Path, people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("utils.inference.pipeline.trust", lambda *arguments: Trust(0.5, "turned too far away"))
+    source, about = people(1, "studio_portrait"), "a face is turned too far away: its swap fades towards the original"
+    first = Image.open(folder / "2.jpg")
+    first.save(folder / "1.gif", save_all=True, append_images=[first.rotate(90)])
+    code, result, said = call(*swap(source, folder, tmp_path / "out", "--max_yaw", "65"))
+    several, colours = f"{folder / '1.gif'} holds several pictures; the first one is used", ".gif holds 256 colours"
+    assert code == 0 and result["photo_notes"].keys() == {"1.gif", "2.jpg", "10.png"}
+    assert result["photo_notes"]["2.jpg"] == result["photo_notes"]["10.png"] == [about]
+    assert result["photo_notes"]["1.gif"][:2] == [several, about]
+    assert result["photo_notes"]["1.gif"][2].startswith(colours)
+    for note in (several, f"2.jpg: {about}", f"10.png: {about}", f"1.gif: {colours}"):
+        assert said.count(note) == 1 and any(text.startswith(note) for text in result["notes"])
+    code, result, _ = call(*swap(source, folder / "2.jpg", tmp_path / "o.jpg", "--max_yaw", "65"))
+    assert code == 0 and result["notes"] == [about] and "photo_notes" not in result
 
 
 def test_what_cannot_be(call: Call, folder: Path, people: People, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class GhostError(Exception):
     """Something the user can act on; scripts print the message without a traceback and exit with `exit_code`."""
@@ -61,6 +64,11 @@ class SkippedError(GhostError):
     """More frames, or photos of a folder, than --max-skipped allows could not be swapped."""
 
     exit_code = 10
+
+    def __init__(self, message: str, result: Mapping[str, Any] | None = None) -> None:
+        """result: what was done all the same, as --json prints it."""
+        super().__init__(message)
+        self.result = dict(result or {})
 
 
 class ResourceError(GhostError):

@@ -8,8 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def ending_signals() -> list[int]:
+    """The signals, but for Ctrl-C, by which the system ends a program: SIGTERM, and the one that says that its terminal
+    was closed, unless the program was started to outlive that (nohup)."""
+    closed = [getattr(signal, name) for name in ("SIGHUP", "SIGBREAK") if hasattr(signal, name)]  # POSIX, Windows
+    return [signal.SIGTERM, *(number for number in closed if signal.getsignal(number) != signal.SIG_IGN)]
+
+
 class StopSignals:
-    """Remembers that SIGTERM or Ctrl-C came, so that what is in progress can be finished and saved."""
+    """Remembers that a signal to end or Ctrl-C came, so that what is in progress can be finished and saved."""
 
     def __init__(self) -> None:
         self.came = False
@@ -25,7 +32,7 @@ class StopSignals:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._remember) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.signal(number, self._remember) for number in (*ending_signals(), signal.SIGINT)}
         try:
             yield
         finally:

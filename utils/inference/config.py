@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from utils.errors import OptionError
 from utils.options import Parser, boolean, build_parser, check_choices, clock, option
+from utils.paths import is_folder
 
 G_PATH = "weights/G_unet_2blocks.pth"
 STRONGEST = 2.0  # of --identity_strength; more was never tried
 NETWORK_CROP = 224  # side of the crop that the published landmarks and masks are measured on
+_OF_PHOTOS = {"target_image"}  # options that are for these alone
+_OF_VIDEOS = {"target_video", "decoder", "encoder", "crf", "preset", "start", "end", "preview", "keep_partial",
+              "max_skipped"}
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,9 @@ class InferenceConfig:
     end: float | None = option(None, "where to stop, in seconds or as h:mm:ss", type=clock, metavar="T")
     preview: int = option(0, "every N frames, put a picture of the latest beside the output; 0: never", type=int,
                           metavar="N")
-    keep_partial: bool = option(False, "when stopped by Ctrl-C or SIGTERM, or out of memory, complete what is done as "
-                                "NAME.partial1 beside the output, and say from which second to go on", type=boolean)
+    keep_partial: bool = option(False, "when stopped by Ctrl-C, SIGTERM or a closed terminal, or out of memory, "
+                                "complete what is done as NAME.partial1 beside the output, and say from which second "
+                                "to go on", type=boolean)
     max_skipped: float = option(1.0, "fail when more than this share of the frames, or of the photos of a folder, "
                                 "could not be swapped, 0 to 1",
                                 type=float, metavar="SHARE", alias="--max-skipped")
@@ -120,6 +126,7 @@ class InferenceConfig:
 
     def check(self) -> None:
         """Refuse values and combinations that cannot work, before any work; raises OptionError."""
+        self._check_names()
         self.check_values()
         self._check_people()
         self._check_target()
@@ -144,6 +151,13 @@ class InferenceConfig:
             self.check_references()
         self._check_video()
 
+    def _check_names(self) -> None:
+        kind = "image" if self.image_to_image else "video"
+        for name in ("source_paths", "target_faces_paths", f"target_{kind}", f"out_{kind}_name", "G_path"):
+            value = getattr(self, name)
+            if "" in (value if isinstance(value, (list, tuple)) else [value]):
+                raise OptionError(f"--{name} has an empty name, expected a file or a folder; is a variable unset?")
+
     def _check_masks(self) -> None:
         ranges = {"max_yaw": (0, 180), "mask_wider": (-100, 100), "mask_higher": (-10, 10), "rim_contrast": (0, 10)}
         for name, (least, most) in ranges.items():
@@ -163,6 +177,7 @@ class InferenceConfig:
             raise OptionError(f"--source_face_index {' '.join(map(str, chosen))}: expected one number, of 0 or more or "
                               f"-1, for each of the {sources} in --source_paths")
         return [None if number == -1 else number for number in chosen or [-1] * sources]
+
     def _check_people(self) -> None:
         sources, references = len(self.source_paths), len(self.target_faces_paths)
         if not sources:
@@ -182,6 +197,25 @@ class InferenceConfig:
             instead = "--image_to_image True with your --target_image" if self.target_image else \
                 "--image_to_image True and --target_image for a photo"
             raise OptionError(f"no target: give --target_video for a video, or {instead}")
+
+    def check_output_given(self, given: Collection[str]) -> None:
+        """Refuse an output for videos alone where a photo is changed, and the reverse; raises OptionError.
+
+        given: names of the options that somebody wrote.
+        """
+        this, other = ("image", "video") if self.image_to_image else ("video", "image")
+        if f"out_{other}_name" in given and f"out_{this}_name" not in given:
+            kind, change = ("photo", "leave out") if self.image_to_image else ("video", "add")
+            raise OptionError(f"--out_{other}_name {getattr(self, f'out_{other}_name')} has no effect on a {kind}: "
+                              f"give --out_{this}_name, or {change} --image_to_image")
+
+    def idle(self) -> list[str]:
+        """A note on the options that change nothing of a photo, or a video, where this run has any."""
+        kind, names = ("photo", _OF_VIDEOS) if self.image_to_image else ("video", _OF_PHOTOS)
+        names = names - {"max_skipped"} if is_folder(self.target) else names
+        idle = [f"--{entry.name}" for entry in fields(self)
+                if entry.name in names and getattr(self, entry.name) != entry.default]
+        return [f"without effect on a {kind}: {', '.join(idle)}"] if idle else []
 
     def _check_video(self) -> None:
         if self.start < 0:
@@ -211,6 +245,9 @@ def parser() -> Parser:
 
 def parse(argv: Sequence[str] | None = None) -> InferenceConfig:
     """Command line to checked options; raises OptionError."""
-    config = InferenceConfig(**vars(parser().parse_args(argv)))
+    words = sys.argv[1:] if argv is None else argv
+    config = InferenceConfig(**vars(parser().parse_args(words)))
     config.check()
+    written = {word.removeprefix("--").partition("=")[0] for word in words if word.startswith("--")}
+    config.check_output_given(written)
     return config

@@ -16,6 +16,9 @@ from utils.inference.track import most_prominent
 from utils.io.folder import pictures_in
 from utils.io.image import Photo, read_photo
 from utils.paths import is_folder
+from utils.weights_file import read_card
+
+_FAR = 0.1  # below an encoder's own threshold; as much is granted to whoever was recognised before
 
 
 def photos_of(people: Sequence[Path | str]) -> list[Path]:
@@ -54,9 +57,20 @@ def identities(
     kind: source or reference, for messages. which: numbers of the faces, from 0 at the left; None or none: the most
     prominent ones. Raises InputError, OptionError, and no_face where a person's photos show nobody.
     """
+    if kind == "reference":
+        say_low_threshold(stages, report)
     numbers = which or [None] * len(people)
     return np.stack([_identity(Path(person), number, kind, no_face, stages, report)
                      for person, number in zip(people, numbers, strict=True)])
+
+
+def say_low_threshold(stages: Stages, report: RunReport) -> None:
+    """A note where --similarity_th, perhaps written for another identity encoder, lets strangers in."""
+    file, name = next((Path(entry["file"]), entry["name"]) for entry in stages.used if entry["role"] == "identity")
+    own = read_card(file).get("similarity_th") if file.suffix == ".safetensors" else None
+    if own is not None and stages.threshold < own - _FAR:
+        report.note(f"--similarity_th {stages.threshold:g} is far below {own:g}, the threshold that {name} was "
+                    "measured at; strangers may be taken for the person")
 
 
 def _identity(

@@ -68,22 +68,27 @@ def swap_photos(
         report.note(f"{there} result(s) of earlier runs are there and stay")
     pipeline.set_sources(sources, references)
     left_out: dict[str, GhostError] = {}
-    with progress(len(photos), pipeline.config.quiet, "photos") as advance:
-        for photo in photos:
-            try:
-                pipeline.change_photo(photo, Path(output) / photo.name)
-            except (InputError, NoFaceInTargetError, NobodyMatchedError) as error:
-                left_out[photo.name] = error
-                report.note(str(error))
-            except KeyboardInterrupt as stop:
-                raise KeyboardInterrupt(f"what is done is in {output}; --no-overwrite goes on with the rest") from stop
-            advance()
-    _check(pipeline, folder, left_out, count)
-    return {**pipeline.result(output), "photos": [photo.name for photo in photos if photo.name not in left_out],
-            "left_out": {name: str(error) for name, error in left_out.items()}}
+    try:
+        with progress(len(photos), pipeline.config.quiet, "photos") as advance:
+            for photo in photos:
+                try:
+                    with report.of_photo(photo.name):
+                        pipeline.change_photo(photo, Path(output) / photo.name)
+                except (InputError, NoFaceInTargetError, NobodyMatchedError) as error:
+                    left_out[photo.name] = error
+                    report.note(str(error))
+                advance()
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"what is done is in {output}; --no-overwrite goes on with the rest") from stop
+    result = {**pipeline.result(output), "photos": [photo.name for photo in photos if photo.name not in left_out],
+              "left_out": {name: str(error) for name, error in left_out.items()}, "photo_notes": report.photo_notes}
+    _check(pipeline, folder, left_out, count, result)
+    return result
 
 
-def _check(pipeline: SwapPipeline, folder: Path | str, left_out: Mapping[str, GhostError], count: int) -> None:
+def _check(
+    pipeline: SwapPipeline, folder: Path | str, left_out: Mapping[str, GhostError], count: int, result: dict[str, Any]
+) -> None:
     """Fail when there is no result at all, or fewer of the `count` photos than were asked for have one."""
     if len(left_out) == count:
         if all(isinstance(error, InputError) for error in left_out.values()):
@@ -91,4 +96,4 @@ def _check(pipeline: SwapPipeline, folder: Path | str, left_out: Mapping[str, Gh
         pipeline.fail(folder, pipeline.report.found, pipeline.report.skipped)
     if len(left_out) > count * pipeline.config.max_skipped:
         raise SkippedError(f"{len(left_out)} of {count} photos of {folder} not swapped, but --max-skipped allows "
-                           f"{pipeline.config.max_skipped:.0%}")
+                           f"{pipeline.config.max_skipped:.0%}", result)

@@ -65,15 +65,30 @@ class RunReport:
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> number of faces or frames
     faded: Counter[str] = field(default_factory=Counter)  # reason -> number of swaps that show only in part
     notes: list[str] = field(default_factory=list)  # what was adapted or needs attention, each once
+    photo_notes: dict[str, list[str]] = field(default_factory=dict)  # photo of a folder -> the notes that are its
     seconds: dict[str, float] = field(default_factory=dict)  # stage -> time spent in it
+    _photo: str = ""  # that is worked on
     _inside: threading.local = field(default_factory=threading.local, repr=False)  # seconds of stages inside this one
     _adding: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def note(self, text: str) -> None:
-        """Say something once, now on the console and later in the result."""
+        """Say something once, or once of a folder's photo, now on the console and later in the result."""
+        if self._photo:
+            own = self.photo_notes.setdefault(self._photo, [])
+            own += [] if text in own else [text]
+            text = text if self._photo in text else f"{self._photo}: {text}"
         if text not in self.notes:
             self.notes.append(text)
             log.warning(text)
+
+    @contextmanager
+    def of_photo(self, name: str) -> Iterator[None]:
+        """Notes that come meanwhile are this photo's, one of a folder."""
+        self._photo = name
+        try:
+            yield
+        finally:
+            self._photo = ""
 
     def count(self, frame: FrameReport) -> None:
         """Add one frame's numbers."""

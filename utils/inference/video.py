@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from utils.device import full_memory_as_error, half_of_the_cores, shared_processor
 from utils.errors import NOTHING_WRITTEN, OutputError, ResourceError, SkippedError
 from utils.inference.config import InferenceConfig
-from utils.inference.people import photos_of
+from utils.inference.people import photos_of, say_low_threshold
 from utils.inference.report import RunReport, progress
 from utils.inference.stream import prefetch
 from utils.inference.types import SwappedFrame
-from utils.io.atomic import check_place, output_error
+from utils.io.atomic import behind, beside, check_place, output_error
 from utils.io.encode import VideoWriter, video_writer
 from utils.io.encoders import EncodeOptions, choose_encoder, holds_high_range
 from utils.io.folder import is_picture
@@ -82,6 +82,8 @@ def swap_video(
     give_freed_frames_back()
     config, output = pipeline.config, Path(output)
     report = pipeline.begin()
+    if config.select == "reference" and not references:  # the first face is one, else those that are read say it
+        say_low_threshold(pipeline.stages, report)
     span = Span(config.start, config.end)
     begin = time.perf_counter()
     with ThreadPoolExecutor(1) as aside:
@@ -162,12 +164,13 @@ def _preview(result: SwappedFrame, output: Path) -> None:
 
 def _partial_path(output: Path) -> Path:
     """A free name beside the output, since a part that goes on may be stopped, too."""
-    names = (f"{output.stem}.partial{number}{output.suffix}" for number in count(1))
-    return next(path for name in names if not is_there(path := output.with_name(name)))
+    place = behind(output)  # on the same disk
+    paths = (beside(place, f".partial{number}{place.suffix}") for number in count(1))
+    return next(path for path in paths if not is_there(path))
 
 
 def _preview_path(output: Path) -> Path:
-    return output.with_name(f"{output.stem}.preview.jpg")
+    return beside(output, ".preview.jpg")
 
 
 def _check(pipeline: SwapPipeline, target: Path | str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from utils.errors import OutputError
 from utils.paths import is_folder, is_there
 
+_LONGEST = 254  # bytes of a name, but for the point of a hidden one
 _ADVICE = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
     errno.EACCES: "permission denied; choose a folder that you may write to",
@@ -20,6 +21,7 @@ _ADVICE = {
     errno.ENOTDIR: "part of the path is a file, not a folder",
     errno.EEXIST: "part of the path is a file, not a folder",
     errno.EISDIR: "this is a folder; give a file name",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
 
 
@@ -62,23 +64,61 @@ def move(temporary: Path, path: Path, overwrite: bool) -> None:
         _rename_to_free(temporary, path)
 
 
+def behind(path: Path) -> Path:
+    """The file that a symbolic link stands for, which is written through, or any other path as it is."""
+    try:
+        return Path(os.path.realpath(path)) if path.is_symlink() else path
+    except OSError:  # opening it says why
+        return path
+
+
+def beside(path: Path, ending: str) -> Path:
+    """A file in the same folder, whose name is that of `path` without its suffix, cut where that would be too long,
+    and then `ending`."""
+    stem, room = os.fsencode(path.stem), _LONGEST - len(os.fsencode(ending))
+    return path.with_name((path.stem if len(stem) <= room else stem[:room].decode(errors="ignore")) + ending)
+
+
+def _temporary(path: Path) -> Path:
+    hidden = beside(path, f".{secrets.token_hex(4)}.partial{path.suffix}")
+    return hidden.with_name(f".{hidden.name}")
+
+
+def _make(path: Path, temporary: Path) -> None:
+    """Make an empty file that is to become `path`; raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise OSError(errno.EISDIR, "is a folder")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+
+
+def check_writable(path: Path) -> None:
+    """Make the folder of a file that is yet to be written, and see that it takes one; raises OutputError."""
+    place = behind(path)
+    temporary = _temporary(place)
+    try:
+        _make(place, temporary)
+        temporary.unlink()
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
 @contextmanager
 def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
     """Give a temporary file beside `path` to write to; rename it to `path` at the end, remove it on any error.
 
     overwrite: what is there by then. Folders are created. The temporary name keeps the suffix, which some writers need
-    to choose their format. Raises OutputError when the file system refuses.
+    to choose their format. A symbolic link stays one, to a file that is replaced. Raises OutputError when the file
+    system refuses.
     """
     path = Path(path)
+    place = behind(path)
     # The name is known before there is such a file, so that Ctrl-C at any moment leaves none.
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
+    temporary = _temporary(place)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise OSError(errno.EISDIR, "is a folder")
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        _make(place, temporary)
         yield temporary
-        move(temporary, path, overwrite)
+        move(temporary, place, overwrite)
     except OSError as error:
         raise output_error(path, error) from error
     finally:

@@ -10,12 +10,16 @@ from utils.io.image import FORMATS
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder in the order of their names, numbers counted as numbers; raises InputError."""
+    """The pictures of a folder in the order of their names, numbers counted as numbers; raises InputError.
+
+    Hidden files are none: macOS keeps facts about name.jpg in ._name.jpg.
+    """
     try:
         paths = list(folder.iterdir())
     except OSError as error:
         raise InputError(f"cannot read the folder {folder}: {error.strerror or error}") from error
-    return sorted((p for p in paths if is_picture(p) and not p.is_dir()), key=_natural)
+    shown = (path for path in paths if not path.name.startswith("."))
+    return sorted((path for path in shown if is_picture(path) and not path.is_dir()), key=_natural)
 
 
 def is_picture(path: Path) -> bool:

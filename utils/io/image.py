@@ -1,4 +1,5 @@
-"""Read and write photos: any format that Pillow knows, upright, with transparency, 16 bits and colour profile kept."""
+"""Read and write photos: any format that Pillow knows, upright, with transparency, 16 bits, colour profile and what
+cameras say kept."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import warnings
 import zlib
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,12 +18,14 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from utils.errors import InputError, OutputError
-from utils.io import tiff
-from utils.io.atomic import atomic_path, check_place
+from utils.io import exif, tiff
+from utils.io.atomic import atomic_path, check_place, check_writable
 from utils.paths import is_file, is_there
 
-_ORIENTATION, _XMP = 274, 700  # tags of EXIF and TIFF
+_LYING = (5, 6, 7, 8)  # EXIF orientations
+_ORIENTATION = 274  # tag of EXIF and TIFF
 _PNG_HEADER = 33  # bytes
+_INCH = 0.0254  # metres
 Image.MAX_IMAGE_PIXELS = 2**28  # Pillow refuses twice as many: half a billion, 1.6 GB at 8 bit
 
 # What the decoders raise on damaged files, depending on the format.
@@ -39,6 +42,8 @@ class Photo:
     icc_profile: bytes | None = None  # of an RGB colour space; None: sRGB
     notes: tuple[str, ...] = field(default=())  # what reading had to adapt
     xmp: bytes | None = None  # to write, in formats that hold it; reading leaves it out
+    exif: bytes | None = None  # what utils.io.exif keeps of it
+    dpi: tuple[float, float] | None = None  # x, y
 
 
 class _Format(NamedTuple):
@@ -48,17 +53,17 @@ class _Format(NamedTuple):
     alpha: bool = False
     deep: bool = False  # 16 bits per channel
     profile: bool = True
-    xmp: bool = False
+    facts: bool = False  # XMP, EXIF and dots per inch
     options: dict[str, object] = {}  # noqa: RUF012 - never changed
 
 
-_PNG = _Format("PNG", alpha=True, deep=True, xmp=True)
-_TIFF = _Format("TIFF", alpha=True, deep=True, xmp=True, options={"compression": "tiff_lzw"})
-_JPEG = _Format("JPEG", xmp=True, options={"quality": 95, "subsampling": 0})
+_PNG = _Format("PNG", alpha=True, deep=True, facts=True)
+_TIFF = _Format("TIFF", alpha=True, deep=True, facts=True, options={"compression": "tiff_lzw"})
+_JPEG = _Format("JPEG", facts=True, options={"quality": 95, "subsampling": 0})
 FORMATS = {
     ".png": _PNG, ".tif": _TIFF, ".tiff": _TIFF, ".jpg": _JPEG, ".jpeg": _JPEG, ".jpe": _JPEG, ".jfif": _JPEG,
-    ".webp": _Format("WEBP", alpha=True, xmp=True, options={"quality": 95, "method": 4}),
-    ".avif": _Format("AVIF", alpha=True, xmp=True, options={"quality": 90}),
+    ".webp": _Format("WEBP", alpha=True, facts=True, options={"quality": 95, "method": 4}),
+    ".avif": _Format("AVIF", alpha=True, facts=True, options={"quality": 90}),
     ".jp2": _Format("JPEG2000", alpha=True, profile=False),
     ".bmp": _Format("BMP", profile=False),
     ".tga": _Format("TGA", alpha=True, profile=False),
@@ -125,6 +130,7 @@ def _decode(path: Path, picture: Image.Image, data: bytes) -> Photo:
     if getattr(picture, "n_frames", 1) > 1:
         notes.append(f"{path} holds several pictures; the first one is used")
     profile = picture.info.get("icc_profile")
+    orientation = getattr(picture, "tag_v2", {}).get(_ORIENTATION, 1)  # of a TIFF, which is turned when it is read
     pixels = _deep_pixels(path, picture, data, notes)
     if pixels is None:
         converted, profile = _to_rgb(path, picture, profile, notes)
@@ -134,9 +140,21 @@ def _decode(path: Path, picture: Image.Image, data: bytes) -> Photo:
         profile = None
         notes.append(f"{path}: its grey colour profile was left out")
     if picture.format != "TIFF":  # Pillow and OpenCV turn these themselves
-        pixels = upright(pixels, _orientation(path, picture, notes))
+        orientation = _orientation(path, picture, notes)
+        pixels = upright(pixels, orientation)
     alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
-    return Photo(np.ascontiguousarray(pixels[..., :3]), alpha, profile, tuple(notes))
+    said, dpi = _facts(picture, data, pixels.shape, orientation in _LYING)
+    return Photo(np.ascontiguousarray(pixels[..., :3]), alpha, profile, tuple(notes), exif=said, dpi=dpi)
+
+
+def _facts(
+    picture: Image.Image, data: bytes, shape: tuple[int, ...], lay: bool
+) -> tuple[bytes | None, tuple[float, float] | None]:
+    """A picture's EXIF and dots per inch; shape: (H, W, C) upright."""
+    stored = data if picture.format == "TIFF" else picture.info.get("exif")
+    said, dpi = exif.read(stored, shape[1], shape[0]) if isinstance(stored, bytes) else (None, None)
+    dpi = dpi or exif.plausible(picture.info.get("dpi"))
+    return said, dpi[::-1] if dpi and lay else dpi
 
 
 def _orientation(path: Path, picture: Image.Image, notes: list[str]) -> int:
@@ -216,7 +234,7 @@ def _through_profile(picture: Image.Image, profile: bytes) -> Image.Image | None
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Turn pixels (H, W, C) by an EXIF orientation, 1 to 8; other values count as 1."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in _LYING:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
@@ -232,9 +250,7 @@ def check_output(path: Path | str, overwrite: bool = True, inputs: Iterable[Path
         known = ", ".join(sorted(suffix[1:] for suffix in FORMATS))
         raise OutputError(f"unknown picture format {path.suffix or '(no ending)'!r} of {path}; known endings: {known}")
     check_place(path, overwrite, inputs)
-    with atomic_path(path.parent / f".{path.stem}.probe") as probe:  # folder made and writable?
-        probe.touch()
-    (path.parent / f".{path.stem}.probe").unlink(missing_ok=True)
+    check_writable(path)
 
 
 def write_photo(path: Path | str, photo: Photo, overwrite: bool = True) -> list[str]:
@@ -250,8 +266,10 @@ def write_photo(path: Path | str, photo: Photo, overwrite: bool = True) -> list[
     except (OSError, ValueError, struct.error, cv2.error) as error:
         height, width = photo.image.shape[:2]
         raise OutputError(f"cannot write {path} ({width} x {height} pixels) as {kind.name}: {error}") from error
-    if photo.xmp and kind.name == "PNG":
-        data = _with_xmp(data, photo.xmp)
+    if kind.name == "PNG":
+        data = _png_with_facts(data, photo)
+    elif kind.name == "TIFF":
+        data = exif.in_tiff(data, photo.exif, photo.dpi, photo.xmp)
     with atomic_path(path, overwrite) as temporary:
         temporary.write_bytes(data)
     return notes
@@ -272,30 +290,39 @@ def _adapt(photo: Photo, kind: _Format, suffix: str) -> tuple[Photo, list[str]]:
         notes.append(f"{suffix} holds no colour profile; it was left out")
     if kind.name == "GIF":
         notes.append(f"{suffix} holds 256 colours; the photo was reduced to them")
-    return Photo(image, alpha, profile, xmp=photo.xmp if kind.xmp else None), notes
+    photo = replace(photo, image=image, alpha=alpha, icc_profile=profile)
+    return photo if kind.facts else replace(photo, xmp=None, exif=None, dpi=None), notes
 
 
 def _encode(photo: Photo, kind: _Format) -> bytes:
     channels = [photo.image[..., ::-1]] + ([] if photo.alpha is None else [photo.alpha[..., None]])
     picture = Image.fromarray(np.ascontiguousarray(np.concatenate(channels, axis=2)))
-    options = kind.options | ({"icc_profile": photo.icc_profile} if photo.icc_profile else {}) | _statement(photo, kind)
+    options = kind.options | ({"icc_profile": photo.icc_profile} if photo.icc_profile else {})
     buffer = io.BytesIO()
-    picture.save(buffer, kind.name, **options)
+    picture.save(buffer, kind.name, **options | _facts_for_pillow(photo, kind))
     return buffer.getvalue()
 
 
-def _statement(photo: Photo, kind: _Format) -> dict[str, object]:
-    """Pillow's options for a photo's XMP; a PNG gets it afterwards."""
-    if photo.xmp is None or kind.name == "PNG":
+def _facts_for_pillow(photo: Photo, kind: _Format) -> dict[str, object]:
+    """Options for a photo's XMP, EXIF and dots per inch; PNG and TIFF get them afterwards."""
+    if kind.name in ("PNG", "TIFF"):
         return {}
-    return {"tiffinfo": {_XMP: photo.xmp}} if kind.name == "TIFF" else {"xmp": photo.xmp}
+    alone = kind.name == "JPEG" and photo.exif is None  # a JPEG has another place for the latter
+    # From EXIF with an orientation Pillow makes another one for AVIF, in plain letters only.
+    said = None if alone else exif.whole(photo.exif, photo.dpi, orientation=kind.name != "AVIF")
+    facts = {"xmp": photo.xmp, "dpi": photo.dpi, "exif": said and exif.PREFIX + said}
+    return {name: value for name, value in facts.items() if value}
 
 
-def _with_xmp(data: bytes, xmp: bytes) -> bytes:
-    """A PNG with XMP in the chunk that is meant for it, right after the header; OpenCV would write another one."""
-    content = b"iTXtXML:com.adobe.xmp\0\0\0\0\0" + xmp
-    chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
-    return data[:_PNG_HEADER] + chunk + data[_PNG_HEADER:]
+def _png_with_facts(data: bytes, photo: Photo) -> bytes:
+    """A PNG with XMP, EXIF and dots per inch in the chunks that are meant for them, right after the header; OpenCV
+    would write the first into another one, and not the last."""
+    chunks = {b"iTXt": b"XML:com.adobe.xmp\0\0\0\0\0" + photo.xmp if photo.xmp else b"",
+              b"pHYs": struct.pack(">LLB", *(round(x / _INCH) for x in photo.dpi), 1) if photo.dpi else b"",
+              b"eXIf": exif.whole(photo.exif, photo.dpi) or b"" if photo.exif else b""}
+    told = b"".join(struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+                    for name, content in chunks.items() if content)
+    return data[:_PNG_HEADER] + told + data[_PNG_HEADER:]
 
 
 def _encode_deep(photo: Photo, kind: _Format) -> bytes:
@@ -320,6 +347,5 @@ def _encode_deep_tiff(photo: Photo) -> bytes:
     pixels = photo.image[..., ::-1]
     pixels = pixels if photo.alpha is None else np.dstack([pixels, photo.alpha])
     tifffile.imwrite(buffer, pixels, photometric="rgb", extrasamples=None if photo.alpha is None else ["unassalpha"],
-                     iccprofile=photo.icc_profile, compression="zlib",
-                     extratags=[(_XMP, "B", len(photo.xmp), photo.xmp, True)] if photo.xmp else None)
+                     iccprofile=photo.icc_profile, compression="zlib", byteorder="<", metadata=None, software=False)
     return buffer.getvalue()

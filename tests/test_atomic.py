@@ -1,0 +1,63 @@
+"""Files appear under their name when they are whole, also behind links and under long names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from utils.errors import OutputError
+from utils.io.atomic import atomic_path, beside, check_writable
+
+
+def write(path: Path, text: str, overwrite: bool = True) -> None:
+    """Write a file as programs of this repository do."""
+    check_writable(path)
+    with atomic_path(path, overwrite) as temporary:
+        assert temporary.suffix == path.suffix and temporary.name.startswith(".")
+        temporary.write_text(text)
+
+
+@pytest.mark.parametrize("stem", ["x" * 251, "ü" * 125, "x" + "脸" * 83])  # 251 bytes, or one less
+def test_a_name_may_be_as_long_as_the_file_system_has_them(tmp_path: Path, stem: str) -> None:
+    path = tmp_path / f"{stem}.png"
+    write(path, "a result")
+    assert path.read_text() == "a result" and list(tmp_path.iterdir()) == [path]
+    assert len(os.fsencode(beside(path, ".preview.jpg").name)) in range(250, 256)
+    assert beside(tmp_path / "a.b.png", ".preview.jpg") == tmp_path / "a.b.preview.jpg"
+    with pytest.raises(OutputError, match=f"cannot write .*{stem}xxxx.png: the name is too long"):
+        write(tmp_path / f"{stem}xxxx.png", "a result")
+
+
+def test_a_name_that_is_no_text_stays(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff")
+    assert beside(tmp_path / f"{name}.mp4", ".partial1.mp4").name == f"{name}.partial1.mp4"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+@pytest.mark.parametrize("there", [False, True])
+def test_a_link_is_written_through(tmp_path: Path, there: bool) -> None:
+    (tmp_path / "disk").mkdir()
+    file, link = tmp_path / "disk/result.png", tmp_path / "latest.png"
+    if there:
+        file.write_text("an older result")
+    link.symlink_to("disk/result.png")
+    write(link, "a result")
+    assert link.is_symlink() and file.read_text() == "a result"
+    with pytest.raises(OutputError, match="exists by now"):
+        write(link, "another", overwrite=False)
+    assert file.read_text() == "a result" and [path.name for path in file.parent.iterdir()] == ["result.png"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_links_that_lead_nowhere_are_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link.png").symlink_to("file/result.png")
+    with pytest.raises(OutputError, match=r"cannot write .*link\.png: part of the path is a file"):
+        check_writable(tmp_path / "link.png")
+    with pytest.raises(OutputError, match=r"cannot write .*link\.png: part of the path is a file"):
+        write(tmp_path / "link.png", "a result")
+    (tmp_path / "round.png").symlink_to("round.png")
+    write(tmp_path / "round.png", "a result")
+    assert (tmp_path / "round.png").read_text() == "a result"
