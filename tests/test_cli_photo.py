@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import inference
 from tests.conftest import ROOT, Call, People
@@ -204,6 +205,17 @@ def test_alpha_and_16_bits_survive(call: Call, photos: dict[str, str], tmp_path:
     assert result.alpha is not None and np.array_equal(result.alpha, alpha)
     assert np.array_equal(result.image[:20], image[:20]) and (result.image != image).any()
     assert SOURCE_TYPE.encode() in (tmp_path / "o.tif").read_bytes()
+
+
+def test_what_the_camera_says_survives(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[271], exif[34665] = "Camera & Co", {36867: "2020:02:03 04:05:06"}
+    Image.open(photos["b"]).save(tmp_path / "in.jpg", exif=exif, dpi=(300, 300))
+    assert call(*swap(photos["a"], str(tmp_path / "in.jpg"), tmp_path / "o.jpg"))[0] == 0
+    with Image.open(tmp_path / "o.jpg") as result:
+        said = result.getexif()
+        assert result.info["dpi"] == (300, 300) and said[271] == "Camera & Co"
+        assert said.get_ifd(34665)[36867] == "2020:02:03 04:05:06"
 
 
 @pytest.mark.parametrize(("source", "target", "error"), [

@@ -43,7 +43,7 @@ from utils.inference.stages import Stages, load_stages
 from utils.inference.stream import prefetch
 from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow
 from utils.inference.types import Face, Frame, Swap, SwappedFrame, TrackedFace
-from utils.io.image import Photo, check_output, write_photo
+from utils.io.image import check_output, write_photo
 from utils.io.mark import XMP
 
 log = logging.getLogger("ghost")
@@ -312,7 +312,7 @@ class SwapPipeline:
         if not result.report.swapped:
             self.fail(target, result.report.found, Counter(result.report.skipped))
         with self.report.stage("write"):
-            written = Photo(result.image, photo.alpha, photo.icc_profile, xmp=XMP)
+            written = replace(photo, image=result.image, xmp=XMP)
             notes = write_photo(output, written, not self.config.no_overwrite)
         for text in notes:
             self.report.note(text)
