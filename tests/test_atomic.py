@@ -61,3 +61,12 @@ def test_links_that_lead_nowhere_are_said(tmp_path: Path) -> None:
     (tmp_path / "round.png").symlink_to("round.png")
     write(tmp_path / "round.png", "a result")
     assert (tmp_path / "round.png").read_text() == "a result"
+
+
+def test_errors_of_other_files_are_not_blamed_on_the_output(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="other"), atomic_path(tmp_path / "a.txt"):
+        (tmp_path / "other.txt").read_text()
+    with pytest.raises(OutputError, match=r"a\.txt"), atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.unlink()
+        temporary.read_text()
+    assert not list(tmp_path.iterdir())

@@ -283,7 +283,7 @@ def test_full_memory_keeps_what_is_done(
     monkeypatch.setattr(pipeline.stages.swapper, "swap", full)
     (tmp_path / "link.mp4").symlink_to("o.mp4")
     (tmp_path / "o.partial1.mp4").write_text("an earlier part")
-    with pytest.raises(errors.ResourceError, match=r"full.*; what is done is in .*partial2\.mp4; --start 0\.281 goes"):
+    with pytest.raises(errors.ResourceError, match=r"full.*; what is done is in .*partial2\.mp4; --start 0\.310 goes"):
         pipeline.swap_video(source, clip, tmp_path / "link.mp4")
     assert len(pictures(tmp_path / "o.partial2.mp4")) == 8  # two batches of four
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.mp4", "o.partial1.mp4", "o.partial2.mp4"]

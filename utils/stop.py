@@ -15,6 +15,13 @@ def ending_signals() -> list[int]:
     return [signal.SIGTERM, *(number for number in closed if signal.getsignal(number) != signal.SIG_IGN)]
 
 
+def leave_to_parent() -> None:
+    """Ignore what a terminal sends to all processes of a command; the main one answers it."""
+    for name in ("SIGINT", "SIGHUP", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
 class StopSignals:
     """Remembers that a signal to end or Ctrl-C came, so that what is in progress can be finished and saved."""
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
+from fractions import Fraction
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ghost")
 _DECODED_AHEAD = 4  # frames
-_AFTER = 0.001  # seconds from the last frame that was written to where the next one is looked for
+_AFTER = 0.75  # frames from the last one that was written to where the next one is looked for, as some come early
 _SWAPPED_AHEAD = 2**23  # bytes of frames that wait for the encoder
 
 
@@ -104,7 +105,7 @@ def swap_video(
 def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: Path) -> None:
     """Pass all frames from the decoder through the pipeline to the encoder."""
     report, every = pipeline.report, pipeline.config.preview
-    partial = _Partial(writer, output)
+    partial = _Partial(writer, output, video.info.rate)
     waiting = max(2, _SWAPPED_AHEAD // (video.info.width * video.info.height * 3))
     with (
         pipeline.stages.swapper.in_parts(),
@@ -127,8 +128,9 @@ def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: P
 class _Partial:
     """What is done of a video whose work is stopped."""
 
-    def __init__(self, writer: VideoWriter, output: Path) -> None:
-        self._writer, self._output = writer, output
+    def __init__(self, writer: VideoWriter, output: Path, rate: Fraction) -> None:
+        """rate: frames a second."""
+        self._writer, self._output, self._after = writer, output, _AFTER / float(rate)
         self._signals = StopSignals()
         self._time: float | None = None  # of the last frame that was written, seconds of the target
 
@@ -154,7 +156,7 @@ class _Partial:
             return NOTHING_WRITTEN
         path = _partial_path(self._output)
         self._writer.keep(path)
-        return f"what is done is in {path}; --start {self._time + _AFTER:.3f} goes on from there"
+        return f"what is done is in {path}; --start {self._time + self._after:.3f} goes on from there"
 
 
 def _preview(result: SwappedFrame, output: Path) -> None:

@@ -103,6 +103,12 @@ def check_writable(path: Path) -> None:
         raise output_error(path, error) from error
 
 
+def _is_of_another(error: OSError, temporary: Path, place: Path) -> bool:
+    """Whether an error names a file that has nothing to do with writing this one."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes, os.PathLike)) else None
+    return name is not None and Path(name) not in (temporary, place, *place.parents)
+
+
 @contextmanager
 def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
     """Give a temporary file beside `path` to write to; rename it to `path` at the end, remove it on any error.
@@ -120,6 +126,8 @@ def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
         yield temporary
         move(temporary, place, overwrite)
     except OSError as error:
+        if _is_of_another(error, temporary, place):
+            raise
         raise output_error(path, error) from error
     finally:
         if os.path.lexists(temporary):

@@ -22,6 +22,7 @@ from utils.preprocess.models import models_used
 from utils.preprocess.photos import Unit, list_units
 from utils.preprocess.records import Journal, Record
 from utils.preprocess.work import Worker
+from utils.stop import leave_to_parent
 
 _AHEAD = 4  # units handed out per worker beyond the one it works on
 _worker: Worker | GhostError | None = None  # of a worker process, or why there is none
@@ -51,7 +52,7 @@ def _end_with_parent() -> None:
 def _start(config: PreprocessConfig) -> None:
     """Prepare a worker process: one thread, and Ctrl-C is the main process's to answer."""
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_to_parent()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import cv2
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from utils.errors import InputError, ResourceError
+from utils.stop import leave_to_parent
 from utils.training.draws import Draws
 from utils.training.faces import Faces
 
@@ -199,7 +200,7 @@ def _read(loader: DataLoader[Pairs | InputError]) -> Iterator[Pairs]:
 def _start_worker(worker: int) -> None:
     """One thread each, and signals are left to the parent."""
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_to_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
