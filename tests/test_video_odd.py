@@ -17,7 +17,7 @@ from PIL import Image
 from tests.clips import make_clip, packets, picture, pictures, times
 from tests.test_video_io import copy, first, seconds_of_sound
 from utils.errors import InputError, OptionError
-from utils.io import encode, sound
+from utils.io import beside, sound
 from utils.io.container import open_container
 from utils.io.span import Span
 
@@ -136,7 +136,7 @@ class _Failing:
 
 def test_sound_that_cannot_be_read_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = av.PatchWelcomeError(1163346256, "Not yet implemented")
-    monkeypatch.setattr(encode, "open_container", lambda path: _Failing(open_container(path), error))
+    monkeypatch.setattr(beside, "open_container", lambda path: _Failing(open_container(path), error))
     clip = make_clip(tmp_path / "in.mp4", frames=50)
     count, notes = copy(clip, tmp_path / "out.mp4")
     assert count == 50 and 0 < len(packets(tmp_path / "out.mp4")) < 40
@@ -302,7 +302,7 @@ class _Counting:
 
 def test_sound_behind_the_end_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[_Counting] = []
-    monkeypatch.setattr(encode, "open_container", lambda path: opened.append(_Counting(path)) or opened[-1])
+    monkeypatch.setattr(beside, "open_container", lambda path: opened.append(_Counting(path)) or opened[-1])
     clip = make_clip(tmp_path / "in.mp4", frames=100, sound=("aac", "aac"))
     copy(clip, tmp_path / "out.mp4", Span(0, 0.4))
     written = sum(len(packets(tmp_path / "out.mp4", track=track)) for track in (0, 1))

@@ -13,12 +13,11 @@ import cv2
 
 from utils.inference.types import Frame
 from utils.io.atomic import atomic_path, move
+from utils.io.beside import Beside
 from utils.io.colour import from_bgr, in_layout, updated
-from utils.io.container import open_container
 from utils.io.decoded import DecodedPicture
 from utils.io.encoders import ENCODERS, EncodeOptions, choose_encoder, container_for
 from utils.io.layout import Layout
-from utils.io.sound import Sound
 from utils.io.video import Note, VideoInfo
 
 if TYPE_CHECKING:
@@ -50,9 +49,9 @@ class _Pictures:
         self._last = -1
         rate: Any = info.rate.limit_denominator(10**6)
         stream: Any = container.add_stream(name, rate=rate)
-        self._stream: VideoStream = stream
-        self._stream.metadata.update({"timecode": info.timecode} if info.timecode and name != "gif" else {})
-        context = self._stream.codec_context
+        self.stream: VideoStream = stream
+        self.stream.metadata.update({"timecode": info.timecode} if info.timecode and name != "gif" else {})
+        context = self.stream.codec_context
         context.width, context.height = info.width + self._odd[1], info.height + self._odd[0]
         context.time_base, context.options = self._tick, options
         context.sample_aspect_ratio = info.pixel_aspect
@@ -62,7 +61,7 @@ class _Pictures:
             self._describe(name in ("libx265", "hevc_nvenc") and container.format.name in ("mp4", "mov"))
 
     def _describe(self, apple: bool) -> None:
-        context = self._stream.codec_context
+        context = self.stream.codec_context
         context.thread_type = "AUTO"
         context.colorspace, context.color_range = self._colour.matrix, 2 if self._colour.full_range else 1
         context.color_primaries, context.color_trc = self._colour.primaries, self._colour.transfer
@@ -79,7 +78,7 @@ class _Pictures:
             self._palette.push(picture)
             picture = self._palette.pull()  # type: ignore[assignment]
             picture.pts, picture.time_base = self._last, self._tick
-        return self._stream.encode(picture)
+        return self.stream.encode(picture)
 
     def _picture(self, frame: Frame) -> VideoFrame:
         """The frame as the encoder takes it; what was decoded, where nothing has changed, goes by no other colours."""
@@ -107,7 +106,7 @@ class _Pictures:
 
     def finish(self) -> list[Packet[Any]]:
         """The last packets."""
-        return self._stream.encode(None)
+        return self.stream.encode(None)
 
 
 def _missing(info: VideoInfo, name: str, layout: Layout) -> tuple[int, int]:
@@ -145,11 +144,11 @@ def _failures_as_os_errors() -> Iterator[None]:
 
 
 class VideoWriter:
-    """Takes frames in order and writes them, with the sound heard meanwhile."""
+    """Takes frames in order and writes them, with what is heard and read meanwhile."""
 
-    def __init__(self, container: OutputContainer, pictures: _Pictures, sound: Sound | None, place: Path) -> None:
+    def __init__(self, container: OutputContainer, pictures: _Pictures, beside: Beside, place: Path) -> None:
         """place: where the file is written."""
-        self._container, self._pictures, self._sound, self._place = container, pictures, sound, place
+        self._container, self._pictures, self._beside, self._place = container, pictures, beside, place
 
     def write(self, frame: Frame) -> None:
         """Encode one frame; raises OSError when the file cannot be written."""
@@ -161,12 +160,10 @@ class VideoWriter:
         self._complete(None)
 
     def _complete(self, end: float | None) -> None:
-        """end: seconds in the result from which on sound is left out; None: nothing is."""
+        """end: seconds in the result from which on what goes beside the pictures is left out; None: nothing is."""
         with _failures_as_os_errors():
             self._mux(self._pictures.finish())
-            if self._sound is not None:
-                self._sound.advance(end)
-                self._sound.finish()
+            self._beside.finish(end)
             self._container.close()
 
     def keep(self, path: Path) -> None:
@@ -180,21 +177,9 @@ class VideoWriter:
             if packet.dts is not None and packet.pts is not None and \
                     abs(packet.pts - packet.dts) * packet.time_base > _REORDERED:
                 packet.dts = packet.pts  # x265 leaves it unset in videos of one or two frames
-            if self._sound is not None and packet.dts is not None:
-                self._sound.advance(float(packet.dts * packet.time_base))
+            if packet.dts is not None:
+                self._beside.advance(float(packet.dts * packet.time_base))
             self._container.mux(packet)
-
-
-def _open_sound(stack: ExitStack, container: OutputContainer, info: VideoInfo, holds: bool, note: Note) -> Sound | None:
-    if not info.container:
-        return None
-    source = stack.enter_context(open_container(info.path))
-    if not source.streams.audio:
-        return None
-    if not holds:
-        note("this format holds no sound; it is left out")
-        return None
-    return Sound(source, container, info, note)
 
 
 @contextmanager
@@ -228,7 +213,7 @@ def video_writer(
             if comment and name == "gif":
                 note("this format holds no statement that faces were replaced by AI")
             pictures = _Pictures(container, info, name, settings, layout)
-            sound = _open_sound(stack, container, info, form.sound, note)
-        writer = VideoWriter(container, pictures, sound, temporary)
+            beside = Beside(stack, container, pictures.stream, info, form.sound, note)
+        writer = VideoWriter(container, pictures, beside, temporary)
         yield writer
         writer.finish()

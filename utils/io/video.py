@@ -16,7 +16,7 @@ import numpy as np
 from utils.errors import InputError, OptionError
 from utils.inference.types import Frame, Pixels
 from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, in_planes, to_bgr, turned
-from utils.io.container import open_container, packets_of, promised_length
+from utils.io.container import open_container, packets_of, picture_streams, promised_length
 from utils.io.decoded import DecodedPicture
 from utils.io.folder import pictures_in
 from utils.io.layout import Layout, layout_of
@@ -147,9 +147,7 @@ class _File:
         self._joins.clear()
 
     def _find_stream(self) -> VideoStream:
-        from av.stream import Disposition
-
-        streams = [s for s in self._container.streams.video if Disposition.attached_pic not in s.disposition]
+        streams = picture_streams(self._container)
         if not streams:
             raise InputError(f"{self._path} has no pictures, only sound; give a video file")
         return streams[0]
@@ -335,8 +333,6 @@ class _File:
         see_through = any(part.is_alpha for part in frame.format.components)
         if see_through and (frame.to_ndarray(format="rgba")[..., 3] < 255).any():
             self._note(OPAQUE)
-        if self._container.streams.subtitles:
-            self._note("subtitles are left out")
         if frame.interlaced_frame:
             self._note("the video is interlaced; the result shows the lines of both fields at once")
 
