@@ -47,6 +47,7 @@ class _Pictures:
         self._tick = _GIF_TICK if name == "gif" else info.time_base
         self._odd = _missing(info, name, layout)
         self._last = -1
+        self._delay: int | None = None  # ticks from decoding the first frame to showing it
         rate: Any = info.rate.limit_denominator(10**6)
         stream: Any = container.add_stream(name, rate=rate)
         self.stream: VideoStream = stream
@@ -78,7 +79,7 @@ class _Pictures:
             self._palette.push(picture)
             picture = self._palette.pull()  # type: ignore[assignment]
             picture.pts, picture.time_base = self._last, self._tick
-        return self.stream.encode(picture)
+        return self._stamped(self.stream.encode(picture))
 
     def _picture(self, frame: Frame) -> VideoFrame:
         """The frame as the encoder takes it; what was decoded, where nothing has changed, goes by no other colours."""
@@ -106,7 +107,29 @@ class _Pictures:
 
     def finish(self) -> list[Packet[Any]]:
         """The last packets."""
-        return self.stream.encode(None)
+        return self._stamped(self.stream.encode(None))
+
+    def _stamped(self, packets: list[Packet[Any]]) -> list[Packet[Any]]:
+        """The packets with all their time stamps."""
+        for packet in packets:
+            if packet.dts is not None and packet.pts is not None:
+                if abs(packet.pts - packet.dts) * packet.time_base > _REORDERED:
+                    packet.dts = packet.pts  # x265 leaves it unset in videos of one or two frames
+                if self._delay is None:
+                    self._delay = packet.pts - packet.dts
+        return packets
+
+    def set_end(self, packets: list[Packet[Any]]) -> None:
+        """Show the last frame for as long as in the original; packets: those since it came."""
+        if not self._info.last_shown or not packets:
+            return
+        end = self._last + round(self._info.last_shown[-1] / self._tick)
+        for packet in packets:
+            if packet.pts == self._last:
+                packet.duration = end - self._last
+        final = packets[-1]
+        if final.pts != self._last and final.dts is not None:  # by which MP4 counts the length, in order of decoding
+            final.duration = max(0, end - final.dts - (self._delay or 0))
 
 
 def _missing(info: VideoInfo, name: str, layout: Layout) -> tuple[int, int]:
@@ -149,11 +172,14 @@ class VideoWriter:
     def __init__(self, container: OutputContainer, pictures: _Pictures, beside: Beside, place: Path) -> None:
         """place: where the file is written."""
         self._container, self._pictures, self._beside, self._place = container, pictures, beside, place
+        self._held: list[Packet[Any]] = []  # that the last frame brought, since it may be the last of all
 
     def write(self, frame: Frame) -> None:
         """Encode one frame; raises OSError when the file cannot be written."""
         with _failures_as_os_errors():
-            self._mux(self._pictures.encode(frame))
+            packets = self._pictures.encode(frame)
+            self._mux(self._held)
+            self._held = packets
 
     def finish(self) -> None:
         """Write what is left and complete the file."""
@@ -162,7 +188,10 @@ class VideoWriter:
     def _complete(self, end: float | None) -> None:
         """end: seconds in the result from which on what goes beside the pictures is left out; None: nothing is."""
         with _failures_as_os_errors():
-            self._mux(self._pictures.finish())
+            packets = [*self._held, *self._pictures.finish()]
+            if end is None:
+                self._pictures.set_end(packets)
+            self._mux(packets)
             self._beside.finish(end)
             self._container.close()
 
@@ -174,9 +203,6 @@ class VideoWriter:
 
     def _mux(self, packets: list[Packet[Any]]) -> None:
         for packet in packets:
-            if packet.dts is not None and packet.pts is not None and \
-                    abs(packet.pts - packet.dts) * packet.time_base > _REORDERED:
-                packet.dts = packet.pts  # x265 leaves it unset in videos of one or two frames
             if packet.dts is not None:
                 self._beside.advance(float(packet.dts * packet.time_base))
             self._container.mux(packet)
@@ -208,7 +234,8 @@ def video_writer(
     with atomic_path(path, overwrite) as temporary, ExitStack() as stack:
         with _failures_as_os_errors():
             file = str(temporary.absolute())  # names with a colon alone would be taken for addresses
-            container = stack.enter_context(av.open(file, "w", format=form.muxer, options=dict(form.options)))
+            chosen = dict(form.options) | ({"loop": str(info.loops)} if name == "gif" else {})
+            container = stack.enter_context(av.open(file, "w", format=form.muxer, options=chosen))
             container.metadata.update({"comment": comment} if comment else {})
             if comment and name == "gif":
                 note("this format holds no statement that faces were replaced by AI")

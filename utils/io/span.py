@@ -27,3 +27,7 @@ class Span:
     def ended(self, time: float) -> bool:
         """Whether the frame at `time`, and all after it, come after the part."""
         return self.end is not None and time >= self.end - 1e-6
+
+    def shown(self, time: float, end: float) -> float:
+        """Seconds of the part for which a frame is shown that would be so from `time` to `end`."""
+        return (end if self.end is None else min(end, self.end)) - time

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
-import numpy as np
 
 from utils.errors import InputError, OptionError
 from utils.inference.types import Frame, Pixels
@@ -21,7 +20,7 @@ from utils.io.decoded import DecodedPicture
 from utils.io.folder import pictures_in
 from utils.io.layout import Layout, layout_of
 from utils.io.span import Span
-from utils.io.stills import FOLDER_RATE, OPAQUE, Note, animation, folder, only_pillow_animates
+from utils.io.stills import FOLDER_RATE, OPAQUE, Note, Still, animation, folder, loops, only_pillow_animates
 from utils.io.timecode import advanced
 from utils.io.upright import Upright, upright_of
 from utils.paths import is_file, is_folder
@@ -40,6 +39,8 @@ _AS_IT_IS = Upright(False, False, False)
 _NOT_SHARED = Layout(across=1, down=1)
 _SURFACES = 4  # threads of a graphics card's decoder, each of which needs memory of its few pictures
 RUNS_BACK = 0.5  # seconds by which time stamps fall where another recording begins, and not by mere inaccuracy
+
+_PILLOWS_NAMES = {"gif": "GIF", "apng": "PNG"}  # of animations that FFmpeg reads, but for how often they are shown
 
 _Timed = tuple[float, "VideoFrame"]
 
@@ -63,6 +64,8 @@ class VideoInfo:
     container: bool = True  # whether the file is one that can hold sound
     read_from: float = 0.0  # seconds where reading began, at `span.start` or further back
     joins: list[float] = field(default_factory=list, compare=False)  # seconds added where time stamps run back, so far
+    loops: int = 0  # how often an animation is repeated: 0 for ever, -1 never
+    last_shown: list[float] = field(default_factory=list, compare=False)  # seconds of the last frame, once it is known
 
 
 @dataclass
@@ -92,7 +95,7 @@ def open_video(
     elif not is_file(path):
         raise InputError(f"there is no video {path}; check the name")
     elif only_pillow_animates(path):
-        yield _from_pictures(path, animation(path, span, note), span)
+        yield _from_pictures(path, animation(path, span, note), span, loops(path, "WEBP"))
     else:
         with closing(_File(path, span, note, threads, card, deep)) as file:
             yield file.open()
@@ -168,7 +171,7 @@ class _File:
         info = VideoInfo(
             self._path, width, height, rate, tick, self._expected(rate), self._span, self._origin,
             self._colour.of_result(self._deep), self._layout(frame, upright), aspect, self._timecode(first[0], rate),
-            read_from=read_from, joins=self._joins,
+            read_from=read_from, joins=self._joins, loops=self._loops(),
         )  # fmt: skip
         return Video(info, self._frames(info, first, rest, upright))
 
@@ -184,6 +187,10 @@ class _File:
         if bits > 8:
             self._note(f"{bits}-bit colour becomes 8-bit")
         return replace(layout, bits=10 if result.high_dynamic_range else 8)
+
+    def _loops(self) -> int:
+        kind = _PILLOWS_NAMES.get(self._container.format.name)
+        return loops(self._path, kind) if kind else 0
 
     def _tick(self) -> Fraction:
         return self._stream.time_base or MILLISECOND
@@ -232,10 +239,14 @@ class _File:
     def _frames(self, info: VideoInfo, first: _Timed, rest: Iterator[_Timed], upright: Upright) -> Iterator[Frame]:
         from av.video.reformatter import VideoReformatter
 
-        time, converter = 0.0, VideoReformatter()
+        time, end, latest, converter = 0.0, 0.0, 0.0, VideoReformatter()
         for index, (time, frame) in enumerate(_chain(first, rest)):
+            end = time + float(frame.duration * info.time_base if frame.duration else 1 / info.rate)
+            latest = max(latest, end)
             yield Frame(self._pixels(frame, info, upright, converter), index, time)
-        self._say_what_was_missing(time + float(1 / info.rate))
+        end = max(end, min(latest, self._seconds() or end))  # reordered, the last duration is not the last frame's
+        info.last_shown.append(self._span.shown(time, end))
+        self._say_what_was_missing(end)
 
     def _pixels(self, frame: VideoFrame, info: VideoInfo, upright: Upright, converter: VideoReformatter) -> Pixels:
         """A decoded frame, upright and in the size and colours of the video."""
@@ -351,22 +362,27 @@ def _chain(first: Any, rest: Iterable[Any]) -> Iterator[Any]:
     yield from rest
 
 
-def _from_pictures(path: Path, pictures: Iterator[tuple[np.ndarray, float]], span: Span) -> Video:
-    """A video from pictures with their times."""
+def _from_pictures(path: Path, pictures: Iterator[Still], span: Span, repeats: int = 0) -> Video:
+    """A video from pictures with their times; repeats: as `loops` says."""
     first = next(pictures, None)
     if first is None and span.start:
         raise OptionError(f"--start {span.start:g} s is after the end of {path}")
     if first is None:
         raise InputError(f"{path} has no pictures in the chosen part")
     height, width = first[0].shape[:2]
-    info = VideoInfo(path, width, height, time_base=MILLISECOND, span=span,
-                     colour=Colour(RGB).of_result(deep=False), layout=_NOT_SHARED, container=False)  # fmt: skip
-    return Video(info, _same_size(path, _chain(first, pictures), (height, width)))
+    info = VideoInfo(
+        path, width, height, time_base=MILLISECOND, span=span, colour=Colour(RGB).of_result(deep=False),
+        layout=_NOT_SHARED, container=False, loops=repeats,
+    )  # fmt: skip
+    return Video(info, _same_size(info, _chain(first, pictures)))
 
 
-def _same_size(path: Path, pictures: Iterable[tuple[np.ndarray, float]], size: tuple[int, int]) -> Iterator[Frame]:
-    for index, (image, time) in enumerate(pictures):
-        if image.shape[:2] != size:
-            raise InputError(f"the pictures of {path} differ in size: the first has {size[1]}x{size[0]} pixels, "
-                             f"number {index + 1} has {image.shape[1]}x{image.shape[0]}; make them alike")  # fmt: skip
+def _same_size(info: VideoInfo, pictures: Iterable[Still]) -> Iterator[Frame]:
+    end = time = 0.0
+    for index, (image, time, shown) in enumerate(pictures):
+        if image.shape[:2] != (info.height, info.width):
+            raise InputError(f"the pictures of {info.path} differ in size: the first has {info.width}x{info.height} "
+                             f"pixels, number {index + 1} has {image.shape[1]}x{image.shape[0]}; make them alike")
+        end = time + shown
         yield Frame(image, index, time)
+    info.last_shown.append(info.span.shown(time, end))
