@@ -266,6 +266,13 @@ def test_transparency_of_a_video_is_said(tmp_path: Path) -> None:
         assert copy(tmp_path / "in.apng", tmp_path / "out.mp4")[1] == notes
 
 
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_transparency_that_is_not_decoded_is_said(tmp_path: Path, codec: str) -> None:
+    clip = make_clip(tmp_path / "in.webm", codec=codec, pixel_format="yuva420p", tick=Fraction(1, 1000), sound=(),
+                     options={"auto-alt-ref": "0"})  # fmt: skip
+    assert copy(clip, tmp_path / "out.mp4") == (20, ["transparency is left out"])
+
+
 def test_transparency_of_an_animation_is_said(tmp_path: Path) -> None:
     stills = [Image.fromarray(np.dstack([picture(i), picture(i)[..., 0]])) for i in range(3)]
     stills[0].save(tmp_path / "in.webp", save_all=True, append_images=stills[1:], duration=40, lossless=True)

@@ -342,7 +342,8 @@ class _File:
         elif self._colour.high_dynamic_range:
             self._note("what describes the light of HDR (mastering display, HDR10+, Dolby Vision) is left out")
         see_through = any(part.is_alpha for part in frame.format.components)
-        if see_through and (frame.to_ndarray(format="rgba")[..., 3] < 255).any():
+        hidden = self._stream.metadata.get("alpha_mode") == "1"  # of VP8 and VP9, beside what FFmpeg decodes
+        if hidden or (see_through and (frame.to_ndarray(format="rgba")[..., 3] < 255).any()):
             self._note(OPAQUE)
         if frame.interlaced_frame:
             self._note("the video is interlaced; the result shows the lines of both fields at once")
