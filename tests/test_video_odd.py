@@ -20,6 +20,7 @@ from utils.errors import InputError, OptionError
 from utils.io import beside, sound
 from utils.io.container import open_container
 from utils.io.span import Span
+from utils.io.video import open_video
 
 JOINED = "the time stamps run back; what follows is shown after what came before"
 PROGRAM_STREAM = {"codec": "mpeg2video", "sound": ("mp2",), "tick": Fraction(1, 25), "options": {"g": "50"}}
@@ -49,6 +50,17 @@ def test_start_in_streams_without_places(tmp_path: Path, name: str, settings: di
     assert pictures(tmp_path / "out.mp4")[0].mean() == pytest.approx(pictures(clip)[20].mean(), abs=2)
     with pytest.raises(OptionError, match="after the end"):
         copy(clip, tmp_path / "none.mp4", Span(5.0))
+
+
+@pytest.mark.parametrize(("name", "codec"), [("in.h264", "libx264"), ("in.hevc", "libx265"), ("in.m2v", "mpeg2video")])
+@pytest.mark.parametrize("rate", [24, 30])
+def test_streams_without_time_stamps_keep_their_speed(tmp_path: Path, name: str, codec: str, rate: int) -> None:
+    clip = make_clip(tmp_path / name, frames=2 * rate, rate=rate, codec=codec, tick=Fraction(1, rate), sound=())
+    with open_video(clip) as video:
+        assert video.info.rate == rate
+    assert copy(clip, tmp_path / "out.mp4") == (2 * rate, [])
+    assert np.diff(times(tmp_path / "out.mp4")) == pytest.approx((2 * rate - 1) * [1 / rate], abs=0.001)
+    assert copy(clip, tmp_path / "part.mp4", Span(0.5, 1.5))[0] == pytest.approx(rate, abs=1)
 
 
 @pytest.mark.parametrize("name", ["in.flv", "in.avi"])

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 MILLISECOND = Fraction(1, 1000)
 _ENDS_EARLY = 0.5  # seconds missing at the end that are worth a note
+_FASTEST = 300  # frames per second; more in a codec's header are the ticks of its clock
 _FURTHER_BACK = 10.0  # seconds; longer than from one key frame to the next
 _AS_IT_IS = Upright(False, False, False)
 _NOT_SHARED = Layout(across=1, down=1)
@@ -196,7 +197,11 @@ class _File:
         return self._stream.time_base or MILLISECOND
 
     def _rate(self) -> Fraction:
-        return Fraction(self._stream.average_rate or self._stream.guessed_rate or FOLDER_RATE)
+        stream = self._stream
+        coded = stream.codec_context.framerate or 0
+        if stream.start_time is None and 0 < coded <= _FASTEST:  # without time stamps FFmpeg's average is a guess
+            return Fraction(coded)
+        return Fraction(stream.average_rate or stream.guessed_rate or FOLDER_RATE)
 
     def _timecode(self, first: float, rate: Fraction) -> str | None:
         tags = {name.lower(): value for name, value in (self._container.metadata | self._stream.metadata).items()}
