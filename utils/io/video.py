@@ -325,10 +325,12 @@ class _File:
         return max(1, round((end - self._span.start) * rate))
 
     def _nothing_there(self) -> InputError | OptionError:
-        seconds = self._seconds()
-        if self._span.start and self._landed < math.inf and (seconds is None or self._span.start >= seconds):
+        seconds, span = self._seconds(), self._span
+        if self._landed < math.inf and span.start and (seconds is None or span.start >= seconds):
             length = "" if seconds is None else f" ({seconds:.3f} s)"
-            return OptionError(f"--start {self._span.start:g} s is after the end of {self._path}{length}")
+            return OptionError(f"--start {span.start:g} s is after the end of {self._path}{length}")
+        if self._landed < math.inf and (span.start or span.end):
+            return OptionError(f"no frame {span} in {self._path}; choose another --start or --end")
         return InputError(f"{self._path} has no frame that can be decoded; is the file whole?")
 
     def _say_who_decodes(self, frame: VideoFrame) -> None:
