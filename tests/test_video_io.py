@@ -168,7 +168,7 @@ def test_odd_sizes_gain_an_edge(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.mp4", size=(63, 47), pixel_format="yuv444p")
     _, notes = copy(clip, tmp_path / "out.mp4")
     assert pictures(tmp_path / "out.mp4")[0].shape == (48, 64, 3)
-    assert notes == ["63x47 has an odd side; the result gains one edge row or column"]
+    assert notes == ["63x47 has an odd side; the result gains one edge row or column", "4:4:4 colour becomes 4:2:0"]
 
 
 def test_colour_tags_are_kept_and_understood(tmp_path: Path) -> None:

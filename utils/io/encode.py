@@ -137,6 +137,11 @@ def _missing(info: VideoInfo, name: str, layout: Layout) -> tuple[int, int]:
     return (0, 0) if name == "gif" else (-info.height % layout.down, -info.width % layout.across)
 
 
+def _sharing(layout: Layout) -> str:
+    """What people call the way in which pixels share their colour, such as 4:2:0."""
+    return ":".join(layout.name.removeprefix("yuv")[:3])
+
+
 def _palette_graph(info: VideoInfo) -> Graph:
     """A filter from BGRA to 256 colours chosen for each frame."""
     from av.filter import Graph
@@ -231,6 +236,8 @@ def video_writer(
         info = replace(info, timecode=None)
     if info.layout.bits > layout.bits:
         note(f"{info.layout.bits}-bit colour becomes {layout.bits}-bit")
+    if info.layout.across * info.layout.down < layout.across * layout.down and not info.rgb and name != "gif":
+        note(f"{_sharing(info.layout)} colour becomes {_sharing(layout)}")
     with atomic_path(path, overwrite) as temporary, ExitStack() as stack:
         with _failures_as_os_errors():
             file = str(temporary.absolute())  # names with a colon alone would be taken for addresses

@@ -63,6 +63,7 @@ class VideoInfo:
     pixel_aspect: Fraction = Fraction(1)  # width over height of a pixel
     timecode: str | None = None  # of the first frame in the used part
     container: bool = True  # whether the file is one that can hold sound
+    rgb: bool = False  # whether the pictures are coded as RGB, which none are in videos for players
     read_from: float = 0.0  # seconds where reading began, at `span.start` or further back
     joins: list[float] = field(default_factory=list, compare=False)  # seconds added where time stamps run back, so far
     loops: int = 0  # how often an animation is repeated: 0 for ever, -1 never
@@ -172,7 +173,7 @@ class _File:
         info = VideoInfo(
             self._path, width, height, rate, tick, self._expected(rate), self._span, self._origin,
             self._colour.of_result(self._deep), self._layout(frame, upright), aspect, self._timecode(first[0], rate),
-            read_from=read_from, joins=self._joins, loops=self._loops(),
+            read_from=read_from, joins=self._joins, loops=self._loops(), rgb=self._colour.matrix == RGB,
         )  # fmt: skip
         return Video(info, self._frames(info, first, rest, upright))
 
@@ -380,7 +381,7 @@ def _from_pictures(path: Path, pictures: Iterator[Still], span: Span, repeats: i
     height, width = first[0].shape[:2]
     info = VideoInfo(
         path, width, height, time_base=MILLISECOND, span=span, colour=Colour(RGB).of_result(deep=False),
-        layout=_NOT_SHARED, container=False, loops=repeats,
+        layout=_NOT_SHARED, rgb=True, container=False, loops=repeats,
     )  # fmt: skip
     return Video(info, _same_size(info, _chain(first, pictures)))
 
