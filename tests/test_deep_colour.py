@@ -22,6 +22,7 @@ from utils.io.video import open_video
 
 FULL_RANGE = {"color_range": 2, "colorspace": 5}
 DEEP = {"codec": "ffv1", "pixel_format": "yuv422p10le"}
+HALVED = "4:2:2 colour becomes 4:2:0"
 BOXES = ((0, 0, 13, 11), (21, 13, 40, 29), (49, 35, 64, 48))
 COLOUR = (20, 60, 200)  # BGR
 
@@ -94,7 +95,8 @@ def test_what_is_not_changed_keeps_every_bit(tmp_path: Path, pixel_format: str, 
 )
 def test_prores(tmp_path: Path, source: dict[str, Any], preset: str | None, pixel_format: str, profile: str) -> None:
     clip = make_clip(tmp_path / "in.mkv", frames=5, size=(320, 240), still=smooth(320, 240), **source)
-    assert rewritten(clip, tmp_path / "out.mov", "prores_ks", preset) == []
+    said = ["4:4:4 colour becomes 4:2:2"] if preset == "lt" else []
+    assert rewritten(clip, tmp_path / "out.mov", "prores_ks", preset) == said
     assert form(tmp_path / "out.mov") == ("prores", pixel_format, profile)
     assert times(tmp_path / "out.mov") == pytest.approx(times(clip), abs=0.001)
     assert packets(tmp_path / "out.mov") == packets(clip) != []
@@ -116,7 +118,7 @@ def test_players_formats_keep_ten_bits_where_players_do(
     tmp_path: Path, encoder: str, name: str, pixel_format: str, said: list[str]
 ) -> None:
     clip = make_clip(tmp_path / "in.mkv", frames=3, size=(128, 96), still=smooth(128, 96), sound=(), **DEEP)
-    assert rewritten(clip, tmp_path / name, encoder) == said
+    assert rewritten(clip, tmp_path / name, encoder) == [*said, HALVED]
     assert form(tmp_path / name)[1] == pixel_format
     with open_video(clip) as before, open_video(tmp_path / name) as after:
         one, other = (next(video.frames).image.astype(int) for video in (before, after))
@@ -165,17 +167,34 @@ def test_frames_of_another_range_keep_their_brightness(tmp_path: Path) -> None:
         assert np.abs(before.astype(int) - after).mean() < 2
 
 
+@pytest.mark.parametrize(
+    ("pixel_format", "codec", "name", "said"),
+    [
+        ("yuv444p", "libx264", "out.mp4", ["4:4:4 colour becomes 4:2:0"]),
+        ("yuv444p", "libx264", "out.webm", ["4:4:4 colour becomes 4:2:0"]),
+        ("yuv444p", "libx264", "out.gif", []),
+        ("yuvj422p", "mjpeg", "out.mp4", [HALVED]),
+        ("rgb24", "libx264rgb", "out.mp4", []),
+    ],
+)
+def test_colours_that_are_halved_are_said_where_they_were_whole_in_a_video(
+    tmp_path: Path, pixel_format: str, codec: str, name: str, said: list[str]
+) -> None:
+    clip = make_clip(tmp_path / "in.mkv", 3, codec=codec, pixel_format=pixel_format, sound=())
+    assert rewritten(clip, tmp_path / name, "auto") == said
+
+
 def test_an_encoder_with_fewer_bits_is_used_with_these(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     works = encoders._opens
     monkeypatch.setattr(encoders, "_opens", lambda *given: given[2].bits == 8 and works(*given))
     clip = make_clip(tmp_path / "in.mkv", frames=3, size=(128, 96), sound=(), **DEEP)
-    assert rewritten(clip, tmp_path / "out.mp4", "libx265") == ["10-bit colour becomes 8-bit"]
+    assert rewritten(clip, tmp_path / "out.mp4", "libx265") == ["10-bit colour becomes 8-bit", HALVED]
 
 
 def test_short_videos_in_h265(tmp_path: Path) -> None:
     for _ in range(8):  # what x265 leaves unset is sometimes right
         clip = make_clip(tmp_path / "in.mkv", frames=2, size=(128, 96), sound=(), **DEEP)
-        assert rewritten(clip, tmp_path / "out.mp4", "libx265") == []
+        assert rewritten(clip, tmp_path / "out.mp4", "libx265") == [HALVED]
         assert len(times(tmp_path / "out.mp4")) == 2
 
 

@@ -168,7 +168,7 @@ def test_odd_sizes_gain_an_edge(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.mp4", size=(63, 47), pixel_format="yuv444p")
     _, notes = copy(clip, tmp_path / "out.mp4")
     assert pictures(tmp_path / "out.mp4")[0].shape == (48, 64, 3)
-    assert notes == ["63x47 has an odd side; the result gains one edge row or column"]
+    assert notes == ["63x47 has an odd side; the result gains one edge row or column", "4:4:4 colour becomes 4:2:0"]
 
 
 def test_colour_tags_are_kept_and_understood(tmp_path: Path) -> None:
@@ -342,6 +342,31 @@ def test_nothing_is_left_when_a_run_is_interrupted(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
     assert (tmp_path / "out.mp4").read_text() == "what was there before"
+
+
+_AV1 = """
+import sys
+from utils.io.encode import video_writer
+from utils.io.encoders import EncodeOptions
+from utils.io.video import open_video
+with (open_video(sys.argv[1]) as video,
+      video_writer(sys.argv[2], video.info, EncodeOptions("libsvtav1"), print) as writer):
+    for frame in video.frames:
+        writer.write(frame)
+"""
+
+
+@pytest.mark.parametrize("level", [None, "3"])
+def test_av1_prints_nothing_unless_it_is_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str | None
+) -> None:
+    monkeypatch.delenv("SVT_LOG", raising=False)
+    if level:
+        monkeypatch.setenv("SVT_LOG", level)
+    clip = make_clip(tmp_path / "in.mp4", frames=3, sound=())
+    command = [sys.executable, "-c", _AV1, str(clip), str(tmp_path / "out.mp4")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and bool(done.stdout + done.stderr) == bool(level)
 
 
 _FILL = """

@@ -17,9 +17,10 @@ from PIL import Image
 from tests.clips import make_clip, packets, picture, pictures, times
 from tests.test_video_io import copy, first, seconds_of_sound
 from utils.errors import InputError, OptionError
-from utils.io import encode, sound
+from utils.io import beside, sound
 from utils.io.container import open_container
 from utils.io.span import Span
+from utils.io.video import open_video
 
 JOINED = "the time stamps run back; what follows is shown after what came before"
 PROGRAM_STREAM = {"codec": "mpeg2video", "sound": ("mp2",), "tick": Fraction(1, 25), "options": {"g": "50"}}
@@ -49,6 +50,17 @@ def test_start_in_streams_without_places(tmp_path: Path, name: str, settings: di
     assert pictures(tmp_path / "out.mp4")[0].mean() == pytest.approx(pictures(clip)[20].mean(), abs=2)
     with pytest.raises(OptionError, match="after the end"):
         copy(clip, tmp_path / "none.mp4", Span(5.0))
+
+
+@pytest.mark.parametrize(("name", "codec"), [("in.h264", "libx264"), ("in.hevc", "libx265"), ("in.m2v", "mpeg2video")])
+@pytest.mark.parametrize("rate", [24, 30])
+def test_streams_without_time_stamps_keep_their_speed(tmp_path: Path, name: str, codec: str, rate: int) -> None:
+    clip = make_clip(tmp_path / name, frames=2 * rate, rate=rate, codec=codec, tick=Fraction(1, rate), sound=())
+    with open_video(clip) as video:
+        assert video.info.rate == rate
+    assert copy(clip, tmp_path / "out.mp4") == (2 * rate, [])
+    assert np.diff(times(tmp_path / "out.mp4")) == pytest.approx((2 * rate - 1) * [1 / rate], abs=0.001)
+    assert copy(clip, tmp_path / "part.mp4", Span(0.5, 1.5))[0] == pytest.approx(rate, abs=1)
 
 
 @pytest.mark.parametrize("name", ["in.flv", "in.avi"])
@@ -136,7 +148,7 @@ class _Failing:
 
 def test_sound_that_cannot_be_read_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = av.PatchWelcomeError(1163346256, "Not yet implemented")
-    monkeypatch.setattr(encode, "open_container", lambda path: _Failing(open_container(path), error))
+    monkeypatch.setattr(beside, "open_container", lambda path: _Failing(open_container(path), error))
     clip = make_clip(tmp_path / "in.mp4", frames=50)
     count, notes = copy(clip, tmp_path / "out.mp4")
     assert count == 50 and 0 < len(packets(tmp_path / "out.mp4")) < 40
@@ -266,6 +278,13 @@ def test_transparency_of_a_video_is_said(tmp_path: Path) -> None:
         assert copy(tmp_path / "in.apng", tmp_path / "out.mp4")[1] == notes
 
 
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_transparency_that_is_not_decoded_is_said(tmp_path: Path, codec: str) -> None:
+    clip = make_clip(tmp_path / "in.webm", codec=codec, pixel_format="yuva420p", tick=Fraction(1, 1000), sound=(),
+                     options={"auto-alt-ref": "0"})  # fmt: skip
+    assert copy(clip, tmp_path / "out.mp4") == (20, ["transparency is left out"])
+
+
 def test_transparency_of_an_animation_is_said(tmp_path: Path) -> None:
     stills = [Image.fromarray(np.dstack([picture(i), picture(i)[..., 0]])) for i in range(3)]
     stills[0].save(tmp_path / "in.webp", save_all=True, append_images=stills[1:], duration=40, lossless=True)
@@ -302,7 +321,7 @@ class _Counting:
 
 def test_sound_behind_the_end_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[_Counting] = []
-    monkeypatch.setattr(encode, "open_container", lambda path: opened.append(_Counting(path)) or opened[-1])
+    monkeypatch.setattr(beside, "open_container", lambda path: opened.append(_Counting(path)) or opened[-1])
     clip = make_clip(tmp_path / "in.mp4", frames=100, sound=("aac", "aac"))
     copy(clip, tmp_path / "out.mp4", Span(0, 0.4))
     written = sum(len(packets(tmp_path / "out.mp4", track=track)) for track in (0, 1))

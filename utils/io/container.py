@@ -1,4 +1,4 @@
-"""Files that FFmpeg reads: opening them, their packets, and how long they say that they are."""
+"""Files that FFmpeg reads: opening them, their tracks and packets, and how long they say that they are."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.packet import Packet
     from av.stream import Stream
+    from av.video.stream import VideoStream
 
 _MOST_BROKEN = 50  # pieces in a row that cannot be read, after which nothing more is expected
 
@@ -25,6 +26,13 @@ def open_container(path: Path, card: bool = False) -> InputContainer:
 
     # Tags of old files are in any encoding.
     return av.open(str(path.absolute()), metadata_errors="replace", hwaccel=HWAccel("cuda") if card else None)
+
+
+def picture_streams(container: InputContainer) -> list[VideoStream]:
+    """The tracks with moving pictures, as against covers."""
+    from av.stream import Disposition
+
+    return [stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition]
 
 
 def packets_of(container: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet[Any] | None]:

@@ -13,12 +13,11 @@ import cv2
 
 from utils.inference.types import Frame
 from utils.io.atomic import atomic_path, move
+from utils.io.beside import Beside
 from utils.io.colour import from_bgr, in_layout, updated
-from utils.io.container import open_container
 from utils.io.decoded import DecodedPicture
 from utils.io.encoders import ENCODERS, EncodeOptions, choose_encoder, container_for
 from utils.io.layout import Layout
-from utils.io.sound import Sound
 from utils.io.video import Note, VideoInfo
 
 if TYPE_CHECKING:
@@ -48,11 +47,12 @@ class _Pictures:
         self._tick = _GIF_TICK if name == "gif" else info.time_base
         self._odd = _missing(info, name, layout)
         self._last = -1
+        self._delay: int | None = None  # ticks from decoding the first frame to showing it
         rate: Any = info.rate.limit_denominator(10**6)
         stream: Any = container.add_stream(name, rate=rate)
-        self._stream: VideoStream = stream
-        self._stream.metadata.update({"timecode": info.timecode} if info.timecode and name != "gif" else {})
-        context = self._stream.codec_context
+        self.stream: VideoStream = stream
+        self.stream.metadata.update({"timecode": info.timecode} if info.timecode and name != "gif" else {})
+        context = self.stream.codec_context
         context.width, context.height = info.width + self._odd[1], info.height + self._odd[0]
         context.time_base, context.options = self._tick, options
         context.sample_aspect_ratio = info.pixel_aspect
@@ -62,7 +62,7 @@ class _Pictures:
             self._describe(name in ("libx265", "hevc_nvenc") and container.format.name in ("mp4", "mov"))
 
     def _describe(self, apple: bool) -> None:
-        context = self._stream.codec_context
+        context = self.stream.codec_context
         context.thread_type = "AUTO"
         context.colorspace, context.color_range = self._colour.matrix, 2 if self._colour.full_range else 1
         context.color_primaries, context.color_trc = self._colour.primaries, self._colour.transfer
@@ -79,7 +79,7 @@ class _Pictures:
             self._palette.push(picture)
             picture = self._palette.pull()  # type: ignore[assignment]
             picture.pts, picture.time_base = self._last, self._tick
-        return self._stream.encode(picture)
+        return self._stamped(self.stream.encode(picture))
 
     def _picture(self, frame: Frame) -> VideoFrame:
         """The frame as the encoder takes it; what was decoded, where nothing has changed, goes by no other colours."""
@@ -107,12 +107,39 @@ class _Pictures:
 
     def finish(self) -> list[Packet[Any]]:
         """The last packets."""
-        return self._stream.encode(None)
+        return self._stamped(self.stream.encode(None))
+
+    def _stamped(self, packets: list[Packet[Any]]) -> list[Packet[Any]]:
+        """The packets with all their time stamps."""
+        for packet in packets:
+            if packet.dts is not None and packet.pts is not None:
+                if abs(packet.pts - packet.dts) * packet.time_base > _REORDERED:
+                    packet.dts = packet.pts  # x265 leaves it unset in videos of one or two frames
+                if self._delay is None:
+                    self._delay = packet.pts - packet.dts
+        return packets
+
+    def set_end(self, packets: list[Packet[Any]]) -> None:
+        """Show the last frame for as long as in the original; packets: those since it came."""
+        if not self._info.last_shown or not packets:
+            return
+        end = self._last + round(self._info.last_shown[-1] / self._tick)
+        for packet in packets:
+            if packet.pts == self._last:
+                packet.duration = end - self._last
+        final = packets[-1]
+        if final.pts != self._last and final.dts is not None:  # by which MP4 counts the length, in order of decoding
+            final.duration = max(0, end - final.dts - (self._delay or 0))
 
 
 def _missing(info: VideoInfo, name: str, layout: Layout) -> tuple[int, int]:
     """Rows and columns that have to be added."""
     return (0, 0) if name == "gif" else (-info.height % layout.down, -info.width % layout.across)
+
+
+def _sharing(layout: Layout) -> str:
+    """What people call the way in which pixels share their colour, such as 4:2:0."""
+    return ":".join(layout.name.removeprefix("yuv")[:3])
 
 
 def _palette_graph(info: VideoInfo) -> Graph:
@@ -145,28 +172,32 @@ def _failures_as_os_errors() -> Iterator[None]:
 
 
 class VideoWriter:
-    """Takes frames in order and writes them, with the sound heard meanwhile."""
+    """Takes frames in order and writes them, with what is heard and read meanwhile."""
 
-    def __init__(self, container: OutputContainer, pictures: _Pictures, sound: Sound | None, place: Path) -> None:
+    def __init__(self, container: OutputContainer, pictures: _Pictures, beside: Beside, place: Path) -> None:
         """place: where the file is written."""
-        self._container, self._pictures, self._sound, self._place = container, pictures, sound, place
+        self._container, self._pictures, self._beside, self._place = container, pictures, beside, place
+        self._held: list[Packet[Any]] = []  # that the last frame brought, since it may be the last of all
 
     def write(self, frame: Frame) -> None:
         """Encode one frame; raises OSError when the file cannot be written."""
         with _failures_as_os_errors():
-            self._mux(self._pictures.encode(frame))
+            packets = self._pictures.encode(frame)
+            self._mux(self._held)
+            self._held = packets
 
     def finish(self) -> None:
         """Write what is left and complete the file."""
         self._complete(None)
 
     def _complete(self, end: float | None) -> None:
-        """end: seconds in the result from which on sound is left out; None: nothing is."""
+        """end: seconds in the result from which on what goes beside the pictures is left out; None: nothing is."""
         with _failures_as_os_errors():
-            self._mux(self._pictures.finish())
-            if self._sound is not None:
-                self._sound.advance(end)
-                self._sound.finish()
+            packets = [*self._held, *self._pictures.finish()]
+            if end is None:
+                self._pictures.set_end(packets)
+            self._mux(packets)
+            self._beside.finish(end)
             self._container.close()
 
     def keep(self, path: Path) -> None:
@@ -177,24 +208,9 @@ class VideoWriter:
 
     def _mux(self, packets: list[Packet[Any]]) -> None:
         for packet in packets:
-            if packet.dts is not None and packet.pts is not None and \
-                    abs(packet.pts - packet.dts) * packet.time_base > _REORDERED:
-                packet.dts = packet.pts  # x265 leaves it unset in videos of one or two frames
-            if self._sound is not None and packet.dts is not None:
-                self._sound.advance(float(packet.dts * packet.time_base))
+            if packet.dts is not None:
+                self._beside.advance(float(packet.dts * packet.time_base))
             self._container.mux(packet)
-
-
-def _open_sound(stack: ExitStack, container: OutputContainer, info: VideoInfo, holds: bool, note: Note) -> Sound | None:
-    if not info.container:
-        return None
-    source = stack.enter_context(open_container(info.path))
-    if not source.streams.audio:
-        return None
-    if not holds:
-        note("this format holds no sound; it is left out")
-        return None
-    return Sound(source, container, info, note)
 
 
 @contextmanager
@@ -220,15 +236,18 @@ def video_writer(
         info = replace(info, timecode=None)
     if info.layout.bits > layout.bits:
         note(f"{info.layout.bits}-bit colour becomes {layout.bits}-bit")
+    if info.layout.across * info.layout.down < layout.across * layout.down and not info.rgb and name != "gif":
+        note(f"{_sharing(info.layout)} colour becomes {_sharing(layout)}")
     with atomic_path(path, overwrite) as temporary, ExitStack() as stack:
         with _failures_as_os_errors():
             file = str(temporary.absolute())  # names with a colon alone would be taken for addresses
-            container = stack.enter_context(av.open(file, "w", format=form.muxer, options=dict(form.options)))
+            chosen = dict(form.options) | ({"loop": str(info.loops)} if name == "gif" else {})
+            container = stack.enter_context(av.open(file, "w", format=form.muxer, options=chosen))
             container.metadata.update({"comment": comment} if comment else {})
             if comment and name == "gif":
                 note("this format holds no statement that faces were replaced by AI")
             pictures = _Pictures(container, info, name, settings, layout)
-            sound = _open_sound(stack, container, info, form.sound, note)
-        writer = VideoWriter(container, pictures, sound, temporary)
+            beside = Beside(stack, container, pictures.stream, info, form.sound, note)
+        writer = VideoWriter(container, pictures, beside, temporary)
         yield writer
         writer.finish()

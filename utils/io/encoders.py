@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -119,6 +120,8 @@ def _opens(name: str, options: dict[str, str], layout: Layout) -> bool:
     """Whether an encoder really works here with these options: tried on one small frame."""
     import av
 
+    if name == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # errors alone: it prints what it was told past all that FFmpeg silences
     try:
         trial: Any = av.CodecContext.create(name, "w")
         trial.width = trial.height = 256

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from utils.io.container import packets_of
+from utils.io.extras import copy_description
 from utils.io.video import MILLISECOND, RUNS_BACK, Note, VideoInfo
 
 if TYPE_CHECKING:
@@ -70,8 +71,7 @@ class Sound:
             instead = _INSTEAD[container]
             self._note(f"{codec} sound cannot go into this file; it becomes {_NAMES[instead]}")
             track = _Track(stream, self._encoder(stream, instead), copied=False)
-        if stream.language:
-            track.target.metadata["language"] = stream.language
+        copy_description(stream, track.target)
         if stream.time_base:
             track.shift = round(self._begin / stream.time_base)
         return track

@@ -21,6 +21,7 @@ FOLDER_RATE = Fraction(25)  # pictures per second of a folder of images
 OPAQUE = "transparency is left out"
 
 Note = Callable[[str], None]
+Still = tuple[np.ndarray, float, float]  # (H, W, 3) uint8 BGR, seconds from the start, seconds for which it is shown
 
 
 def only_pillow_animates(path: Path) -> bool:
@@ -30,8 +31,28 @@ def only_pillow_animates(path: Path) -> bool:
     return head[:4] == b"RIFF" and head[8:] == b"WEBP"
 
 
-def animation(path: Path, span: Span, note: Note) -> Iterator[tuple[np.ndarray, float]]:
-    """Pictures of the part of an animation that Pillow reads, with seconds from the start."""
+def loops(path: Path, kind: str) -> int:
+    """How often an animation is repeated after it was shown once: 0 for ever, -1 never.
+
+    kind: Pillow's name of the format. A file that Pillow cannot read counts as one that says nothing.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path, formats=[kind]) as image:
+            said = image.info.get("loop")
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError):
+        return 0
+    if kind == "GIF":
+        return -1 if said is None else said
+    return said - 1 or -1 if said else 0  # these count how often it is shown
+
+
+def animation(path: Path, span: Span, note: Note) -> Iterator[Still]:
+    """Pictures of the part of an animation that Pillow reads.
+
+    Raises InputError where it cannot be read.
+    """
     from PIL import Image, ImageSequence, UnidentifiedImageError
 
     time = 0.0
@@ -43,21 +64,25 @@ def animation(path: Path, span: Span, note: Note) -> Iterator[tuple[np.ndarray, 
                 picture.load()  # only then its duration is known
                 if span.ended(time):
                     return
+                shown = picture.info.get("duration", 0) / 1000 or 0.1  # what browsers do without a duration
                 if span.holds(time):
-                    yield np.ascontiguousarray(np.asarray(picture.convert("RGB"))[..., ::-1]), time
-                time += picture.info.get("duration", 0) / 1000 or 0.1  # what browsers do without a duration
+                    yield np.ascontiguousarray(np.asarray(picture.convert("RGB"))[..., ::-1]), time, shown
+                time += shown
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, EOFError) as error:
         raise InputError(f"{path} cannot be read as an animation ({error}); is the file whole?") from error
 
 
-def folder(path: Path, span: Span, note: Note) -> Iterator[tuple[np.ndarray, float]]:
-    """Pictures of the part of a folder, with seconds from the start."""
+def folder(path: Path, span: Span, note: Note) -> Iterator[Still]:
+    """Pictures of the part of a folder.
+
+    Raises InputError where one cannot be read.
+    """
     for index, name in enumerate(pictures_in(path)):
         time = float(index / FOLDER_RATE)
         if span.ended(time):
             return
         if span.holds(time):
-            yield _picture(name, note), time
+            yield _picture(name, note), time, float(1 / FOLDER_RATE)
 
 
 def _picture(name: Path, note: Note) -> np.ndarray:

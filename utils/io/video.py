@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
-import numpy as np
 
 from utils.errors import InputError, OptionError
 from utils.inference.types import Frame, Pixels
 from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, in_planes, to_bgr, turned
-from utils.io.container import open_container, packets_of, promised_length
+from utils.io.container import open_container, packets_of, picture_streams, promised_length
 from utils.io.decoded import DecodedPicture
 from utils.io.folder import pictures_in
 from utils.io.layout import Layout, layout_of
 from utils.io.span import Span
-from utils.io.stills import FOLDER_RATE, OPAQUE, Note, animation, folder, only_pillow_animates
+from utils.io.stills import FOLDER_RATE, OPAQUE, Note, Still, animation, folder, loops, only_pillow_animates
 from utils.io.timecode import advanced
 from utils.io.upright import Upright, upright_of
 from utils.paths import is_file, is_folder
@@ -35,11 +34,14 @@ if TYPE_CHECKING:
 
 MILLISECOND = Fraction(1, 1000)
 _ENDS_EARLY = 0.5  # seconds missing at the end that are worth a note
+_FASTEST = 300  # frames per second; more in a codec's header are the ticks of its clock
 _FURTHER_BACK = 10.0  # seconds; longer than from one key frame to the next
 _AS_IT_IS = Upright(False, False, False)
 _NOT_SHARED = Layout(across=1, down=1)
 _SURFACES = 4  # threads of a graphics card's decoder, each of which needs memory of its few pictures
 RUNS_BACK = 0.5  # seconds by which time stamps fall where another recording begins, and not by mere inaccuracy
+
+_PILLOWS_NAMES = {"gif": "GIF", "apng": "PNG"}  # of animations that FFmpeg reads, but for how often they are shown
 
 _Timed = tuple[float, "VideoFrame"]
 
@@ -61,8 +63,11 @@ class VideoInfo:
     pixel_aspect: Fraction = Fraction(1)  # width over height of a pixel
     timecode: str | None = None  # of the first frame in the used part
     container: bool = True  # whether the file is one that can hold sound
+    rgb: bool = False  # whether the pictures are coded as RGB, which none are in videos for players
     read_from: float = 0.0  # seconds where reading began, at `span.start` or further back
     joins: list[float] = field(default_factory=list, compare=False)  # seconds added where time stamps run back, so far
+    loops: int = 0  # how often an animation is repeated: 0 for ever, -1 never
+    last_shown: list[float] = field(default_factory=list, compare=False)  # seconds of the last frame, once it is known
 
 
 @dataclass
@@ -92,7 +97,7 @@ def open_video(
     elif not is_file(path):
         raise InputError(f"there is no video {path}; check the name")
     elif only_pillow_animates(path):
-        yield _from_pictures(path, animation(path, span, note), span)
+        yield _from_pictures(path, animation(path, span, note), span, loops(path, "WEBP"))
     else:
         with closing(_File(path, span, note, threads, card, deep)) as file:
             yield file.open()
@@ -147,9 +152,7 @@ class _File:
         self._joins.clear()
 
     def _find_stream(self) -> VideoStream:
-        from av.stream import Disposition
-
-        streams = [s for s in self._container.streams.video if Disposition.attached_pic not in s.disposition]
+        streams = picture_streams(self._container)
         if not streams:
             raise InputError(f"{self._path} has no pictures, only sound; give a video file")
         return streams[0]
@@ -170,7 +173,7 @@ class _File:
         info = VideoInfo(
             self._path, width, height, rate, tick, self._expected(rate), self._span, self._origin,
             self._colour.of_result(self._deep), self._layout(frame, upright), aspect, self._timecode(first[0], rate),
-            read_from=read_from, joins=self._joins,
+            read_from=read_from, joins=self._joins, loops=self._loops(), rgb=self._colour.matrix == RGB,
         )  # fmt: skip
         return Video(info, self._frames(info, first, rest, upright))
 
@@ -187,11 +190,19 @@ class _File:
             self._note(f"{bits}-bit colour becomes 8-bit")
         return replace(layout, bits=10 if result.high_dynamic_range else 8)
 
+    def _loops(self) -> int:
+        kind = _PILLOWS_NAMES.get(self._container.format.name)
+        return loops(self._path, kind) if kind else 0
+
     def _tick(self) -> Fraction:
         return self._stream.time_base or MILLISECOND
 
     def _rate(self) -> Fraction:
-        return Fraction(self._stream.average_rate or self._stream.guessed_rate or FOLDER_RATE)
+        stream = self._stream
+        coded = stream.codec_context.framerate or 0
+        if stream.start_time is None and 0 < coded <= _FASTEST:  # without time stamps FFmpeg's average is a guess
+            return Fraction(coded)
+        return Fraction(stream.average_rate or stream.guessed_rate or FOLDER_RATE)
 
     def _timecode(self, first: float, rate: Fraction) -> str | None:
         tags = {name.lower(): value for name, value in (self._container.metadata | self._stream.metadata).items()}
@@ -234,10 +245,14 @@ class _File:
     def _frames(self, info: VideoInfo, first: _Timed, rest: Iterator[_Timed], upright: Upright) -> Iterator[Frame]:
         from av.video.reformatter import VideoReformatter
 
-        time, converter = 0.0, VideoReformatter()
+        time, end, latest, converter = 0.0, 0.0, 0.0, VideoReformatter()
         for index, (time, frame) in enumerate(_chain(first, rest)):
+            end = time + float(frame.duration * info.time_base if frame.duration else 1 / info.rate)
+            latest = max(latest, end)
             yield Frame(self._pixels(frame, info, upright, converter), index, time)
-        self._say_what_was_missing(time + float(1 / info.rate))
+        end = max(end, min(latest, self._seconds() or end))  # reordered, the last duration is not the last frame's
+        info.last_shown.append(self._span.shown(time, end))
+        self._say_what_was_missing(end)
 
     def _pixels(self, frame: VideoFrame, info: VideoInfo, upright: Upright, converter: VideoReformatter) -> Pixels:
         """A decoded frame, upright and in the size and colours of the video."""
@@ -311,10 +326,12 @@ class _File:
         return max(1, round((end - self._span.start) * rate))
 
     def _nothing_there(self) -> InputError | OptionError:
-        seconds = self._seconds()
-        if self._span.start and self._landed < math.inf and (seconds is None or self._span.start >= seconds):
+        seconds, span = self._seconds(), self._span
+        if self._landed < math.inf and span.start and (seconds is None or span.start >= seconds):
             length = "" if seconds is None else f" ({seconds:.3f} s)"
-            return OptionError(f"--start {self._span.start:g} s is after the end of {self._path}{length}")
+            return OptionError(f"--start {span.start:g} s is after the end of {self._path}{length}")
+        if self._landed < math.inf and (span.start or span.end):
+            return OptionError(f"no frame {span} in {self._path}; choose another --start or --end")
         return InputError(f"{self._path} has no frame that can be decoded; is the file whole?")
 
     def _say_who_decodes(self, frame: VideoFrame) -> None:
@@ -333,10 +350,9 @@ class _File:
         elif self._colour.high_dynamic_range:
             self._note("what describes the light of HDR (mastering display, HDR10+, Dolby Vision) is left out")
         see_through = any(part.is_alpha for part in frame.format.components)
-        if see_through and (frame.to_ndarray(format="rgba")[..., 3] < 255).any():
+        hidden = self._stream.metadata.get("alpha_mode") == "1"  # of VP8 and VP9, beside what FFmpeg decodes
+        if hidden or (see_through and (frame.to_ndarray(format="rgba")[..., 3] < 255).any()):
             self._note(OPAQUE)
-        if self._container.streams.subtitles:
-            self._note("subtitles are left out")
         if frame.interlaced_frame:
             self._note("the video is interlaced; the result shows the lines of both fields at once")
 
@@ -355,22 +371,27 @@ def _chain(first: Any, rest: Iterable[Any]) -> Iterator[Any]:
     yield from rest
 
 
-def _from_pictures(path: Path, pictures: Iterator[tuple[np.ndarray, float]], span: Span) -> Video:
-    """A video from pictures with their times."""
+def _from_pictures(path: Path, pictures: Iterator[Still], span: Span, repeats: int = 0) -> Video:
+    """A video from pictures with their times; repeats: as `loops` says."""
     first = next(pictures, None)
     if first is None and span.start:
         raise OptionError(f"--start {span.start:g} s is after the end of {path}")
     if first is None:
         raise InputError(f"{path} has no pictures in the chosen part")
     height, width = first[0].shape[:2]
-    info = VideoInfo(path, width, height, time_base=MILLISECOND, span=span,
-                     colour=Colour(RGB).of_result(deep=False), layout=_NOT_SHARED, container=False)  # fmt: skip
-    return Video(info, _same_size(path, _chain(first, pictures), (height, width)))
+    info = VideoInfo(
+        path, width, height, time_base=MILLISECOND, span=span, colour=Colour(RGB).of_result(deep=False),
+        layout=_NOT_SHARED, rgb=True, container=False, loops=repeats,
+    )  # fmt: skip
+    return Video(info, _same_size(info, _chain(first, pictures)))
 
 
-def _same_size(path: Path, pictures: Iterable[tuple[np.ndarray, float]], size: tuple[int, int]) -> Iterator[Frame]:
-    for index, (image, time) in enumerate(pictures):
-        if image.shape[:2] != size:
-            raise InputError(f"the pictures of {path} differ in size: the first has {size[1]}x{size[0]} pixels, "
-                             f"number {index + 1} has {image.shape[1]}x{image.shape[0]}; make them alike")  # fmt: skip
+def _same_size(info: VideoInfo, pictures: Iterable[Still]) -> Iterator[Frame]:
+    end = time = 0.0
+    for index, (image, time, shown) in enumerate(pictures):
+        if image.shape[:2] != (info.height, info.width):
+            raise InputError(f"the pictures of {info.path} differ in size: the first has {info.width}x{info.height} "
+                             f"pixels, number {index + 1} has {image.shape[1]}x{image.shape[0]}; make them alike")
+        end = time + shown
         yield Frame(image, index, time)
+    info.last_shown.append(info.span.shown(time, end))
