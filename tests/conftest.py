@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
 from tests.random_weights import write_weights
+from utils.io.image import read_photo
 
 ROOT = Path(__file__).resolve().parents[1]
 Call = Callable[..., tuple[int, dict[str, Any], str]]
@@ -83,3 +86,24 @@ def people() -> People:
         pytest.skip("needs openpeople: pip install -r requirements-dev.txt")
     folder = Path(spec.origin).parent / "data" / "curated"
     return lambda number, name: folder / f"P{number:03}" / "assets" / f"{name}.jpg"
+
+
+@pytest.fixture(scope="session")
+def photos(people: People, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Small photos: a, b (portraits), pair (both in one picture, a on the left and larger), nobody."""
+    folder = tmp_path_factory.mktemp("photos")
+    images: dict[str, np.ndarray] = {}
+    for name, number in (("a", 2), ("b", 5)):
+        image = read_photo(people(number, "studio_portrait")).image
+        images[name] = cv2.resize(image, (360, 360), interpolation=cv2.INTER_AREA)
+    images["pair"] = np.hstack([images["a"], np.pad(cv2.resize(images["b"], (280, 280)), ((40, 40), (0, 0), (0, 0)))])
+    images["nobody"] = np.full((200, 300, 3), 120, np.uint8)
+    for name, image in images.items():
+        cv2.imwrite(str(folder / f"{name}.png"), image)
+    return {name: str(folder / f"{name}.png") for name in images}
+
+
+def swap(source: str, target: str, out: Path, *more: str) -> list[str]:
+    """The arguments of a photo swap."""
+    result = ["--out_image_name", str(out)]
+    return ["--source_paths", source, "--target_image", target, "--image_to_image", "True", *result, *more]
