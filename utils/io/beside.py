@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Beside:
-    """Sound, subtitles, chapters and tags of a video, for its result; whoever opens it writes nothing before."""
+    """Sound, subtitles, chapters and tags of a video, for its result; made before anything is written to that."""
 
     def __init__(
         self, stack: ExitStack, target: OutputContainer, pictures: VideoStream, info: VideoInfo, sound: bool, note: Note
