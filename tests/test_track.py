@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import pytest
 
@@ -103,7 +104,7 @@ def test_each_reference_keeps_its_own_source_while_two_people_cross() -> None:
         assert place(tracked, 0) == pytest.approx(290 - 4 * i, abs=3), i
     assert {f.track for tracked in out for f in tracked.faces} == {0, 1}
     asked = [index for index, _ in embed.asked]
-    assert not any(0 < index < 15 for index in asked), "identity was computed where positions say enough"
+    assert not any(0 < index < 10 for index in asked), "identity was computed where positions say enough"
     assert sum(index > 45 for index in asked) <= 8, "afterwards it is looked at now and then"
 
 
@@ -207,7 +208,7 @@ def test_one_look_that_only_just_matches_does_not_decide_a_shot() -> None:
     assert sum(swapped) == 1 or swapped[: sum(swapped)] == [1] * sum(swapped), "it does not come and go"
     sure = Embedder()
     assert all(len(t.faces) == 1 for t in run([{"A": (100, 60)}] * 40, "A", embed=sure))
-    assert sure.asked == [(0, 1), (25, 1)], "who is clearly meant is looked at rarely"
+    assert sure.asked == [(0, 1), (10, 1), (20, 1), (30, 1)], "in frames without contrast; see below"
 
 
 def test_a_stranger_who_enters_gets_nothing() -> None:
@@ -216,25 +217,37 @@ def test_a_stranger_who_enters_gets_nothing() -> None:
     out = run([alone] * 5 + [both] * 40, embed=embed)
     assert [place(t, 0) for t in out] == [100.0] * 45
     assert [t.report.skipped for t in out] == [[]] * 5 + [[NO_MATCH]] * 40
-    assert sum(n for _, n in embed.asked) <= 10, "a known stranger is looked at rarely"
+    assert sum(n for _, n in embed.asked) <= 13, "a known stranger is looked at rarely"
 
 
 def test_a_dissolve_to_another_person_is_noticed() -> None:
     script: Script = [{"A": (100, 60)}] * 30 + [{"C": (100, 60)}] * 40
     out = run(script)
-    assert [len(t.faces) for t in out[:30]] == [1] * 30 and not any(t.faces for t in out[58:])
+    assert [len(t.faces) for t in out[:30]] == [1] * 30 and not any(t.faces for t in out[46:])
     out = run(script, "AC")
-    assert all(place(t, 1) == 100.0 and place(t, 0) is None for t in out[58:])
-    assert {f.track for t in out[:30] for f in t.faces}.isdisjoint({f.track for t in out[58:] for f in t.faces})
+    assert all(place(t, 1) == 100.0 and place(t, 0) is None for t in out[46:])
+    assert {f.track for t in out[:30] for f in t.faces}.isdisjoint({f.track for t in out[46:] for f in t.faces})
 
 
 def test_people_who_changed_places_in_a_crossing_get_their_own_sources_again() -> None:
     left, right = (100, 60), (220, 60)
     out = run([{"A": left, "B": right}] * 20 + [{"B": left, "A": right}] * 50, "AB")
-    assert all((place(t, 0), place(t, 1)) == (220.0, 100.0) for t in out[55:])
+    assert all((place(t, 0), place(t, 1)) == (220.0, 100.0) for t in out[36:])
     close = (125, 60)  # heads touch
     out = run([{"A": left, "B": close}] * 20 + [{"B": left, "A": close}] * 40, "AB")
     assert all((place(t, 0), place(t, 1)) == (125.0, 100.0) for t in out[32:]), "noticed sooner there"
+
+
+def test_who_still_looks_the_same_is_not_looked_at_again() -> None:
+    """A face of noise, which another one replaces in the frame 34."""
+    pictures = np.full((2, *SHAPE), 120, np.uint8)
+    for picture, noise in zip(pictures, np.random.default_rng(3).integers(0, 255, (2, 12, 12, 3)), strict=True):
+        picture[25:95, 65:135] = cv2.resize(noise.astype(np.uint8), (70, 70), interpolation=cv2.INTER_CUBIC)
+    frames = [(Frame(pictures[int(index > 33)], index), [face("A", (100, 60))]) for index in range(60)]
+    embed = Embedder()
+    tracked = list(follow(frames, embed, Selection(references=IDENTITIES["A"][None], threshold=0.4), frontal))
+    assert all(len(t.faces) == 1 for t in tracked)
+    assert [index for index, _ in embed.asked] == [0, 40]
 
 
 class Blurred(Embedder):
@@ -250,9 +263,9 @@ class Blurred(Embedder):
 
 
 def test_a_blurred_moment_and_a_turned_head_are_nobody_else() -> None:
-    embed = Blurred(range(24, 28))
+    embed = Blurred(range(9, 13))
     assert all(len(t.faces) == 1 for t in run([{"A": (100, 60)}] * 60, "A", embed=embed))
-    assert [index for index, _ in embed.asked] == [0, 25, 27, 29, 54]
+    assert [index for index, _ in embed.asked] == [0, 10, 12, 14, 24, 34, 44, 54]
     ahead = face("A", (100, 60))
     nose = np.float32([[0, 0], [0, 0], [14, 0], [0, 0], [0, 0]])
     turned = Face(ahead.box, ahead.score, ahead.kps + nose)

@@ -46,7 +46,8 @@ class Track:
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2, np.float32))  # pixels per frame
     born: int = 0  # index of its first frame
     look_again: int = 0  # index of the frame where a face that is not known for sure is identified once more
-    looked: int = 0  # index of the frame of the last look
+    looked: int = 0  # index of the frame of the last look, or glance
+    seen_as: np.ndarray | None = None  # what it was like from afar at the last look
     crowded: int | None = None  # index of the last frame where somebody else was close by
     looks: int = 0  # that are summed up in the embedding
     strange: list[np.ndarray] = field(default_factory=list)  # looks (D,) since then that were of somebody else

@@ -15,6 +15,7 @@ import numpy as np
 from utils.inference import motion
 from utils.inference.associate import Track, best_pairs, continue_tracks, note_crowds, unit
 from utils.inference.doubt import yaw
+from utils.inference.glance import alike, glance
 from utils.inference.scene import SceneCuts
 from utils.inference.smooth import RADIUS, TemplateErrors, Templates, smooth
 from utils.inference.types import Face, Frame, FrameReport, TrackedFace
@@ -29,8 +30,8 @@ _HELD = 0.7  # the largest face stays chosen until it is smaller than this part 
 _LONGEST_WAIT = 25  # frames until a face that matched nobody is identified once more; new faces wait less
 _CLOSE = 0.1  # similarity above the threshold from which one look is enough, and below it until which more are awaited
 _ENOUGH = 5  # looks at a face that is closer to it
-_CONFIRMED = 25  # frames until somebody who is known is looked at again: another face may have come in a dissolve
-_CROWDED, _AFTERWARDS = 4, 25  # the same where heads touched up to so many frames ago
+_CONFIRMED = 10  # frames until somebody who is known is glanced at again: another face may have come in a dissolve
+_CROWDED, _AFTERWARDS = 4, 25  # frames until a closer look where heads touched up to so many frames ago
 _STRANGE, _SOON = 3, 2  # looks in a row, so many frames apart, at somebody else before a track is theirs
 _FRONTAL = 30.0  # degrees that a face may be turned for such a look
 
@@ -170,10 +171,10 @@ class _People:
             return
         if self.references is None:
             self.references = looks([most_prominent(faces, frame.pixels.shape)])
-        due = [p for p, t in seen.items() if self._is_due(t, frame.index)]
+        due = [p for p, t in seen.items() if self._is_due(t, frame)]
         for position, look in zip(due, looks(due), strict=True) if due else ():
             track = seen[position]
-            track.looked = frame.index
+            track.looked, track.seen_as = frame.index, glance(frame.pixels, track.kps)
             if frontal(track) and track.doubt(look, self.selection.threshold):
                 if len(track.strange) >= _STRANGE:
                     self._hand_over(track, frame.index)
@@ -181,14 +182,23 @@ class _People:
                 track.learn(look)
                 track.look_again = frame.index + min(max(1, frame.index - track.born), _LONGEST_WAIT)
 
-    def _is_due(self, track: Track, index: int) -> bool:
+    def _is_due(self, track: Track, frame: Frame) -> bool:
         """Whether a face is to be looked at in this frame."""
+        since = frame.index - track.looked
         if track.strange:
-            return index - track.looked >= _SOON
-        if self._sure(track):
-            crowded = track.crowded is not None and index - track.crowded <= _AFTERWARDS
-            return index - track.looked >= (_CROWDED if crowded else _CONFIRMED) and frontal(track)
-        return track.look_again <= index
+            return since >= _SOON
+        if not self._sure(track):
+            return track.look_again <= frame.index
+        if track.crowded is not None and frame.index - track.crowded <= _AFTERWARDS:
+            return since >= _CROWDED and frontal(track)
+        return since >= _CONFIRMED and frontal(track) and not self._unchanged(track, frame)
+
+    def _unchanged(self, track: Track, frame: Frame) -> bool:
+        """Whether a face is still like at the last look, which then counts as one."""
+        same = track.seen_as is not None and alike(track.seen_as, glance(frame.pixels, track.kps))
+        if same:
+            track.looked = frame.index
+        return same
 
     def _hand_over(self, track: Track, index: int) -> None:
         """Somebody else has taken a track's place without a jump: it is theirs from here on."""
