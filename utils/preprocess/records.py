@@ -88,13 +88,14 @@ class Journal:
                 self._file.close()
 
     def add(self, records: Iterable[Record]) -> None:
-        """Append records; raises OutputError, for example when the disk is full."""
+        """Append records, all or none where the work is stopped meanwhile; raises OutputError, for example when the disk
+        is full."""
+        new = {record.file: record for record in records}
         try:
             self._file = self._file or self._open()
-            for record in records:
-                self.records[record.file] = record
-                self._file.write(json.dumps(asdict(record)) + "\n")
+            self._file.write("".join(json.dumps(asdict(record)) + "\n" for record in new.values()))
             self._file.flush()
+            self.records |= new
         except OSError as error:
             raise output_error(self.path, error) from error
 
