@@ -88,8 +88,8 @@ class Journal:
                 self._file.close()
 
     def add(self, records: Iterable[Record]) -> None:
-        """Append records, all or none where the work is stopped meanwhile; raises OutputError, for example when the disk
-        is full."""
+        """Append records, all or none where the work is stopped meanwhile; raises OutputError, for example when the
+        disk is full."""
         new = {record.file: record for record in records}
         try:
             self._file = self._file or self._open()
