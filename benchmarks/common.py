@@ -46,7 +46,7 @@ def machine(device: str = "cpu") -> dict[str, Any]:
         "python": platform.python_version(), "packages": versions(), "commit": commit(),
         "gflops_float32": rate(torch.float32, device), "gflops_bfloat16": rate(torch.bfloat16, device),
         "load_average_before": round(os.getloadavg()[0], 2),
-    }  # fmt: skip
+    }
 
 
 def versions() -> dict[str, str]:

@@ -30,7 +30,7 @@ GRAINS = (0.0, 1.5, 4.0)  # standard deviation, levels
 CHOICES = (  # preset, crf, whether it looks for good places of B frames
     ("veryfast", 18.0, True), ("superfast", 20.0, True),
     *(("superfast", crf, False) for crf in (18.0, 20.0, 22.0)), ("ultrafast", 18.0, False),
-)  # fmt: skip
+)
 
 
 def grainy(frames: int, grain: float) -> list[np.ndarray]:
@@ -76,7 +76,7 @@ def main() -> int:
             file, took = encode(pictures, preset, crf, search)
             result["rows"].append({"grain": grain, "preset": preset, "crf": crf, "search": search, "ms": round(took, 2),
                                    "kilobytes": round(len(file) / frames / 1000, 2),
-                                   "psnr": round(likeness(pictures, file), 2)})  # fmt: skip
+                                   "psnr": round(likeness(pictures, file), 2)})
     write_results("encoding", result)
     return 0
 

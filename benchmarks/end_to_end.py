@@ -67,7 +67,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "seconds": seconds, "processor_seconds": time.process_time() - work, "swapped": swapped, "stages": stages,
         "idle_mib": idle, "peak_above_idle_mib": memory("VmHWM") - idle, "megabytes": output.stat().st_size / 1e6,
-    }  # fmt: skip
+    }
 
 
 def warm_up(clip: Path) -> Path:
@@ -147,7 +147,7 @@ def against_reference(name: str, folder: Path, options: argparse.Namespace) -> d
         "times_faster": round(reference["seconds"]["median"] / ours["seconds"]["median"], 2),
         "share_of_memory": round(
             ours["peak_above_idle_mib"]["median"] / reference["peak_above_idle_mib"]["median"], 3),
-    }  # fmt: skip
+    }
 
 
 def crowd(name: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:

@@ -69,13 +69,13 @@ def measure(folder: Path, blocks: int, enhance: bool, device: str, runs: int) ->
                               for name in stages[0] if name != "load"},
         "peak_rss_mib": round(peak / 2**20, 1),
         "peak_cuda_mib": round(torch.cuda.max_memory_allocated() / 2**20, 1) if result["device"] == "cuda" else None,
-    }  # fmt: skip
+    }
 
 
 def in_fresh_process(folder: Path, variant: tuple[int, bool], options: argparse.Namespace) -> dict[str, Any]:
     """Measure one variant in a process of its own, whose peak memory is that of this variant alone."""
     command = [sys.executable, __file__, "--folder", str(folder), "--blocks", str(variant[0]), "--device",
-               options.device, "--runs", str(options.runs), *["--enhance"] * variant[1]]  # fmt: skip
+               options.device, "--runs", str(options.runs), *["--enhance"] * variant[1]]
     environment = os.environ | {"GHOST_WEIGHTS": str(folder / "weights")}
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout)
 
@@ -100,7 +100,7 @@ def machine(device: str) -> dict[str, Any]:
     commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "gpu": gpu,
             "threads": torch.get_num_threads(), "torch": torch.__version__, "commit": commit.stdout.strip(),
-            "load_average": round(os.getloadavg()[0], 1)}  # fmt: skip
+            "load_average": round(os.getloadavg()[0], 1)}
 
 
 def main() -> int:

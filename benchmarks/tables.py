@@ -126,7 +126,7 @@ def encoding() -> Iterator[str]:
     yield ""
     rows = [(f"{row['grain']:g}", f"`{row['preset']}`", f"{row['crf']:g}",
              "searched" if row["search"] else "fixed", f"{row['ms']:.1f}", f"{row['kilobytes']:.1f}",
-             f"{row['psnr']:.1f}") for row in result["rows"]]  # fmt: skip
+             f"{row['psnr']:.1f}") for row in result["rows"]]
     head = ("grain in levels", "preset", "crf", "B frames", "ms per frame", "kB per frame", "PSNR in dB")
     yield from table(head, rows)
     yield from taken_on(result)

@@ -71,7 +71,7 @@ def plain_step(models: Networks, batch: int, device: torch.device) -> Callable[[
             Y, attr = G(Xt, z_id)
             terms = {"adv": losses.adversarial_loss(D(Y)), "attr": losses.attribute_loss(attr, G.get_attr(Y)),
                      "id": losses.identity_loss(z_id, arcface(face_112(Y))),
-                     "rec": losses.reconstruction_loss(Y, Xt, same)}  # fmt: skip
+                     "rec": losses.reconstruction_loss(Y, Xt, same)}
             loss = torch.stack([WEIGHTS[name] * value.float() for name, value in terms.items()]).sum()
         opt_G.zero_grad()
         loss.backward()
@@ -137,7 +137,7 @@ def compare(batch: int, steps: int, rounds: int, device: torch.device) -> dict[s
     for number in range(rounds * len(SETTINGS)):
         setting = SETTINGS[number % len(SETTINGS)]
         command = [sys.executable, "-m", "benchmarks.training_step", "--setting", setting, "--batch", str(batch),
-                   "--steps", str(steps), "--device", device.type]  # fmt: skip
+                   "--steps", str(steps), "--device", device.type]
         measured = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         print(f"{setting}: {measured} seconds a step", file=sys.stderr)
         seconds[setting] += measured
@@ -147,7 +147,7 @@ def compare(batch: int, steps: int, rounds: int, device: torch.device) -> dict[s
         "images_per_second": {name: batch / value for name, value in median.items()},
         "ratio": median["plain"] / median["fast"], "torch": torch.__version__, "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else processor(),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:

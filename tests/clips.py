@@ -101,7 +101,7 @@ def planes(path: Path) -> list[list[np.ndarray]]:
 
     with av.open(str(path)) as container:
         return [[samples(plane, frame.format.components[0].bits) for plane in frame.planes]
-                for frame in container.decode(video=0)]  # fmt: skip
+                for frame in container.decode(video=0)]
 
 
 def pictures(path: Path) -> list[np.ndarray]:

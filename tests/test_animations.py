@@ -53,7 +53,7 @@ def test_the_last_picture_is_shown_as_long_as_before(tmp_path: Path, name: str) 
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize(("out", "encoder"), [("out.mp4", "auto"), ("out.mp4", "libx265"), ("out.mov", "prores_ks"),
-                                              ("out.mkv", "ffv1"), ("out.webm", "auto")])  # fmt: skip
+                                              ("out.mkv", "ffv1"), ("out.webm", "auto")])
 def test_videos_last_as_long_and_nothing_is_said_to_be_missing(
     tmp_path: Path, name: str, out: str, encoder: str
 ) -> None:

@@ -19,7 +19,7 @@ from utils.weights_file import read_card
 def written(path: Path, value: float, sides: tuple[int, ...] = (3, 2)) -> Path:
     state = {"a.weight": torch.full(sides, float(value)), "a.count": torch.tensor(int(value))}
     write_card(path.with_suffix(".json"), {"name": path.stem, "network": "Linear", "arguments": {"x": value},
-                                           "sha256": write_half(path, state)})  # fmt: skip
+                                           "sha256": write_half(path, state)})
     return path
 
 
@@ -39,7 +39,7 @@ def test_mean_of_two(tmp_path: Path, options: tuple[str, ...], wanted: float) ->
 @pytest.mark.parametrize(("name", "share", "code", "text"), [
     ("c.pth", "0.5", 2, "ends in .safetensors"), ("c.safetensors", "1.5", 2, "from 0 to 1"),
     ("c.safetensors", "0.5", 9, "a.weight is (3, 3), not (3, 2)"),
-])  # fmt: skip
+])
 def test_what_cannot_be_averaged(
     tmp_path: Path, name: str, share: str, code: int, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -105,7 +105,7 @@ LONG = 300 * "x"  # more than a file system allows
     ("option", "error"),
     [("--source_paths", errors.InputError), ("--target_image", errors.InputError), ("--G_path", errors.WeightsError),
      ("--out_image_name", errors.OutputError)],
-)  # fmt: skip
+)
 def test_names_that_cannot_be_are_said(
     call: Call, photos: dict[str, str], tmp_path: Path, option: str, error: type[errors.GhostError]
 ) -> None:

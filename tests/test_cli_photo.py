@@ -106,7 +106,7 @@ def test_another_face_of_the_source_can_be_chosen(call: Call, photos: dict[str, 
     assert np.array_equal(results["usual"], results[usual]) and np.array_equal(results["usual"], results["-1"])
     assert not np.array_equal(results["0"], results["1"])
     for numbers, message in ((["2"], "shows 2 faces; count from 0"), (["0", "1"], "for each of the 1"),
-                             (["-2"], "0 or more")):  # fmt: skip
+                             (["-2"], "0 or more")):
         code, _, said = call(*swap(photos["pair"], photos["b"], tmp_path / "p.png", "--source_face_index", *numbers))
         assert code == errors.OptionError.exit_code and message in said
     code, _, said = call(*swap(str(tmp_path), photos["b"], tmp_path / "p.png", "--source_face_index", "0"))
@@ -117,7 +117,7 @@ def test_another_face_of_the_source_can_be_chosen(call: Call, photos: dict[str, 
 
 
 def test_a_folder_is_one_person(call: Call, photos: dict[str, str], random_weights: Path, tmp_path: Path,
-                                monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+                                monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
     folder = tmp_path / "anna"
     folder.mkdir()

@@ -174,7 +174,7 @@ def test_nobody_in_the_whole_video_has_an_exit_code_and_leaves_nothing(
 def test_mistakes_are_found_before_the_work(
     call: Call, clip: Path, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str],
     error: type[errors.GhostError], text: str,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clip.mp4").write_bytes(clip.read_bytes())
     code, _, said = call("--source_paths", source, "--target_video", "clip.mp4", *options)

@@ -57,7 +57,7 @@ def test_parts_between_two_frames_are_a_matter_of_the_choice(tmp_path: Path, nam
     codec = "mpeg4" if name == "in.avi" else "libx264"
     clip = make_clip(tmp_path / name, 24, codec=codec, tick=Fraction(1, 12), rate=12, sound=())
     for span, said in ((Span(1.99), r"(no frame after 1\.99 s in|--start 1\.99 s is after)"),
-                       (Span(1.01, 1.02), r"no frame from 1\.01 to 1\.02 s in")):  # fmt: skip
+                       (Span(1.01, 1.02), r"no frame from 1\.01 to 1\.02 s in")):
         with pytest.raises(OptionError, match=said):
             copy(clip, tmp_path / "none.mp4", span)
 

@@ -40,7 +40,7 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
         lambda: MultiscaleDiscriminator(3, 4, 5, nn.InstanceNorm2d),
     "MultiscaleDiscriminator(input_nc=3, ndf=4, n_layers=4, num_D=2)":
         lambda: MultiscaleDiscriminator(3, 4, 4, nn.InstanceNorm2d, num_D=2),
-}  # fmt: skip
+}
 
 
 def save(make: Callable[[], nn.Module], path: Path) -> dict[str, torch.Tensor]:

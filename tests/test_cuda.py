@@ -65,7 +65,7 @@ def people(count: int) -> torch.Tensor:
 def one_by_one(network: FusedAEINet, count: int, device: torch.device) -> np.ndarray:
     """What the network makes of each crop alone."""
     return np.concatenate([to_images(network(to_tensor([crop], device), z[None])[0])
-                           for crop, z in zip(crops(count), people(count), strict=True)])  # fmt: skip
+                           for crop, z in zip(crops(count), people(count), strict=True)])
 
 
 def apart(one: Any, other: Any) -> np.ndarray:

@@ -20,7 +20,7 @@ WIDTH, HEIGHT = 420, 730  # from 720 lines on, colours without a tag are BT.709
 
 FULL_RANGE = {"color_range": 2, "colorspace": 5}
 CODED = [("libx264", "yuv420p", {}), ("libx264", "yuv420p", FULL_RANGE), ("libx264", "yuv444p", {}),
-         ("ffv1", "yuv422p10le", {}), ("ffv1", "yuv444p12le", FULL_RANGE)]  # fmt: skip
+         ("ffv1", "yuv422p10le", {}), ("ffv1", "yuv444p12le", FULL_RANGE)]
 
 
 @pytest.fixture(params=CODED, ids=str)
@@ -28,7 +28,7 @@ def frames(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[list[Fram
     noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
     codec, pixel_format, tags = request.param
     clip = make_clip(tmp_path / "in.mkv", frames=1, size=(WIDTH, HEIGHT), still=noise, sound=(), tags=tags, codec=codec,
-                     pixel_format=pixel_format, options={"crf": "0"})  # fmt: skip
+                     pixel_format=pixel_format, options={"crf": "0"})
     with open_video(clip) as video:
         frame = next(video.frames)
         yield [frame, replace(frame, pixels=frame.pixels.copy())]

@@ -158,7 +158,7 @@ def test_samples_in_one_plane_are_kept_as_well(tmp_path: Path, pixel_format: str
 
 def test_frames_of_another_range_keep_their_brightness(tmp_path: Path) -> None:
     parts = [make_clip(tmp_path / f"{i}.h264", frames=3, still=smooth(), sound=(), tags=tags, options={"crf": "1"})
-             for i, tags in enumerate(({}, {"color_range": 2}))]  # fmt: skip
+             for i, tags in enumerate(({}, {"color_range": 2}))]
     clip = tmp_path / "in.h264"
     clip.write_bytes(b"".join(part.read_bytes() for part in parts))
     notes = rewritten(clip, tmp_path / "out.mkv", "ffv1")
@@ -237,7 +237,7 @@ def test_without_tags_a_turned_picture_keeps_its_colours(tmp_path: Path) -> None
 def test_high_dynamic_range_stays(tmp_path: Path, transfer: int, turn: int | None) -> None:
     tags = {"colorspace": 9, "color_primaries": 9, "color_trc": transfer}
     clip = make_clip(tmp_path / "in.mp4", frames=4, codec="libx265", pixel_format="yuv420p10le", tags=tags, turn=turn,
-                     still=smooth(), sound=(), options={"x265-params": "log-level=none"})  # fmt: skip
+                     still=smooth(), sound=(), options={"x265-params": "log-level=none"})
     notes = rewritten(clip, tmp_path / "out.mkv", "ffv1", changed=turn is None, deep=True)
     assert not any("mapped" in note or "8-bit" in note for note in notes)
     with av.open(str(tmp_path / "out.mkv")) as container:
@@ -314,7 +314,7 @@ def test_grey_of_a_high_dynamic_range_stays_grey(colour: Colour, layout: Layout)
 def test_high_dynamic_range_in_rgb_is_mapped(tmp_path: Path) -> None:
     grey = np.full((48, 64, 3), 112, np.uint8)  # 50 cd/m² in PQ
     clip = make_clip(tmp_path / "in.mkv", frames=1, codec="ffv1", pixel_format="gbrp10le", still=grey, sound=(),
-                     tags={"color_trc": 16, "color_primaries": 9})  # fmt: skip
+                     tags={"color_trc": 16, "color_primaries": 9})
     notes = rewritten(clip, tmp_path / "out.mkv", "ffv1", deep=True)
     assert any("HDR" in note and "mapped" in note for note in notes)
     wanted = 255 * (50 / 203) ** (1 / 2.4)
@@ -386,6 +386,6 @@ def test_interlaced_video_is_said(tmp_path: Path) -> None:
     notes = []
     for flags in ("+ildct", "-ildct"):
         clip = make_clip(tmp_path / "in.mov", frames=2, size=(128, 96), codec="prores_ks", pixel_format="yuv422p10le",
-                         sound=(), options={"flags": flags})  # fmt: skip
+                         sound=(), options={"flags": flags})
         notes.append(rewritten(clip, tmp_path / "out.mov", "prores_ks"))
     assert notes == [["the video is interlaced; the result shows the lines of both fields at once"], []]

@@ -118,7 +118,7 @@ class Checkout:
         return subprocess.run(
             ["sh", str(self.folder / "download_models.sh"), *arguments], env=os.environ | settings, preexec_fn=restrict,
             restore_signals=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        )
 
     def leftovers(self) -> list[str]:
         return sorted(path.name for path in self.folder.rglob("*") if path.name.endswith((".partial", ".lock")))
@@ -363,7 +363,7 @@ def test_archive_without_the_member(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "expected"), [("inference", "AB"), ("training", "AC"), ("all", "ABCD"),
-                                                     ("D.pth B.pth", "BD")])  # fmt: skip
+                                                     ("D.pth B.pth", "BD")])
 def test_groups_and_names(checkout: Checkout, arguments: str, expected: str) -> None:
     groups = {"A": "inference,training", "B": "inference", "C": "training", "D": "legacy"}
     paths = [checkout.add(f"{name}.pth", CONTENT, group=group) for name, group in groups.items()]

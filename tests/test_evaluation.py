@@ -271,7 +271,7 @@ def test_scripted_networks_give_fid_and_lpips(tmp_path: Path) -> None:
     "argv",
     [[], ["--openpeople", "studio", "--faces", "x"], ["--faces", "x", "--pairs", "-1"], ["--video", "x"],
      ["--recogniser", "nobody", "--faces", "x"]],
-)  # fmt: skip
+)
 def test_bad_options(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == OptionError.exit_code
     assert capsys.readouterr().err.startswith("error: ")
@@ -303,7 +303,7 @@ def test_the_whole_of_it_on_random_weights(
     out = tmp_path / "out"
     argv = ["--faces", str(faces), "--recogniser", "embedded", "--self_swaps", "1", "--out", str(out), "--pairs", "0",
             "--device", "cpu", "--sheet_rows", "1", "--landmarks_against", "embedded",
-            "--gallery", "openpeople:studio"]  # fmt: skip
+            "--gallery", "openpeople:studio"]
     assert main(argv) == 0
     metrics = json.loads((out / "metrics.json").read_text())
     assert len(metrics["cases"]) == 6

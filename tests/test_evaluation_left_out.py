@@ -128,7 +128,7 @@ def test_the_notes_name_what_is_left_out_up_to_a_number() -> None:
 def test_openpeople_take_as_many_pairs_as_are_asked_for() -> None:
     pytest.importorskip("openpeople")
     counts = {"--openpeople studio": 20, "--openpeople studio --pairs 0": 20, "--openpeople studio --pairs 3": 3,
-              "--faces openpeople:studio --pairs 0": 90}  # fmt: skip
+              "--faces openpeople:studio --pairs 0": 90}
     assert {line: len(session.choose_cast(parse(line.split())).pairs) for line in counts} == counts
 
 
@@ -138,7 +138,7 @@ def argv(tmp_path: Path, random_weights: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
     (tmp_path / "faces").mkdir()
     return ["--faces", str(tmp_path / "faces"), "--recogniser", "embedded", "--self_swaps", "1", "--pairs", "0",
-            "--device", "cpu", "--sheet_rows", "1", "--out", str(tmp_path / "out")]  # fmt: skip
+            "--device", "cpu", "--sheet_rows", "1", "--out", str(tmp_path / "out")]
 
 
 def put(folder: Path, name: str, kind: str) -> None:

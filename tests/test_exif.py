@@ -29,7 +29,7 @@ def of_camera(orientation: int = 6, order: bytes = b"MM") -> bytes:
     ifd[282] = ifd[283] = TiffImagePlugin.IFDRational(300)
     ifd[296], ifd[700] = 2, b"<xmp>an old statement</xmp>"
     ifd[34665] = {36867: "2020:02:03 04:05:06", 37500: MAKERS, 37510: COMMENT, 40962: 60, 40963: 40, 33434: 0.004,
-                  40965: {1: "R98"}}  # fmt: skip
+                  40965: {1: "R98"}}
     ifd[34853] = {1: "N", 2: (52.0, 30.0, 15.5)}
     main = ifd.tobytes(8)
     small = io.BytesIO()
@@ -99,7 +99,7 @@ def test_a_tiff_file_keeps_its_form(tmp_path: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 65536, (40, 60, 4), np.uint16)
     tifffile.imwrite(tmp_path / "in.tif", pixels, photometric="rgb", extrasamples=["unassalpha"], tile=(16, 16),
                      byteorder=">", resolution=(100, 50), resolutionunit="CENTIMETER", software="Scan",
-                     extratags=[(274, "H", 1, 6, True)])  # fmt: skip
+                     extratags=[(274, "H", 1, 6, True)])
     photo = read_photo(tmp_path / "in.tif")
     assert photo.alpha is not None and photo.dpi == pytest.approx((127, 254))
     write_photo(tmp_path / "o.tif", photo)

@@ -43,7 +43,7 @@ def rich_clip(path: Path, subtitles: str, more: dict[str, str] | None = None) ->
     with av.open(str(plain)) as source, av.open(str(path), "w") as out:
         out.metadata.update(TAGS | (more or {}))
         out.set_chapters([{"id": i, "start": round(1000 * begin), "end": round(1000 * end), "time_base": MILLISECOND,
-                           "metadata": {"title": name}} for i, (name, begin, end) in enumerate(CHAPTERS)])  # fmt: skip
+                           "metadata": {"title": name}} for i, (name, begin, end) in enumerate(CHAPTERS)])
         tracks: Any = [out.add_stream_from_template(stream, opaque=True) for stream in source.streams]
         for track, title, language, flags in zip(tracks, ("Scene", "Main", "Talk"), ("und", "eng", "fra"),
                                                  (1, 0, Disposition.default | Disposition.comment), strict=True):
@@ -70,7 +70,7 @@ def chapters(path: Path) -> list[tuple[str, float, float]]:
     with av.open(str(path)) as container:
         found = [(chapter, float(chapter["time_base"] or 1)) for chapter in container.chapters()]
         return [(chapter["metadata"]["title"], chapter["start"] * tick, chapter["end"] * tick)
-                for chapter, tick in found]  # fmt: skip
+                for chapter, tick in found]
 
 
 def texts(path: Path) -> list[tuple[float, float, str]]:
@@ -89,7 +89,7 @@ def texts(path: Path) -> list[tuple[float, float, str]]:
 def tracks(path: Path) -> list[tuple[str, str | None, str | None, Disposition]]:
     with av.open(str(path)) as container:
         return [(s.type, s.metadata.get("title", s.metadata.get("name")), s.language, s.disposition)
-                for s in container.streams if s.type in ("video", "audio", "subtitle")]  # fmt: skip
+                for s in container.streams if s.type in ("video", "audio", "subtitle")]
 
 
 @pytest.mark.parametrize(("end", "subtitles"), [("mkv", "srt"), ("mp4", "mov_text")])
@@ -108,7 +108,7 @@ def test_tags_chapters_tracks_and_subtitles_go_along(tmp_path: Path, end: str, s
     assert [name for name, *_ in chapters(out)] == [name for name, *_ in CHAPTERS]
     assert [place[1:] for place in chapters(out)] == [pytest.approx(place[1:], abs=0.002) for place in CHAPTERS]
     assert [(pytest.approx(first, abs=0.002), pytest.approx(last, abs=0.002), words)
-            for first, last, words in texts(clip)] == texts(out)  # fmt: skip
+            for first, last, words in texts(clip)] == texts(out)
 
 
 @pytest.mark.parametrize(("end", "subtitles"), [("mkv", "srt"), ("mp4", "mov_text")])
@@ -133,7 +133,7 @@ def test_what_a_format_cannot_hold_is_said(tmp_path: Path) -> None:
     assert copy(clip, tmp_path / "out.mp4")[1] == [
         "tags left out: director, x0, x1, x2, x3 and 1 more", "subtitles are left out",
         "left out: cover picture, attachments",
-    ]  # fmt: skip
+    ]
     assert len(chapters(tmp_path / "out.mp4")) == 3
     notes = copy(clip, tmp_path / "out.gif", options=EncodeOptions())[1]
     assert "this format holds no chapters; they are left out" in notes and any("tags left out" in n for n in notes)
@@ -161,7 +161,7 @@ def test_the_statement_takes_the_place_of_a_comment(tmp_path: Path) -> None:
 def test_a_part_that_is_kept_has_no_chapters_behind_its_end(tmp_path: Path) -> None:
     clip = rich_clip(tmp_path / "in.mp4", "mov_text")
     with pytest.raises(KeyboardInterrupt), open_video(clip) as video, \
-            video_writer(tmp_path / "out.mp4", video.info, EXACT, print) as writer:  # fmt: skip
+            video_writer(tmp_path / "out.mp4", video.info, EXACT, print) as writer:
         for frame in video.frames:
             writer.write(frame)
             if frame.index == 24:

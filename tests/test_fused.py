@@ -30,7 +30,7 @@ CASES: list[dict[str, Any]] = [
     COMPACT, {"backbone": "resnet", "num_blocks": 1, "c_id": 16},
     *({"backbone": backbone, "num_blocks": n, **SMALL} for backbone in ("unet", "linknet") for n in (1, 2, 3)),
     {"backbone": "unet", "num_blocks": 2, "c_id": 16, "width": 0.125, "size": 256},
-]  # fmt: skip
+]
 
 
 def plain(arguments: dict[str, Any]) -> AEI_Net:

@@ -43,7 +43,7 @@ def test_kinds_are_told_apart() -> None:
     "own, source, wanted",
     [(BARE, BARE, numbers(0, 0, 3)), (CLEAR, BARE, numbers(1.5, 0, 3)), (BARE, DARK, numbers(0, 0, 3)),
      (DARK, DARK, numbers(0, 1, 3)), (CLEAR, DARK, numbers(1.5, 0, 3))],
-)  # fmt: skip
+)
 def test_the_targets_come_and_the_sources_go(own: np.ndarray, source: np.ndarray, wanted: np.ndarray) -> None:
     assert np.allclose(SEEN.of_target(own, source), wanted, atol=0.1)
 
@@ -67,7 +67,7 @@ class Face:
 @pytest.mark.parametrize("strength, reach", [(1.0, 0.0), (None, 0.0), (1.3, 0.0), (None, 1.0)])
 def test_the_pipeline_asks_before_it_goes_further(strength: float | None, reach: float) -> None:
     stages: Any = SimpleNamespace(identity_strength=strength, identity_reach=reach, identifier=Face(BARE), seconds=0.0,
-                                  glasses=SEEN)  # fmt: skip
+                                  glasses=SEEN)
     pipeline = SwapPipeline(stages, InferenceConfig())
     pipeline._z_id = DARK
     face = (Frame(np.zeros((2, 2, 3), np.uint8)), TrackedFace(np.zeros((5, 2), np.float32), 0, 0, 0))
@@ -87,7 +87,7 @@ def test_the_set_that_ships_knows_glasses() -> None:
     "entry", [7, {}, {"weights": "x", "bias": [1], "shift": [[1]]},
               {"weights": [[1, 2]], "bias": [1], "shift": [[1, 2]]},
               {"weights": [[1, 2, 3]], "bias": [1, 2], "shift": [[1, 2, 3]]}]
-)  # fmt: skip
+)
 def test_what_is_not_of_this_encoder_is_refused(entry: Any) -> None:
     with pytest.raises(WeightsError, match=r"mine\.json: glasses"):
         from_card({"glasses": entry}, "mine.json", 3)
@@ -102,7 +102,7 @@ def test_fit_finds_what_parts_the_kinds(tmp_path: Path) -> None:
     assert (found.worn(z_id).argmax(1)[kinds > 0] == kinds[kinds > 0] - 1).all()
     assert np.allclose(found.shift[:, :2], 2 * np.eye(2), atol=0.1)
     assert fitting.seen(found, z_id, kinds) == f"bare {(kinds == 0).sum()} of {(kinds == 0).sum()}, " \
-        f"glasses {(kinds > 0).sum()} of {(kinds > 0).sum()}"  # fmt: skip
+        f"glasses {(kinds > 0).sum()} of {(kinds > 0).sum()}"
     write_card(tmp_path / "a.json", {"glasses": fitting.as_json(found)})
     assert len((tmp_path / "a.json").read_text().splitlines()) < 30
     read = from_card(json.loads((tmp_path / "a.json").read_text()), "a.json", 4)
@@ -138,7 +138,7 @@ def test_the_command_writes_into_the_encoders_json(club: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     "worn, message", [("1 round\n", "line 1: expected a name and clear or sunglasses"),
                       ("1 clear\n99 sunglasses\n", "1 names have no face"), ("1 clear\n", "expected bare faces and")]
-)  # fmt: skip
+)
 def test_lists_that_fit_nothing(club: Path, capsys: pytest.CaptureFixture[str], worn: str, message: str) -> None:
     (club / "worn.txt").write_text(worn)
     arguments = ["--faces", str(club / "faces"), "--wearers", str(club / "worn.txt")]

@@ -34,16 +34,16 @@ def chain(path: Path, last: str = "Gemm") -> None:
         return [helper.make_node("Conv", [f"x{i}", weight(f"w{i}", cout, cin // group, side, side)], [f"c{i}"],
                                  strides=[stride] * 2, pads=[side // 2] * 4, group=group, kernel_shape=[side] * 2),
                 helper.make_node("BatchNormalization", [f"c{i}", *norm], [f"b{i}"], epsilon=1e-3),
-                helper.make_node("PRelu", [f"b{i}", weight(f"p{i}", cout, 1, 1)], [f"x{i + 1}"])]  # fmt: skip
+                helper.make_node("PRelu", [f"b{i}", weight(f"p{i}", cout, 1, 1)], [f"x{i + 1}"])]
 
     nodes = [*conv(0, 3, 4, 3, 8, 1), *conv(1, 4, 4, 3, 1, 4), *conv(2, 4, 4, 3, 2, 4), *conv(3, 4, 6, 1, 1, 1),
              helper.make_node("Flatten", ["x4"], ["f"]),
              helper.make_node(last, ["f", weight("wf", 5, 294), weight("bf", 5)][: 3 if last == "Gemm" else 1], ["e"],
-                              **({"transB": 1} if last == "Gemm" else {}))]  # fmt: skip
+                              **({"transB": 1} if last == "Gemm" else {}))]
     crop, answer = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-                    for name, shape in (("x0", [1, 3, 112, 112]), ("e", None)))  # fmt: skip
+                    for name, shape in (("x0", [1, 3, 112, 112]), ("e", None)))
     onnx.save(helper.make_model(helper.make_graph(nodes, "g", [crop], [answer], stored),
-                                opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)  # fmt: skip
+                                opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
 
 def test_sface_gives_the_numbers_of_its_file_and_its_late_maps(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_masks_and_turns_are_the_generators_or_the_users(
     weights = shutil.copytree(random_weights, tmp_path / "weights")
     monkeypatch.setenv("GHOST_WEIGHTS", str(weights))
     card, own = weights / "ghost_compact_generator.json", {"max_yaw": 50.0, "mask_wider": 4, "mask_higher": 0.5,
-                                                           "rim_contrast": 0.4, "tone": 0.3}  # fmt: skip
+                                                           "rim_contrast": 0.4, "tone": 0.3}
     card.write_text(json.dumps(json.loads(card.read_text()) | own))
     users = {"max_yaw": 0.0, "mask_wider": -3, "mask_higher": 0.0, "rim_contrast": 0.0, "tone": 0.0}
     for wanted, options in ((own, {}), (users, users)):

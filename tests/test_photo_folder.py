@@ -121,7 +121,7 @@ def test_what_cannot_be(call: Call, folder: Path, people: People, tmp_path: Path
     shutil.copy(source, tmp_path / "me.jpg")
     for output, error, message in ((folder, errors.OutputError, "is the folder that is read"),
                                    (tmp_path / "r.png", errors.OutputError, "is a folder of photos"),
-                                   (tmp_path / "me.jpg", errors.OutputError, "is a folder of photos")):  # fmt: skip
+                                   (tmp_path / "me.jpg", errors.OutputError, "is a folder of photos")):
         code, _, said = call(*swap(source, folder, output))
         assert code == error.exit_code and message in said
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

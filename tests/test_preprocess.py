@@ -76,7 +76,7 @@ def test_the_person_of_a_folder_is_who_the_photos_agree_on() -> None:
     """A bystander is larger in two of four photos, and alone in the fifth."""
     person, bystander, other = unit(1, 0.1, 0), unit(0, 1, 0.1), unit(0.1, 0, 1)
     photos = [np.stack(faces) for faces in
-              ([bystander, person], [person], [other, person], [person], [bystander])]  # fmt: skip
+              ([bystander, person], [person], [other, person], [person], [bystander])]
     chosen, agreement = choose.agreeing(photos)
     assert chosen == [1, 0, 1, 0, 0]
     assert agreement[:4].min() > 0.8
@@ -135,7 +135,7 @@ def test_layouts(tmp_path: Path) -> None:
     units = list_units(tmp_path)
     assert [(u.one_person, [p.identity for p in u.photos]) for u in units] == [
         (True, ["n01", "n01"]), (True, ["n02"]), (False, ["loose", "same", "same"]),
-    ]  # fmt: skip
+    ]
     assert [photo.stem for photo in units[2].photos] == ["loose", "same", "same.png"]
     with pytest.raises(InputError, match="no such folder"):
         list_units(tmp_path / "nowhere")
@@ -163,7 +163,7 @@ def test_keypoints_of_equal_names_in_two_folders(tmp_path: Path) -> None:
     keys = write_keypoints(tmp_path / "k.csv", ["a/1", "b/1"])
     keys.write_text(keys.read_text().replace(f"b/1,{FRONTAL[0, 0]}", f"b/1,{FRONTAL[0, 0] + 9}"))
     argv = ["--path_to_dataset", str(tmp_path / "in"), "--save_path", str(tmp_path / "out"), "--keypoints", str(keys),
-            "--workers", "1", "--quiet"]  # fmt: skip
+            "--workers", "1", "--quiet"]
     assert main(argv) == 0
     one, other = ((float(row["kp1_x"]), float(row["kp2_x"])) for row in rows(tmp_path / "out/index.csv"))
     assert abs((one[1] - one[0]) - (other[1] - other[0])) > 2
@@ -188,7 +188,7 @@ def test_crops_index_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[st
     (tmp_path / "in/empty.jpg").touch()
     keys = write_keypoints(tmp_path / "k.csv", ["a", "b", "broken", "cut", "empty"])
     argv = ["--path_to_dataset", str(tmp_path / "in"), "--save_path", str(tmp_path / "out"), "--keypoints", str(keys),
-            "--size", "112", "--margin", "0.25", "--format", "png", "--workers", "1"]  # fmt: skip
+            "--size", "112", "--margin", "0.25", "--format", "png", "--workers", "1"]
     assert main(argv) == 0
     listed = rows(tmp_path / "out/index.csv")
     assert [row["file"] for row in listed] == ["a.png", "b.png"]
@@ -210,7 +210,7 @@ def test_restart_skips_what_is_done_and_redoes_what_changed(tmp_path: Path) -> N
     write_photos(tmp_path / "in", ["a/1.jpg", "b/1.jpg", "c/1.jpg"])
     keys = write_keypoints(tmp_path / "k.csv", ["1"])
     argv = ["--path_to_dataset", str(tmp_path / "in"), "--save_path", str(tmp_path / "out"), "--keypoints", str(keys),
-            "--workers", "1", "--quiet"]  # fmt: skip
+            "--workers", "1", "--quiet"]
     assert main(argv) == 0
     for name in "abc":
         os.utime(tmp_path / "out" / name / "1.jpg", ns=(0, 0))
@@ -262,7 +262,7 @@ def test_odd_entries_of_a_data_set(tmp_path: Path) -> None:
     keys = write_keypoints(tmp_path / "k.csv", ["a", os.fsdecode(b"caf\xe9")])
     keys.write_bytes(b"\xef\xbb\xbf" + keys.read_bytes())
     argv = ["--path_to_dataset", str(tmp_path / "in"), "--save_path", str(tmp_path / "out"), "--keypoints", str(keys),
-            "--workers", "1", "--quiet"]  # fmt: skip
+            "--workers", "1", "--quiet"]
     assert main(argv) == 0
     again = ["--path_to_dataset", str(tmp_path / "out"), "--save_path", str(tmp_path / "again"), *argv[4:]]
     assert main(again) == 0 and not (tmp_path / "again" / "contact_sheet.png").exists()
@@ -313,7 +313,7 @@ def test_a_stop_is_clean_and_the_next_run_goes_on(tmp_path: Path, stop: str) -> 
         shutil.copy(tmp_path / "in" / names[i % 32], tmp_path / "in" / name)
     keys = write_keypoints(tmp_path / "k.csv", [Path(name).stem for name in names])
     argv = [sys.executable, "preprocess_vgg.py", "--path_to_dataset", str(tmp_path / "in"), "--keypoints", str(keys),
-            "--save_path", str(tmp_path / "out"), "--workers", "2", "--size", "512"]  # fmt: skip
+            "--save_path", str(tmp_path / "out"), "--workers", "2", "--size", "512"]
     process = subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
     records = tmp_path / "out/records.jsonl"
     deadline = time.monotonic() + 60

@@ -50,14 +50,14 @@ def written(tmp_path: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("given", "named"), [
     ("data", "data/train"), ("", "data/train"), ("above", "above/VGG-Face2/data/train"),
-])  # fmt: skip
+])
 def test_people_below_a_persons_folder_are_refused_with_the_folder_to_give(
     tmp_path: Path, run: Run, given: str, named: str
 ) -> None:
     root = tmp_path / "in" / ("above/VGG-Face2" if given == "above" else "")
     write_photos(root, [f"data/{place}/1.jpg" for place in
                         ("train/n000002", "train/n000003", "train/n000005", "train/n000006", "test/n000001",
-                         "test/n000009")])  # fmt: skip
+                         "test/n000009")])
     code, said = run(tmp_path / "in" / given)
     assert code == OptionError.exit_code and not (tmp_path / "out").exists()
     right = tmp_path / "in" / named
@@ -71,7 +71,7 @@ def test_people_below_a_persons_folder_are_refused_with_the_folder_to_give(
     ["P001/1.jpg", "P001/more/2.jpg", "P002/1.jpg"],
     ["P001/1.jpg", "P001/more/2.jpg", "P001/more/still/3.jpg", "P002/1.jpg", "loose.jpg"],
     ["P001/video 1/1.jpg", "P001/video 2/1.jpg", "P002/video 1/1.jpg", "P002/video 2/1.jpg"],
-])  # fmt: skip
+])
 def test_one_sub_folder_of_a_person_is_fine(tmp_path: Path, names: list[str]) -> None:
     write_photos(tmp_path, names)
     (tmp_path / "P001/without_photos").mkdir()
@@ -142,11 +142,11 @@ def test_another_file_or_threshold_of_the_same_encoder(tmp_path: Path, person: P
     facts = json.loads(card.read_text())
     assert written(tmp_path)["models"]["identity_encoder"] == {
         "name": "ghost_compact_identity", "sha256": facts["sha256"], "threshold": 0.3,
-    }  # fmt: skip
+    }
     card.write_text(json.dumps({**facts, "similarity_th": 0.25}))
     digits = facts["sha256"][:12]
     assert (f"identity encoder ghost_compact_identity (threshold 0.3, SHA-256 {digits}...), now ghost_compact_identity "
-            f"(threshold 0.25, SHA-256 {digits}...)") in run(person)[1]  # fmt: skip
+            f"(threshold 0.25, SHA-256 {digits}...)") in run(person)[1]
     card.write_text(json.dumps({**facts, "sha256": None}))
     weights = card.with_suffix(".safetensors")
     weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
@@ -207,7 +207,7 @@ def test_a_set_without_crops_is_an_error_with_a_report(
     ("another person: cosine 0", NoFaceInTargetError, "--check_person"),
     ("cannot be read: a.jpg", InputError, "JPEG"),
     ("no keypoints in the list", InputError, "--keypoints"),
-])  # fmt: skip
+])
 def test_every_reason_has_its_advice(reason: str, failure: type[GhostError], advice: str) -> None:
     summary = report.Summary(4, 0, {report.kind(reason): 4}, 4, 1.0)
     with pytest.raises(failure, match=advice):

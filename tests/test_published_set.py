@@ -81,14 +81,14 @@ def check_files(result: dict[str, Any], root: Path, roles: dict[str, str]) -> No
 
 
 ROLES = {"generator": "G_unet_2blocks.pth", "identity": "backbone.pth", "detector": "scrfd_10g_bnkps.onnx",
-         "landmarks": "2d106det.onnx"}  # fmt: skip
+         "landmarks": "2d106det.onnx"}
 
 
 @pytest.mark.slow
 def test_photo(download: Path, tmp_path: Path) -> None:
     photo, output = write_photo(tmp_path / "photo.png"), tmp_path / "result.png"
     result = run_in(download, "--image_to_image", "True", "--source_paths", str(photo), "--target_image", str(photo),
-                    "--out_image_name", str(output), "--use_sr", "True")  # fmt: skip
+                    "--out_image_name", str(output), "--use_sr", "True")
     check_files(result, download, ROLES | {"enhancer": "10_net_G.pth"})
     assert result["faces"] == {"found": 1, "swapped": 1, "skipped": {}, "faded": {}}
     before, after = cv2.imread(str(photo)), cv2.imread(str(output))
@@ -102,7 +102,7 @@ def test_video(download: Path, tmp_path: Path) -> None:
     video, output = write_video(tmp_path / "video.mp4", 3), tmp_path / "result.mp4"
     photo = write_photo(tmp_path / "photo.png")
     result = run_in(download, "--source_paths", str(photo), "--target_video", str(video),
-                    "--out_video_name", str(output))  # fmt: skip
+                    "--out_video_name", str(output))
     check_files(result, download, ROLES)
     assert result["frames"] == 3 and result["faces"]["swapped"] == 3
     capture, original = cv2.VideoCapture(str(output)), cv2.VideoCapture(str(video))
@@ -169,7 +169,7 @@ def without_weight(path: Path, network: torch.nn.Module) -> Path:
     """Names and shapes of a network in a small file: all its tensors are views of one number."""
     zero = torch.zeros(1)
     state = {name: zero.expand(tensor.shape) if tensor.is_floating_point() else torch.zeros(tensor.shape).long()
-             for name, tensor in network.state_dict().items()}  # fmt: skip
+             for name, tensor in network.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(state, path)
     return path
@@ -184,7 +184,7 @@ def test_wrong_generator_options_name_the_right_ones(
     path = without_weight(tmp_path / "G.pth", network)
     photo = str(write_photo(tmp_path / "photo.png"))
     code = inference.main(["--image_to_image", "--source_paths", photo, "--target_image", photo, "--G_path", str(path),
-                           "--out_image_name", str(tmp_path / "result.png")])  # fmt: skip
+                           "--out_image_name", str(tmp_path / "result.png")])
     message = capsys.readouterr().err
     assert code == 2
     assert f"{path} was made with --backbone {backbone} --num_blocks {blocks}" in message
@@ -210,7 +210,7 @@ def hollow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_weights: Path
 def run_here(tmp_path: Path, *arguments: str) -> int:
     photo = str(write_photo(tmp_path / "photo.png"))
     return inference.main(["--image_to_image", "--source_paths", photo, "--target_image", photo,
-                           "--out_image_name", str(tmp_path / "result.png"), *arguments])  # fmt: skip
+                           "--out_image_name", str(tmp_path / "result.png"), *arguments])
 
 
 @pytest.mark.parametrize("model", ["ghost", "embedded", "auto"])

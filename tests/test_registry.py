@@ -162,7 +162,7 @@ def test_a_small_file_of_a_huge_tensor_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", [
     {"tone": None}, {"max_yaw": "x"}, {"identity": "encoders/mine"}, {"identity": ["a"]}, {"crop_size": 96},
     {"arguments": GENERATOR | {"width": 1e999}}, {"arguments": GENERATOR | {"layers": 5}},
-])  # fmt: skip
+])
 def test_facts_of_another_kind_are_refused(folder: Path, change: dict) -> None:
     card = json.loads((folder / "ghost_compact_generator.json").read_text())
     path = folder / "changed.safetensors"

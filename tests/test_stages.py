@@ -162,7 +162,7 @@ def test_other_errors_of_the_network_stay(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(("built", "available", "said"), [(None, False, "without CUDA"), ("12.8", True, "leaves this"),
-                                                          ("12.8", False, "driver")])  # fmt: skip
+                                                          ("12.8", False, "driver")])
 def test_a_card_that_is_not_used_is_said(
     built: str | None, available: bool, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,7 +78,7 @@ def test_the_code_is_that_of_the_frame_which_is_taken(tmp_path: Path) -> None:
 def test_rates_that_a_format_cannot_count(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.mkv", frames=4, rate=300, tick=Fraction(1, 300), timecode="01:00:00:03", sound=())
     for name, said in (("out.mp4", ["this format holds no time code at 300 frames a second; it is left out"]),
-                       ("out.mkv", [])):  # fmt: skip
+                       ("out.mkv", [])):
         notes: list[str] = []
         with (
             open_video(clip) as video,

@@ -115,7 +115,7 @@ def test_another_encoder_of_the_same_name_is_noticed(root: Path, capsys: Capture
     from safetensors.torch import save_file
 
     save_file({name: torch.randn_like(t) if t.is_floating_point() else t for name, t in read_state(encoder).items()},
-              encoder)  # fmt: skip
+              encoder)
     card = json.loads(encoder.with_suffix(".json").read_text())
     encoder.with_suffix(".json").write_text(json.dumps({k: v for k, v in card.items() if k != "sha256"}))
     assert train(options(root, "swapped", identity=encoder, max_steps=2, resume="auto")) == OptionError.exit_code
@@ -190,7 +190,7 @@ def test_forms_of_published_files_load(root: Path, form: str, tmp_path: Path) ->
     torch.save(changed, tmp_path / "G.pth")
     begin = {"pretrained": True, "G_path": tmp_path / "G.pth", "D_path": "", "max_steps": 1}
     assert train(options(tmp_path, form, output=tmp_path, **begin, dataset_path=root / "set",
-                         identity=root / "nets/tiny_identity.safetensors")) == 0  # fmt: skip
+                         identity=root / "nets/tiny_identity.safetensors")) == 0
 
 
 def test_a_checkpoint_is_no_network_and_says_where_that_is(root: Path, capsys: Capture) -> None:

@@ -21,7 +21,7 @@ PUBLISHED = {
     "discr_force": False, "scheduler": False, "scheduler_step": 5000, "scheduler_gamma": 0.2,
     "eye_detector_loss": False, "use_wandb": False, "batch_size": 16, "lr_G": 4e-4, "lr_D": 4e-4, "max_epoch": 2000,
     "show_step": 500, "save_epoch": 1, "optim_level": "O2",
-}  # fmt: skip
+}
 
 
 def test_published_options_keep_their_defaults() -> None:
@@ -55,7 +55,7 @@ def test_booleans_are_read_as_written(words: list[str], value: bool) -> None:
     ("--run_name x --task identity --student_size 100", "--student_size"),
     ("--run_name x --weight_adv 0 --weight_id 0 --weight_attr 0 --weight_rec 0", "--weight_id"),
     ("--run_name x --weigth_id 3", "--weigth_id"),
-])  # fmt: skip
+])
 def test_refusals_name_the_option(words: str, part: str) -> None:
     missing_file = part.endswith(".pth")
     with pytest.raises(WeightsError if missing_file else OptionError, match=part.replace(".", r"\.")):
@@ -81,7 +81,7 @@ def test_presets_are_complete(path: Path, tmp_path: Path) -> None:
 
 def test_all_presets_are_there() -> None:
     assert {path.stem for path in PRESETS} == {"scratch", "identity_eyes", "finetune", "compact_generator",
-                                               "compact_finetune", "compact_identity", "compact_landmarks"}  # fmt: skip
+                                               "compact_finetune", "compact_identity", "compact_landmarks"}
 
 
 def test_command_line_wins_over_preset(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_command_line_wins_over_preset(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "error"), [("batchsize: 3", OptionError), ("batch_size: many", OptionError),
-                                             ("- 3", InputError), ("a: [", InputError)])  # fmt: skip
+                                             ("- 3", InputError), ("a: [", InputError)])
 def test_broken_presets_are_named(tmp_path: Path, text: str, error: type[Exception]) -> None:
     preset = tmp_path / "p.yaml"
     preset.write_text(text)

@@ -25,7 +25,7 @@ from utils.training.setup import build_task
 WEIGHTS = {"weight_adv": 1, "weight_r1": 0.1, "weight_id": 1, "weight_encoder": 1, "weight_rec": 1, "weight_tone": 1,
            "weight_outside": 1, "weight_landmarks": 1, "weight_pose": 1, "weight_transplant": 1, "weight_faceres": 1,
            "weight_features": 1, "weight_attr": 0, "id_margin": 0.2, "id_warmup": 30, "rec_all_steps": 20, "tone": 0.5,
-           "rim_contrast": 0.6, "beta1": 0.5, "grad_clip": 5, "lr_identity": 0.0001}  # fmt: skip
+           "rim_contrast": 0.6, "beta1": 0.5, "grad_clip": 5, "lr_identity": 0.0001}
 STEPS = 70  # past the fourth gradient penalty, which is the first recorded one
 
 
@@ -41,7 +41,7 @@ def build(root: Path, device: str, **more: Any) -> GeneratorTask:
         write_networks(root / "nets")
         write_faceres(root / "nets")
     config = parse(options(root, "cuda", faceres=root / "nets/faceres.json", optim_level="O0", device=device,
-                           **WEIGHTS | more))  # fmt: skip
+                           **WEIGHTS | more))
     task = build_task(config, torch.device(device))
     assert isinstance(task, GeneratorTask)
     return task
@@ -151,7 +151,7 @@ def test_recorded_passes_give_the_gradients_of_plain_ones(tmp_path: Path) -> Non
         assert run._graph is not None
         recorded = gradients(lambda run=run: run(batch.Xs, batch.Xt), task._D_updater.parameters)
         plain = gradients(lambda weight=penalty: task._discriminator_pass(batch.Xs, batch.Xt, weight),
-                          task._D_updater.parameters)  # fmt: skip
+                          task._D_updater.parameters)
         assert float((recorded - plain).norm() / plain.norm()) < 0.01
 
 

@@ -26,7 +26,7 @@ FRAMING = Framing(SIZE + 2 * MARGIN, SIZE)
 
 def pictures(count: int) -> torch.Tensor:
     return torch.randint(0, 255, (count, 3, FRAMING.side, FRAMING.side), dtype=torch.uint8,
-                         generator=torch.Generator().manual_seed(0))  # fmt: skip
+                         generator=torch.Generator().manual_seed(0))
 
 
 def test_draws_belong_to_the_sample() -> None:
@@ -75,7 +75,7 @@ def test_memory_and_workers_give_the_same_pictures(tmp_path: Path) -> None:
     faces = find_faces(write_set(tmp_path / "set"), True)
     plan = PairPlan(faces.identities, 0.5, True, 0)
     for a, b in zip(batches(decoded(faces), plan, Share(4), range(2, 5), 0),
-                    batches(faces, plan, Share(4), range(2, 5), 2), strict=True):  # fmt: skip
+                    batches(faces, plan, Share(4), range(2, 5), 2), strict=True):
         assert torch.equal(a.source_images, b.source_images) and torch.equal(a.target_images, b.target_images)
 
 

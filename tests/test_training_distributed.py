@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # differences of rounding into steps of full length: another memory layout alone moves losses by 1e-2 in four steps
 # at 4e-4.
 BUSY = {"max_steps": 4, "optim_level": "O0", "lr_G": 1e-5, "lr_D": 1e-5, "identity_blend": 0.5, "same_person": 0.5,
-        "weight_outside": 1, "weight_landmarks": 1, "grad_clip": 20, "max_epoch": 100}  # fmt: skip
+        "weight_outside": 1, "weight_landmarks": 1, "grad_clip": 20, "max_epoch": 100}
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +31,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def losses(root: Path, run: str, processes: int, **more: object) -> list[dict[str, float]]:
     """What a run of that many processes logs, step by step."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1",
-                f"--nproc_per_node={processes}"] if processes > 1 else []  # fmt: skip
+                f"--nproc_per_node={processes}"] if processes > 1 else []
     command = [sys.executable, *launcher, "train.py", *options(root, run, **BUSY | more)]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-                          timeout=300)  # fmt: skip
+                          timeout=300)
     assert done.returncode == 0, done.stderr
     lines = (root / f"saved_models_{run}" / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]

@@ -44,7 +44,7 @@ def test_users_files_load_where_swaps_are_made(root: Path) -> None:
     held = root / "held.txt"
     held.write_text("0001\n0004\n0007\n")
     assert train(options(root, "files", max_steps=3, save_epoch=1, show_step=2, export_name="mine", validation=held,
-                         keep=2, batch_size=3)) == 0  # fmt: skip
+                         keep=2, batch_size=3)) == 0
     folder = root / "saved_models_files"
     for name in ("G_latest.pth", "mine.safetensors"):
         loaded = registry.load_generator(folder / name)

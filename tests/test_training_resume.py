@@ -21,7 +21,7 @@ from utils.training.config import parse
 ROOT = Path(__file__).resolve().parents[1]
 # Everything that holds state: EMA, a scheduler, a discriminator that steps now and then, blends, several terms.
 BUSY = {"max_steps": 6, "ema": 0.9, "scheduler": True, "scheduler_step": 2, "discr_force": True, "identity_blend": 0.5,
-        "weight_tone": 1, "warmup": 3, "id_warmup": 4}  # fmt: skip
+        "weight_tone": 1, "warmup": 3, "id_warmup": 4}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def start(arguments: list[str], code: str = "import train; sys.exit(train.main(s
     """train.py, or a variation of it, in a process of its own."""
     threads = str(torch.get_num_threads())  # sums depend on it in their last bits
     return subprocess.Popen([sys.executable, "-c", f"import sys; {code}", *arguments], cwd=ROOT, text=True,
-                            stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": threads})  # fmt: skip
+                            stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": threads})
 
 
 def train(arguments: list[str]) -> None:

@@ -32,7 +32,7 @@ TERMS = {"adv": {"weight_adv": 1}, "attr": {"weight_attr": 1}, "id": {"weight_id
          "outside": {"weight_outside": 1}, "landmarks": {"weight_landmarks": 1}, "pose": {"weight_pose": 1},
          "transplant": {"weight_transplant": 1, "same_person": 0, "batch_size": 4},
          "faceres": {"weight_faceres": 1},
-         "eyes": {"weight_eyes": 800, "eye_detector_loss": True}}  # fmt: skip
+         "eyes": {"weight_eyes": 800, "eye_detector_loss": True}}
 OFF = {"weight_adv": 0, "weight_attr": 0, "weight_id": 0, "weight_rec": 0}
 
 
@@ -58,7 +58,7 @@ def labels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def build(root: Path, **more: Any) -> tuple[TrainConfig, GeneratorTask]:
     config = parse(options(root, "step", eye_path=root / "nets/eyes.pth", faceres=root / "nets/faceres.json",
-                           optim_level="O0", **more))  # fmt: skip
+                           optim_level="O0", **more))
     task = build_task(config, CPU)
     assert isinstance(task, GeneratorTask)
     return config, task

@@ -22,7 +22,7 @@ from utils.training.sface import Observed
 
 CPU = torch.device("cpu")
 HARD = {"teacher_reuse": 2, "student_centred": True, "student_novel": True, "weight_hints": 1,
-        "source_novel": 0.5}  # fmt: skip
+        "source_novel": 0.5}
 
 
 class Teacher(nn.Module):
@@ -58,7 +58,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def build(root: Path, task: str, **more: Any) -> students.StudentTask:
     chosen = {"task": task, "validation": root / "held.txt", "batch_size": 8, "lr_G": 3e-3, "optim_level": "O0",
               "student_width": 0.25, "student_features": 16, "student_size": 64, "rotation": 5, "mirror": 0.5,
-              "export_name": "mine", "optimizer": "adamw", "beta1": 0.9} | more  # fmt: skip
+              "export_name": "mine", "optimizer": "adamw", "beta1": 0.9} | more
     built = build_task(parse(options(root, task, **chosen)), CPU)
     assert isinstance(built, students.StudentTask)
     return built
@@ -108,7 +108,7 @@ def test_a_student_starts_from_its_files(root: Path) -> None:
     again = build(root, "identity", pretrained=True, G_path=root / "mine.safetensors")
     learned = dict(task.networks()["G"])
     assert all(torch.allclose(t.float(), learned[name].float(), rtol=2e-3, atol=1e-4)
-               for name, t in again.networks()["G"].items())  # fmt: skip
+               for name, t in again.networks()["G"].items())
     with pytest.raises(WeightsError, match="no such file"):
         build(root, "identity", pretrained=True, G_path=root / "missing.safetensors")
     with pytest.raises(WeightsError, match="--task landmarks"):
@@ -154,7 +154,7 @@ def test_morphed_landmarks_stay_with_their_pixels() -> None:
         grid = torch.stack(torch.meshgrid(torch.arange(80.0), torch.arange(80.0), indexing="xy"), -1)
         spot = (-(grid - landmarks[0, 7]).square().sum(2) / 6).exp() * 2 - 1
         faces.append(invent.Known(spot.expand(count, 3, side, side), landmarks[:, 5:10].expand(count, 5, 2),
-                                  landmarks.expand(count, 106, 2), torch.ones(count, dtype=torch.bool)))  # fmt: skip
+                                  landmarks.expand(count, 106, 2), torch.ones(count, dtype=torch.bool)))
     seen = invent.morphed(*faces, Draws(0, "m", np.arange(count)))
     light = (seen.images.mean(1) + 1).clamp(min=0) ** 4
     centre = (light[..., None] * grid).sum((1, 2)) / light.sum((1, 2))[:, None]

@@ -25,7 +25,7 @@ def points() -> Tensor:
     rest = np.setdiff1d(np.arange(106), contour)
     face[rest] = random.uniform((36, 44), (92, 100), (len(rest), 2))
     for outline, (x, y) in (((35, 41, 40, 42, 39, 37, 33, 36), (48, 56)), ((89, 95, 94, 96, 93, 91, 87, 90), (80, 56)),
-                            ((65, 66, 62, 70, 69, 57, 60, 54), (64, 94))):  # fmt: skip
+                            ((65, 66, 62, 70, 69, 57, 60, 54), (64, 94))):
         turn = np.linspace(0, 2 * np.pi, len(outline), endpoint=False)
         face[list(outline)] = np.stack((x - 8 * np.cos(turn), y - 4 * np.sin(turn)), 1)
     return torch.from_numpy(face)[None]

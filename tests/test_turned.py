@@ -77,7 +77,7 @@ def drawn(score: float, degrees: float = 0, x: float = 20) -> Face:
 @pytest.mark.parametrize(("faces", "careful", "count"), [
     ([drawn(0.9), drawn(0.8, x=60)], True, 1), ([drawn(0.9), drawn(0.5, x=60)], True, 4), ([], True, 4),
     ([drawn(0.9, 60)], True, 4), ([], False, 1), ([drawn(0.5, 60)], False, 1),
-])  # fmt: skip
+])
 def test_only_photos_with_doubtful_faces_are_searched_again(faces: list[Face], careful: bool, count: int) -> None:
     detector = Counting(*faces)
     AnyWayUp(detector).detect(np.zeros((80, 100, 3), np.uint8), careful)

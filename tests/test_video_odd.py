@@ -281,7 +281,7 @@ def test_transparency_of_a_video_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
 def test_transparency_that_is_not_decoded_is_said(tmp_path: Path, codec: str) -> None:
     clip = make_clip(tmp_path / "in.webm", codec=codec, pixel_format="yuva420p", tick=Fraction(1, 1000), sound=(),
-                     options={"auto-alt-ref": "0"})  # fmt: skip
+                     options={"auto-alt-ref": "0"})
     assert copy(clip, tmp_path / "out.mp4") == (20, ["transparency is left out"])
 
 

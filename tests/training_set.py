@@ -86,7 +86,7 @@ def options(root: Path, run: str, **more: object) -> list[str]:
         "landmarks": root / "nets/tiny_landmarks.safetensors", "pretrained": False, "size": SIZE, "width": 0.25,
         "num_blocks": 1, "discr_layers": 2, "discr_channels": 8, "discr_scales": 2, "batch_size": 4, "device": "cpu",
         "ema": 0.9, "log_step": 1, "save_epoch": 0, "workers": 0, "show_step": 1000, "quiet": True,
-    } | more  # fmt: skip
+    } | more
     return [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
 
 
@@ -98,7 +98,7 @@ def write_faceres(folder: Path) -> dict[str, torch.Tensor]:
     for i, (cin, cout) in enumerate(pairwise(widths), 1):
         shapes |= {f"conv_dw_{i}/depthwise_kernel": (3, 3, cin, 1), f"conv_dw_{i}_bn/batchnorm_1/mul": (cin,),
                    f"conv_dw_{i}_bn/batchnorm_1/sub": (cin,), f"conv_pw_{i}_bn/batchnorm_1/sub": (cout,),
-                   f"conv_pw_{i}/convolution/merged_input": (1, 1, cin, cout)}  # fmt: skip
+                   f"conv_pw_{i}/convolution/merged_input": (1, 1, cin, cout)}
     weights = {}
     for name, shape in shapes.items():
         fan_in = shape[0] * shape[1] * (shape[2] if "depthwise" not in name else 1) if len(shape) == 4 else 1
@@ -107,7 +107,7 @@ def write_faceres(folder: Path) -> dict[str, torch.Tensor]:
         scaled = 0.5 + 0.2 * values if len(shape) == 1 else values / (50 if name.startswith("conv1/") else 1)
         weights[name] = scaled.half().float()
     entries = [{"name": name, "shape": list(shape), "dtype": "float32", "quantization": {"dtype": "float16"}}
-               for name, shape in shapes.items()]  # fmt: skip
+               for name, shape in shapes.items()]
     manifest = [{"paths": ["faceres.bin"], "weights": entries}]
     (folder / "faceres.json").write_text(json.dumps({"modelTopology": {}, "weightsManifest": manifest}))
     (folder / "faceres.bin").write_bytes(b"".join(w.half().numpy().tobytes() for w in weights.values()))

@@ -249,6 +249,6 @@ def _write_card(architecture: Architecture, source: Path, target: Path, known: M
     spec = registry.SPECS.get(registry.name_of(source))
     card = {"licence": f"{spec.licence}; see MODELS.md" if spec else "unknown", **architecture.facts, **known,
             "format": 1, "name": target.stem, "network": architecture.network, "arguments": architecture.arguments,
-            "origin": known.get("origin", f"converted from {source.name}")}  # fmt: skip
+            "origin": known.get("origin", f"converted from {source.name}")}
     with atomic_path(target.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")

@@ -35,4 +35,4 @@ def check_people(folder: Path, files: Iterable[str], option: str) -> None:
     listed = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
     raise OptionError(f"{where} holds {len(names)} folders with photos ({listed}), and everyone in {person} would "
                       f"count as one person; give {option} {where}, or put the photos of each person into one "
-                      "folder")  # fmt: skip
+                      "folder")

@@ -25,7 +25,7 @@ _OPSET = 17
 _CHUNK = 2**24  # bytes
 _INPUTS = {
     "AEI_Net": ("target", "source"), "iresnet": ("input",), "LandmarkNet": ("input",), "LIPSPADEGenerator": ("input",),
-}  # fmt: skip
+}
 _OUTPUT = "output"
 _PUBLISHED = {"size": 256, "c_id": 512}  # what both programs feed
 _VISOMASTER_OUTPUTS = {1: "781", 2: "1165", 3: "1549"}  # by AAD layers per block; it asks for these names

@@ -96,7 +96,7 @@ def same_pairs(one: dict[str, Any], other: dict[str, Any]) -> bool:
         (metrics.get("gallery"), [(Path(case["source"]).parts[-3:], Path(case["target"]).parts[-3:])
                                   for case in metrics.get("cases", [])])
         for metrics in (one, other)
-    ]  # fmt: skip
+    ]
     return seen[0] == seen[1]
 
 
@@ -131,7 +131,7 @@ def markdown(metrics: dict[str, Any], pairs: Sequence[Case] = (), beside: dict[s
         other = {(title, network): value for title, value, network in _measured(beside)}
         lines += ["| Measure | Beside | Value | Network |", "|---|---|---|---|"]
         lines += [f"| {title} | {other.get((title, network), '')} | {value} | {network} |"
-                  for title, value, network in _measured(metrics)]  # fmt: skip
+                  for title, value, network in _measured(metrics)]
     return "\n".join(lines + _pair_table(pairs)) + "\n"
 
 

@@ -85,7 +85,7 @@ class Session:
             "options": vars(config),
         }
         metrics |= {"landmarker": self.landmarker.network, "identity": {}, "attributes": {}, "pixels": {},
-                    "landmarks": {}, "perceptual": {}, "video": {}, "cases": []}  # fmt: skip
+                    "landmarks": {}, "perceptual": {}, "video": {}, "cases": []}
         cases: list[Case] = []
         rows: Iterable[np.ndarray] = ()
         if config.openpeople or config.faces or config.sources:
@@ -161,12 +161,12 @@ class Session:
         if self._fid is not None and swaps:
             note = f" ({len(swaps)} pictures, too few to compare with papers)" if len(swaps) < _FEW else ""
             result |= {"fid": features.fid(self._fid, swaps, originals),
-                       "fid_network": Path(self.config.fid_network or "").name + note}  # fmt: skip
+                       "fid_network": Path(self.config.fid_network or "").name + note}
         if self._lpips is not None:
             swaps, originals = _crops(evaluation, [(photo, photo) for photo in targets])
         if self._lpips is not None and swaps:
             result |= {"lpips": features.lpips(self._lpips, swaps, originals),
-                       "lpips_network": Path(self.config.lpips_network or "").name}  # fmt: skip
+                       "lpips_network": Path(self.config.lpips_network or "").name}
         return result
 
     def _sheet_rows(

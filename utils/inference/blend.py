@@ -23,7 +23,7 @@ class Mixer(Protocol):
     def __call__(
         self, region: np.ndarray, swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray,
         M_frame2mask: np.ndarray, box: Box, grain: float,
-    ) -> np.ndarray:  # fmt: skip
+    ) -> np.ndarray:
         """region: (H, W, 3) uint8 or uint16 BGR, which stays as it is, at `box` of the frame; the others as for
         `paste_back`. Returns the same as region."""
         ...
@@ -32,7 +32,7 @@ class Mixer(Protocol):
 def mixed(
     region: np.ndarray, swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray, M_frame2mask: np.ndarray,
     box: Box, grain: float,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """See Mixer."""
     scale = enlargement(M_frame2swap)
     lay = _laid_at_once if scale > LARGER else _laid
@@ -50,7 +50,7 @@ def mixed(
 def paste_back(
     canvas: Pixels, swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray, M_frame2mask: np.ndarray,
     grain: float = 0.0, mixer: Mixer = mixed,
-) -> Box | None:  # fmt: skip
+) -> Box | None:
     """Blend a swapped face into `canvas`, in place: canvas = mask swap + (1 - mask) canvas, within a level, since at
     8 bits the mask and both products are rounded.
 

@@ -35,7 +35,7 @@ class DeviceMixer:
     def __call__(
         self, region: np.ndarray, swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray,
         M_frame2mask: np.ndarray, box: Box, grain: float,
-    ) -> np.ndarray:  # fmt: skip
+    ) -> np.ndarray:
         """See Mixer. The result is valid until the next call."""
         scale = enlargement(M_frame2swap)
         # The CPU does the rest: its time is short there, and photos of 16 bits come alone.

@@ -31,7 +31,7 @@ class InferenceConfig:
     target_faces_paths: Sequence[str] = option(
         list, "reference photos, or folders of several, of the people to replace: the first source goes to the person "
         "of the first reference, and so on", nargs="*", metavar="P",
-    )  # fmt: skip
+    )
     source_face_index: Sequence[int] = option(
         list, "which face of a source photo that shows several, one number per source, counted from 0 at the left, or "
         "-1 for the most prominent one (the default)", type=int, nargs="+", metavar="N", alias="--source-face-index",

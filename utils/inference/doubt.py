@@ -73,6 +73,6 @@ def trust(kps: np.ndarray, landmarks: np.ndarray, M_frame2crop: np.ndarray, max_
     miss = np.linalg.norm(seen - apply(M_frame2crop, kps), axis=1).mean() / max(distance * scale, 1e-6)
     turned = _rising(yaw(kps), max_yaw, max(max_yaw - _YAW_RANGE, 0.0))
     shares = {TURNED: turned, TINY: _rising(distance, *_EYE_DISTANCES),
-              UNCLEAR: _rising(float(miss), *_MISSES)}  # fmt: skip
+              UNCLEAR: _rising(float(miss), *_MISSES)}
     reason = min(shares, key=lambda name: shares[name])
     return Trust(shares[reason], reason if shares[reason] < 1 else "")

@@ -43,7 +43,7 @@ def agreement(swap: np.ndarray, target: np.ndarray, contrast: float) -> np.ndarr
     swap: (S, S, 3) uint8 BGR. target: (T, T, 3) uint8 BGR, the same framing. Returns (SIDE, SIDE) float32 [0, 1].
     """
     one, other = (cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-                  for image in (swap, target))  # fmt: skip
+                  for image in (swap, target))
     shares = cv2.divide(cv2.absdiff(one, other), (one + other) * np.float32(0.5) + np.float32(DARK))
     blue, green, red = cv2.split(shares)
     apart = cv2.blur(cv2.max(cv2.max(blue, green), red), (MEAN, MEAN))

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 RGB, _BT709, _UNSPECIFIED, _BT601 = 0, 1, 2, 5  # values of the tags, ITU-T H.273
 _LUMA = {  # shares of red and blue in brightness, by the tag
     _BT709: (0.2126, 0.0722), 4: (0.30, 0.11), _BT601: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593),
-}  # fmt: skip
+}
 _LIMITED, _FULL = 1, 2
 _PLANES = {"nv12": "yuv420p", "p010le": "yuv420p10le", "nv16": "yuv422p", "yuyv422": "yuv422p", "uyvy422": "yuv422p",
-           "p210le": "yuv422p10le"}  # fmt: skip
+           "p210le": "yuv422p10le"}
 _MARGIN = 2  # pixels around a part that its colours are interpolated from
 _HD_HEIGHT = 720  # players take untagged video of at least this height for BT.709, smaller for BT.601
 
@@ -264,7 +264,7 @@ def in_layout(frame: VideoFrame, layout: Layout, full_range: bool, converter: Vi
     result = converter.reformat(
         frame, format=layout.name, src_color_range=frame.color_range, dst_color_range=wanted,
         interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND, threads=cv2.getNumThreads(),
-    )  # fmt: skip
+    )
     result.color_range = wanted
     return result
 

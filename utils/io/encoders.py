@@ -68,7 +68,7 @@ ENCODERS = {
        for codec, software in (("h264", "libx264"), ("hevc", "libx265"), ("av1", "libsvtav1"))
        for maker, quality, fixed in (("nvenc", "cq", (("rc", "vbr"),)), ("qsv", "global_quality", ()),
                                      ("amf", "qp_i", (("rc", "cqp"),)))},
-}  # fmt: skip
+}
 _CRF = {"libx264": 20, "libx265": 20, "libsvtav1": 28, "libvpx-vp9": 28}  # about as good as one another
 _WORST = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
 _QUICK = {  # where nobody chose a preset, since the networks need the processor

@@ -26,7 +26,7 @@ _HELD: dict[str, set[str]] = {  # tags that a format holds; those that are not h
     },
     "mov": _QUICKTIME | {"make", "model"},
     "gif": set(),
-}  # fmt: skip
+}
 _MOST_NAMED = 5
 _MICROSECOND = Fraction(1, 1_000_000)
 
@@ -85,6 +85,6 @@ def copy_attachments(source: InputContainer, target: OutputContainer, note: Note
     for stream in attachments if held else ():
         target.add_stream_from_template(stream)
     parts = {"cover picture": len(source.streams.video) - pictures, "attachments": len(attachments) * (not held),
-             "further video tracks": pictures - 1}  # fmt: skip
+             "further video tracks": pictures - 1}
     if left_out := [name for name, number in parts.items() if number]:
         note(f"left out: {', '.join(left_out)}")

@@ -174,7 +174,7 @@ class _File:
             self._path, width, height, rate, tick, self._expected(rate), self._span, self._origin,
             self._colour.of_result(self._deep), self._layout(frame, upright), aspect, self._timecode(first[0], rate),
             read_from=read_from, joins=self._joins, loops=self._loops(), rgb=self._colour.matrix == RGB,
-        )  # fmt: skip
+        )
         return Video(info, self._frames(info, first, rest, upright))
 
     def _layout(self, frame: VideoFrame, upright: Upright) -> Layout:
@@ -382,7 +382,7 @@ def _from_pictures(path: Path, pictures: Iterator[Still], span: Span, repeats: i
     info = VideoInfo(
         path, width, height, time_base=MILLISECOND, span=span, colour=Colour(RGB).of_result(deep=False),
         layout=_NOT_SHARED, rgb=True, container=False, loops=repeats,
-    )  # fmt: skip
+    )
     return Video(info, _same_size(info, _chain(first, pictures)))
 
 

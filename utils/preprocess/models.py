@@ -59,7 +59,7 @@ def _threshold(name: str) -> float:
     threshold = read_card(path).get("similarity_th")
     if not isinstance(threshold, (int, float)):
         raise WeightsError(f"{path.with_suffix('.json')}: similarity_th is {threshold!r}, expected a number; add it, "
-                           "or give --check_person False")  # fmt: skip
+                           "or give --check_person False")
     return threshold
 
 

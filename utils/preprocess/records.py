@@ -65,12 +65,12 @@ class Journal:
             made_with = dict(json.loads(first)["options"])
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{self.path}: the first line holds no options; expected what preprocess_vgg.py writes; "
-                             "give another --save_path, or delete the folder") from error  # fmt: skip
+                             "give another --save_path, or delete the folder") from error
         differences = [f"{_NAMES.get(name, f'--{name}')} {_text(made_with.get(name, 'not noted'))}, now {_text(value)}"
-                       for name, value in self._options.items() if made_with.get(name) != value]  # fmt: skip
+                       for name, value in self._options.items() if made_with.get(name) != value]
         if differences:
             raise OptionError(f"{self.path.parent} was made with other options: {'; '.join(differences)}. Give the "
-                              "same as then or another --save_path, or delete the folder first")  # fmt: skip
+                              "same as then or another --save_path, or delete the folder first")
 
     def __enter__(self) -> Journal:
         return self

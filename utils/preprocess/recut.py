@@ -164,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{len(tiles) - len(missing)} faces written to {options.save_path}")
         if missing:
             raise InputError(f"{len(missing)} faces are not in their pictures, the first is {missing[0]}: the pictures "
-                             "are not those that the faces were first cut from")  # fmt: skip
+                             "are not those that the faces were first cut from")
 
     return carried_out(work)
 

@@ -64,7 +64,7 @@ def check_kept(config: PreprocessConfig, summary: Summary) -> None:
     failure = InputError if reason in (_UNREADABLE, _UNLISTED) else NoFaceInTargetError
     raise failure(f"none of the {summary.photos} photos in {config.path_to_dataset} was kept; the most frequent "
                   f"reason, of {count}: {reason}. {_ADVICE[reason]}; {Path(config.save_path) / REPORT} has the reason "
-                  "of each")  # fmt: skip
+                  "of each")
 
 
 def write(

@@ -112,7 +112,7 @@ def _check_same_set(config: PreprocessConfig, listed: set[str], journal: Journal
     cut = [record.file for record in journal.records.values() if record.crop]
     if cut and listed.isdisjoint(cut):
         raise OptionError(f"{config.save_path} holds crops of other photos: {cut[0]}, for one, is not in "
-                          f"{config.path_to_dataset}; give another --save_path, or delete it first")  # fmt: skip
+                          f"{config.path_to_dataset}; give another --save_path, or delete it first")
 
 
 class _Progress:

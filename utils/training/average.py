@@ -32,7 +32,7 @@ def average(first: Path, second: Path, output: Path, share: float) -> None:
     one, other, card = read_state(first), read_state(second), read_card(second)
     one = fitting(other, one, first, f"a network like that in {second}")
     mixed = {name: one[name].lerp(tensor, share) if tensor.is_floating_point() else tensor
-             for name, tensor in other.items()}  # fmt: skip
+             for name, tensor in other.items()}
     sha256 = write_half(output, mixed)
     write_card(output.with_suffix(".json"), card | {"name": output.stem, "sha256": sha256})
 

@@ -29,12 +29,12 @@ FREE = {
     "log_step", "validate_step", "save_epoch", "keep", "output", "checkpoint_minutes", "collapse_steps", "export_name",
     "max_yaw", "grain", "identity_reach", "least_contrast", "licence", "tensorboard", "use_wandb", "wandb_project",
     "wandb_entity", "wandb_mode", "max_steps", "max_epoch", "max_minutes", "run_name", "G_path", "D_path", "pretrained",
-}  # fmt: skip
+}
 # Options that the validation's score depends on, beside the weights of the losses.
 _SCORED = {
     "dataset_path", "vgg", "validation", "size", "identity", "lr_identity", "critic", "sface", "landmarks", "tone",
     "mask_wider", "mask_higher", "rim_contrast",
-}  # fmt: skip
+}
 _DAMAGE = (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError)
 
 

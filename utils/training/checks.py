@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from utils.training.config import TrainConfig
 
 _AT_LEAST_ONE = ("batch_size", "accumulate", "teacher_reuse", "log_step", "show_step", "scheduler_step", "max_epoch",
-                 "discr_scales", "discr_channels", "discr_layers")  # fmt: skip
+                 "discr_scales", "discr_channels", "discr_layers")
 _SHARES = ("same_person", "source_novel", "alike_targets", "mirror", "identity_blend", "ema", "tone", "grain")
 _ABOVE_ZERO = ("lr_G", "lr_D", "width")
 

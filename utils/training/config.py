@@ -28,7 +28,7 @@ class TrainConfig:
     run_name: str = option(
         "", "name of the run; its files go to saved_models_<run_name>/ and current_models_<run_name>/ (required)",
         metavar="NAME", group="run",
-    )  # fmt: skip
+    )
     config: str | None = option(None, "preset: a YAML file of options; options given beside it win", metavar="FILE")
     task: str = option(
         "generator", "what to train: the generator, or one of the two small networks, by distillation", choices=TASKS
@@ -311,7 +311,7 @@ class TrainConfig:
     def weights(self) -> dict[str, float]:
         """The generator's loss terms that are switched on, with their weights."""
         names = ("adv", "attr", "id", "encoder", "rec", "eyes", "tone", "outside", "landmarks",
-                 "pose", "transplant", "distill", "faceres", "features")  # fmt: skip
+                 "pose", "transplant", "distill", "faceres", "features")
         return {name: getattr(self, f"weight_{name}") for name in names if getattr(self, f"weight_{name}") > 0}
 
     def to_json(self) -> str:

@@ -72,7 +72,7 @@ def write_network(folder: Path, latest: str, config: TrainConfig, state: State, 
 def generator_card(config: TrainConfig, arguments: dict[str, Any], origin: str) -> dict[str, Any]:
     """What a generator's JSON says."""
     card = {"name": config.run_name, "network": "AEI_Net", "arguments": arguments, "crop_size": config.size,
-            "identity": Path(config.identity).stem, "licence": config.licence, "origin": origin}  # fmt: skip
+            "identity": Path(config.identity).stem, "licence": config.licence, "origin": origin}
     ways = {name: getattr(config, name) for name in registry.WAYS}
     return card | {name: value for name, value in ways.items() if value != getattr(TrainConfig, name)}
 

@@ -98,7 +98,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _first(weights: dict[str, Tensor]) -> nn.Conv2d:
     return _filled(_Halving(3, 32, 3, padding=1), weights["conv1/convolution/merged_input"].permute(3, 2, 0, 1),
-                   weights["conv1_bn/batchnorm_1/sub"])  # fmt: skip
+                   weights["conv1_bn/batchnorm_1/sub"])
 
 
 def _separable(weights: dict[str, Tensor], i: int) -> nn.Sequential:
@@ -111,7 +111,7 @@ def _separable(weights: dict[str, Tensor], i: int) -> nn.Sequential:
         _filled(kind(cin, cin, 3, padding=1, groups=cin), thin.permute(2, 3, 0, 1),
                 weights[f"conv_dw_{i}_bn/batchnorm_1/sub"]), nn.ReLU6(),
         _filled(nn.Conv2d(cin, cout, 1), dense, weights[f"conv_pw_{i}_bn/batchnorm_1/sub"]), nn.ReLU6(),
-    )  # fmt: skip
+    )
 
 
 def _filled(layer: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:

@@ -47,7 +47,7 @@ class Faces:
         rows = list(keep)
         return Faces([self.paths[i] for i in rows], [self.identities[i] for i in rows],
                      None if self.kps is None else self.kps[rows], self.framing,
-                     None if self.images is None else self.images[rows])  # fmt: skip
+                     None if self.images is None else self.images[rows])
 
     def on(self, device: torch.device) -> Faces:
         """The same with the crops, where they are in memory, in that of a device."""

@@ -105,7 +105,7 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
             self._recorded_G = Recorded(self._generator_pass, [p for updater in learning for p in updater.parameters])
             pool = torch.cuda.graph_pool_handle()
             self._recorded_D = {due: Recorded(self._discriminator_pass_of(due), self._D_updater.parameters, pool)
-                                for due in (False, True)}  # fmt: skip
+                                for due in (False, True)}
 
     def _learner(self, device: torch.device, dtype: torch.dtype) -> Updater:
         """A copy of the encoder that learns, while the first one goes on judging. Batch norms keep their statistics, so
@@ -278,7 +278,7 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         if self._E_updater is not None:
             E = {"E": self._E_updater.state_dict(), "judge": self.encoder_digest()}
         return {"G": self._G_updater.state_dict(), "D": self._D_updater.state_dict(), **E,
-                "running_L_adv": self._running_L_adv, "last_D": [float(x) for x in self._last_D]}  # fmt: skip
+                "running_L_adv": self._running_L_adv, "last_D": [float(x) for x in self._last_D]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See Task."""
@@ -306,7 +306,7 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         """See Task."""
         config = self._config
         return [f"generator {origin(beginning(config, config.G_path))}", *what_changes(config),
-                f"discriminator {origin(beginning(config, config.D_path))}"]  # fmt: skip
+                f"discriminator {origin(beginning(config, config.D_path))}"]
 
     def describe(self) -> list[str]:
         """See Task."""

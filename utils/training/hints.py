@@ -64,7 +64,7 @@ class HintedEncoder(nn.Module):
         assert variance is not None
         scale = (variance + self.encoder.features.eps).rsqrt()
         return Answer(z_id, [conv(m) for conv, m in zip(self.project, late, strict=True)],
-                      shares * scale.view(1, -1, 1, 1))  # fmt: skip
+                      shares * scale.view(1, -1, 1, 1))
 
     def _shares(self, last: Tensor) -> Tensor:
         """What each place of the last stage's map adds to the sum that the linear layer makes of all, (B, D, g, g)."""
@@ -140,7 +140,7 @@ def _places(height: int, M_align: Tensor, M_view: Tensor, view: int, side: int) 
     count, device = len(M_view), M_view.device
     there = geometry.compose(geometry.invert(M_align), M_view)
     return geometry.compose(geometry.resize_matrix(height, 112, count, device),
-                            geometry.compose(there, geometry.resize_matrix(view, side, count, device)))  # fmt: skip
+                            geometry.compose(there, geometry.resize_matrix(view, side, count, device)))
 
 
 def share_loss(answer: Tensor, wanted: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ def morphed(one: Known, other: Known, draws: Draws) -> Known:
     kps, points = kps + _at(field, kps), points + _at(field, points)
     grids = splines(points, [one.points, other.points], side)
     look, second = (F.grid_sample(face.images, grid, padding_mode="border", align_corners=False)
-                    for face, grid in zip((one, other), grids, strict=True))  # fmt: skip
+                    for face, grid in zip((one, other), grids, strict=True))
     smooth = F.interpolate(skin.view(-1, 1, _PATCHES, _PATCHES), (side, side), mode="bicubic", align_corners=False)
     images, kps = recoloured((torch.lerp(look, second, smooth.clamp(0, 1)), kps), draws)
     return Known(images, kps, points, one.sure)

@@ -119,7 +119,7 @@ class Wandb:
             self._run: Any = wandb.init(
                 project=config.wandb_project, entity=config.wandb_entity, name=config.run_name, dir=str(folder),
                 mode=mode, config=json.loads(config.to_json()), settings=wandb.Settings(silent=True),
-            )  # fmt: skip
+            )
         except wandb.Error as error:
             raise ResourceError(f"Weights & Biases cannot be used ({error}): run `wandb login`, or give --wandb_mode "
                                 "offline") from error

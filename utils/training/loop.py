@@ -285,7 +285,7 @@ class Training:
             "step": self.progress.step, "progress": asdict(self.progress), "task": self.task.state_dict(),
             "metrics": {"names": self.metrics.names, "means": self.metrics.means.cpu()}, "random": states,
             "config": asdict(self.config), "world": world_size(), "inputs": self.task.inputs,
-        }  # fmt: skip
+        }
         self._last_good = self._written(state, best)
         self._export(self.config.saved_models)
         if best and self.config.validation:

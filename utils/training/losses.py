@@ -141,7 +141,7 @@ def feature_loss(found: list[Tensor], wanted: list[Tensor], belief: Tensor) -> T
     found, wanted: maps (B, C, h, w) of any precision. belief: (B,) float [0, 1], weight of each pair.
     """
     apart = [(F.normalize(a.float()) - F.normalize(b.float())).square().sum(1).mean((1, 2))
-             for a, b in zip(found, wanted, strict=True)]  # fmt: skip
+             for a, b in zip(found, wanted, strict=True)]
     return (belief * torch.stack(apart).sum(0)).mean()
 
 

@@ -84,7 +84,7 @@ def load_faceres(config: TrainConfig, device: torch.device) -> FaceRes | None:
 def generator_arguments(config: TrainConfig, c_id: int) -> dict[str, str | int | float]:
     """AEI_Net's arguments."""
     return {"backbone": config.backbone, "num_blocks": config.num_blocks, "c_id": c_id, "width": config.width,
-            "size": config.size}  # fmt: skip
+            "size": config.size}
 
 
 def build_generator(config: TrainConfig, c_id: int) -> AEI_Net:
@@ -131,7 +131,7 @@ def what_changes(config: TrainConfig) -> list[str]:
         lines.append(f"the generator was trained with the identity encoder {card.get('identity')}, not "
                      f"{config.identity}: it has to learn anew what embeddings mean")
     lines += [f"its JSON says {name} {card[name]}, and this run's files will say {getattr(config, name)}: give --{name}"
-              for name in registry.WAYS if name in card and card[name] != getattr(config, name)]  # fmt: skip
+              for name in registry.WAYS if name in card and card[name] != getattr(config, name)]
     return lines
 
 

@@ -51,7 +51,7 @@ class Updater:
         kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
         device = self.parameters[0].device.type
         self.optimizer = kind(self.parameters, rate, betas=(config.beta1, 0.999), weight_decay=config.weight_decay,
-                              fused=device in ("cpu", "cuda"))  # fmt: skip
+                              fused=device in ("cpu", "cuda"))
         self._scaler = torch.amp.GradScaler(device, enabled=dtype == torch.float16)
         self.average = copy.deepcopy(network).eval().requires_grad_(False) if self._decay else None
         self._followed, self._counted = self._pairs_of_average()

@@ -220,7 +220,7 @@ def batches(
             prefetch_factor=4 if workers else None,
             pin_memory=pinned,
             worker_init_fn=_start_worker,
-        ))  # fmt: skip
+        ))
         return
     for step, turn in order:
         pairs = plan_batch(plan, share, step, turn)

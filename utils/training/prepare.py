@@ -81,7 +81,7 @@ class Preparer:
     """Makes the batches of generator steps."""
 
     def __init__(self, config: TrainConfig, faces: Faces, encoder: IResNet, judges: Judges, share: Share,
-                 device: torch.device, dtype: torch.dtype) -> None:  # fmt: skip
+                 device: torch.device, dtype: torch.dtype) -> None:
         self._config, self._faces, self._encoder, self._judges = config, faces, encoder, judges
         self._share, self._device, self._dtype = share, device, dtype
         self._geometry = Changes(config.rotation, config.zoom, config.shift, config.mirror)
@@ -133,7 +133,7 @@ class Preparer:
         whole, ends = self(joined(group)), np.cumsum([len(pairs) for pairs in group])
         parts = (rows_of(whole, slice(end - len(pairs), end)) for pairs, end in zip(group, ends, strict=True))
         return [replace(part, counted_pairs=whole.counted_pairs.new_tensor(pairs.same_share))
-                for part, pairs in zip(parts, group, strict=True)]  # fmt: skip
+                for part, pairs in zip(parts, group, strict=True)]
 
     def _invented(self, source: Known, pairs: Pairs) -> Known:
         """Put invented people into the place of some sources that are not the target's person."""

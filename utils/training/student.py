@@ -30,7 +30,7 @@ class StudentTask(Task[Callable[[], Lesson]]):
     """One network that learns from a teacher; faces in memory."""
 
     def __init__(self, network: nn.Module, side: int, config: TrainConfig, faces: Faces, held: Faces, share: Share,
-                 device: torch.device) -> None:  # fmt: skip
+                 device: torch.device) -> None:
         """side: of the student's crops."""
         self._side, self._config, self._share, self._device = side, config, share, device
         self._faces, self._held = faces, decoded(held) if len(held) and held.images is None else held
@@ -59,7 +59,7 @@ class StudentTask(Task[Callable[[], Lesson]]):
     def batches(self, steps: range) -> Iterator[Callable[[], Lesson]]:
         """See Task."""
         places = ((self._share.own(self._share.batch_samples(step, turn)), step)
-                  for step in steps for turn in range(self._share.accumulate))  # fmt: skip
+                  for step in steps for turn in range(self._share.accumulate))
         return prepared(lambda at: self.lesson(*at), places, self._device if self._device.type == "cuda" else None)
 
     def step(self, parts: list[Callable[[], Lesson]], number: int) -> dict[str, Tensor]:
@@ -91,7 +91,7 @@ class StudentTask(Task[Callable[[], Lesson]]):
 
     def _card(self, network: str, arguments: dict[str, Any], origin: str) -> dict[str, Any]:
         return {"name": self._config.run_name, "network": network, "arguments": arguments, "crop_size": self._side,
-                "licence": self._config.licence, "origin": origin}  # fmt: skip
+                "licence": self._config.licence, "origin": origin}
 
     def export(self, folder: Path, origin: str) -> None:
         """See Task."""

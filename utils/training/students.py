@@ -65,7 +65,7 @@ class IdentityTask(StudentTask):
         """Raises InputError, WeightsError."""
         _need_keypoints(config, faces)
         self._arguments: dict[str, Any] = {"depth": config.student_depth, "num_features": config.student_features,
-                                           "width": config.student_width, "size": config.student_size}  # fmt: skip
+                                           "width": config.student_width, "size": config.student_size}
         self._teacher = load_sface(config, device)
         self._check_teacher(device)
         self._usual = self._look_at_some(faces, config.student_centred, device) if config.weight_hints else None
@@ -186,7 +186,7 @@ class IdentityTask(StudentTask):
         people = np.array(self._held.identities)
         strangers = torch.from_numpy(people[:, None] != people)
         result = {"val_cosine": cosine, "val_retrieval": float((people[alike.argmax(1).cpu()] == people).mean()),
-                  "val_score": 1 - cosine}  # fmt: skip
+                  "val_score": 1 - cosine}
         if strangers.any():
             result["val_strangers_p99"] = float(among.cpu()[strangers].quantile(0.99))
         return result

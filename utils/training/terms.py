@@ -86,7 +86,7 @@ class GeneratorTerms(nn.Module):
     def __init__(
         self, G: nn.Module, D: nn.Module, judges: Judges, names: list[str], dtype: torch.dtype,
         critic_blur: float = 0.0, E: nn.Module | None = None, pasting: Pasting = PLAIN, id_margin: float = 0.0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """names: the terms wanted, of adv, attr, id, encoder, rec, eyes, tone, outside, landmarks, pose,
         transplant, distill.
         critic_blur: of the swaps that the critic sees, standard deviation in pixels. E: an identity encoder that
@@ -209,7 +209,7 @@ class DiscriminatorTerms(nn.Module):
             maps = full_precision(self.D(torch.cat((Y, real))))
         count = len(Y)
         loss = losses.discriminator_loss([[m[:count] for m in scale] for scale in maps],
-                                         [[m[count:] for m in scale] for scale in maps])  # fmt: skip
+                                         [[m[count:] for m in scale] for scale in maps])
         return loss, 0.5 * weight_r1 * self._penalty(real) if weight_r1 else torch.zeros_like(loss)
 
     def _penalty(self, real: Tensor) -> Tensor:

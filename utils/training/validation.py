@@ -41,7 +41,7 @@ class SwapCheck:
     """A fixed set of faces: each one is swapped into its neighbour, or into the next face of somebody else."""
 
     def __init__(self, config: TrainConfig, held: Faces, trained: Faces, judges: Judges,
-                 device: torch.device, dtype: torch.dtype) -> None:  # fmt: skip
+                 device: torch.device, dtype: torch.dtype) -> None:
         """held: faces to measure; where there are none, faces of the training set are at least shown."""
         self._config, self._judges, self._dtype, self._device = config, judges, dtype, device
         self._measured = len(held) > 1
@@ -120,7 +120,7 @@ class SwapCheck:
             "val_nearer": (to_source > to_target).float().mean(),
             "val_retrieval": found.mean(),
             "val_psnr": -10 * error.clamp(min=1e-10).log10().mean(),
-        }  # fmt: skip
+        }
         if self._judges.landmarks is not None:
             before, after = (self._judges.landmarks(landmark_view(x)) for x in (self._X, Y))
             result["val_landmarks"] = losses.landmark_consistency_loss(before, after)

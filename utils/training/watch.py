@@ -37,7 +37,7 @@ class Watch:
     def look_at(self, step: int, networks: dict[str, dict[str, Tensor]], last_good: Path | None) -> None:
         """Raises DivergedError where weights, by the letters of their files, are wrong, which losses may tell later."""
         wrong = [letter for letter, state in networks.items()
-                 if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values())]  # fmt: skip
+                 if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values())]
         if wrong:
             raise DivergedError(
                 f"step {step}: weights of {' and '.join(wrong)} became NaN or infinite; {_advice(last_good)}"
