@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from fractions import Fraction
@@ -97,9 +97,12 @@ def swap_video(
         ):
             known.result()
             _stream(pipeline, video, writer, output)
-            _check(pipeline, target)
+            if not report.swapped:
+                pipeline.fail(target, report.found, report.skipped)
     report.seconds["wall"] = time.perf_counter() - begin
-    return {**pipeline.result(output), "video": _facts(video.info, report)}
+    result = {**pipeline.result(output), "video": _facts(video.info, report)}
+    _check_share(report, config.max_skipped, target, result)
+    return result
 
 
 def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: Path) -> None:
@@ -175,17 +178,14 @@ def _preview_path(output: Path) -> Path:
     return beside(output, ".preview.jpg")
 
 
-def _check(pipeline: SwapPipeline, target: Path | str) -> None:
-    """Fail when nobody was swapped, or in fewer frames than were asked for."""
-    report, most = pipeline.report, pipeline.config.max_skipped
-    if not report.swapped:
-        pipeline.fail(target, report.found, report.skipped)
+def _check_share(report: RunReport, most: float, target: Path | str, result: Mapping[str, Any]) -> None:
+    """Fail when fewer frames have a swapped face than were asked for; the video stays, since it took long."""
     share = report.frames_skipped / report.frames
     if share > most:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in report.skipped.items())
         raise SkippedError(
             f"{report.frames_skipped} of {report.frames} frames ({share:.0%}) of {target} not swapped ({reasons}), "
-            f"but --max-skipped allows {most:.0%}"
+            f"but --max-skipped allows {most:.0%}; the video is {result['output']}", result,
         )
 
 
