@@ -13,7 +13,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from tests.training_set import options, write_networks, write_set
+from tests.training_set import options, prepared, train, write_set
 from utils.errors import DivergedError, InputError, OptionError, ResourceError
 from utils.training import pairs
 from utils.training.checkpoints import read_state as read_checkpoint
@@ -26,16 +26,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("around")
-    write_set(folder / "set")
-    write_networks(folder / "nets")
-    return folder
-
-
-def train(arguments: list[str]) -> int:
-    import train as script
-
-    return script.main(arguments)
+    return prepared(tmp_path_factory.mktemp("around"))
 
 
 def test_one_person_is_no_set(root: Path, capsys: Capture) -> None:

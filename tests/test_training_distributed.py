@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training_set import options, write_networks, write_set
+from tests.training_set import options, prepared
 
 ROOT = Path(__file__).resolve().parents[1]
 # Every loss whose denominator depends on the batch, and blends across the batch. Low learning rates, since Adam turns
@@ -22,10 +22,7 @@ BUSY = {"max_steps": 4, "optim_level": "O0", "lr_G": 1e-5, "lr_D": 1e-5, "identi
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("distributed")
-    write_set(folder / "set")
-    write_networks(folder / "nets")
-    return folder
+    return prepared(tmp_path_factory.mktemp("distributed"))
 
 
 def losses(root: Path, run: str, processes: int, **more: object) -> list[dict[str, float]]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training_set import options, write_networks, write_set
+from tests.training_set import options, prepared, train
 from utils import registry
 from utils.errors import DivergedError, OutputError, ResourceError, WeightsError
 from utils.training.checkpoints import Checkpoints
@@ -28,16 +28,7 @@ from utils.weights_file import read_state
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("output")
-    write_set(folder / "set")
-    write_networks(folder / "nets")
-    return folder
-
-
-def train(arguments: list[str]) -> int:
-    import train as script
-
-    return script.main(arguments)
+    return prepared(tmp_path_factory.mktemp("output"))
 
 
 def test_users_files_load_where_swaps_are_made(root: Path) -> None:

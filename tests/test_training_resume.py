@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.training_set import options, write_networks, write_set
+from tests.training_set import options, prepared
 from utils.errors import INTERRUPTED, InputError, OptionError
 from utils.training.checkpoints import Checkpoints, check_same_run, read_state
 from utils.training.config import parse
@@ -26,10 +26,7 @@ BUSY = {"max_steps": 6, "ema": 0.9, "scheduler": True, "scheduler_step": 2, "dis
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("resume")
-    write_set(folder / "set")
-    write_networks(folder / "nets")
-    return folder
+    return prepared(tmp_path_factory.mktemp("resume"))
 
 
 def start(arguments: list[str], code: str = "import train; sys.exit(train.main(sys.argv[1:]))") -> subprocess.Popen:

@@ -78,6 +78,20 @@ def write_networks(folder: Path) -> Path:
     return folder
 
 
+def prepared(folder: Path) -> Path:
+    """A folder with the tiny set and the tiny networks."""
+    write_set(folder / "set")
+    write_networks(folder / "nets")
+    return folder
+
+
+def train(arguments: list[str]) -> int:
+    """Run train.py here; returns the exit code."""
+    import train as script
+
+    return script.main(arguments)
+
+
 def options(root: Path, run: str, **more: object) -> list[str]:
     """A command line for a tiny generator on the tiny set below `root`; `more` adds or replaces options."""
     chosen = {

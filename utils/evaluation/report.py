@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from utils.errors import InputError
 from utils.evaluation.measures import Case
-from utils.io.atomic import atomic_path
+from utils.io.atomic import atomic_path, check_writable
 
 _IDENTITY = (
     ("retrieval", "ID retrieval", "{:.1%}"),
@@ -57,16 +56,10 @@ _VIDEO = (
 _Row = tuple[str, str, str]  # measure, value, network
 
 
-class _TrialOverError(Exception):
-    """Ends the trial of a place where a file can be written."""
-
-
 def check_places(paths: Iterable[Path]) -> None:
     """Refuse, before any work, files that could not be written at its end; raises OutputError. Makes their folders."""
     for path in paths:
-        # An error leaves what is there by this name as it is.
-        with suppress(_TrialOverError), atomic_path(path):
-            raise _TrialOverError
+        check_writable(path)
 
 
 def write_json(path: Path, metrics: dict[str, Any]) -> None:
