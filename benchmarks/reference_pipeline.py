@@ -21,9 +21,9 @@ from utils.inference.identify import normalise
 from utils.inference.pipeline import SwapPipeline
 from utils.inference.pixels import to_images, to_tensor
 from utils.inference.smooth import smooth
-from utils.inference.types import Frame
 from utils.io.encode import video_writer
 from utils.io.encoders import EncodeOptions
+from utils.io.frame import Frame
 from utils.io.span import Span
 from utils.io.video import open_video
 

@@ -24,8 +24,8 @@ from examples.demo_video import hand_motion, set_in_motion  # noqa: E402 - the r
 from utils.inference import align  # noqa: E402
 from utils.inference.pipeline import SwapPipeline, load_pipeline  # noqa: E402
 from utils.inference.track import most_prominent  # noqa: E402
-from utils.inference.types import Frame  # noqa: E402
 from utils.inference.warp import apply, invert  # noqa: E402
+from utils.io.frame import Frame  # noqa: E402
 
 IMAGES = ROOT / "examples" / "images"
 _CROP = 224

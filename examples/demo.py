@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from utils.command import carried_out  # noqa: E402 - the repository is not installed as a package
 from utils.inference.pipeline import load_pipeline  # noqa: E402
-from utils.inference.pixels import to_uint8  # noqa: E402
+from utils.io.frame import to_uint8  # noqa: E402
 from utils.io.image import Photo, read_photo, write_photo  # noqa: E402
 from utils.io.mark import XMP  # noqa: E402
 

@@ -17,9 +17,9 @@ sys.path.insert(0, str(ROOT))
 
 from utils.command import carried_out  # noqa: E402 - the repository is not installed as a package
 from utils.inference.pipeline import load_pipeline  # noqa: E402
-from utils.inference.types import Frame  # noqa: E402
 from utils.io.encode import video_writer  # noqa: E402
 from utils.io.encoders import EncodeOptions  # noqa: E402
+from utils.io.frame import Frame  # noqa: E402
 from utils.io.image import read_photo  # noqa: E402
 from utils.io.mark import COMMENT  # noqa: E402
 from utils.io.video import open_video  # noqa: E402

@@ -21,7 +21,8 @@ from tests.clips import make_clip, packets, pictures, times
 from tests.conftest import ROOT, Call, People
 from utils import errors
 from utils.inference.pipeline import SwapPipeline, load_pipeline
-from utils.inference.types import Frame, TrackedFace
+from utils.inference.types import TrackedFace
+from utils.io.frame import Frame
 from utils.io.mark import SOURCE_TYPE
 
 FRAMES = 15

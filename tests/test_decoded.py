@@ -11,8 +11,8 @@ import pytest
 
 from tests.clips import make_clip
 from utils.inference.scene import thumbnail
-from utils.inference.types import Frame
 from utils.io.decoded import DecodedPicture
+from utils.io.frame import Frame
 from utils.io.video import open_video
 
 WIDTH, HEIGHT = 420, 730  # from 720 lines on, colours without a tag are BT.709

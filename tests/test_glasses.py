@@ -18,7 +18,8 @@ from utils.inference.config import InferenceConfig
 from utils.inference.glasses import Glasses, from_card
 from utils.inference.pipeline import SwapPipeline
 from utils.inference.stages import load_stages
-from utils.inference.types import Frame, TrackedFace
+from utils.inference.types import TrackedFace
+from utils.io.frame import Frame
 from utils.training import glasses as fitting
 from utils.training.export import write_card
 

@@ -16,7 +16,8 @@ from utils.inference.config import InferenceConfig
 from utils.inference.identify import steer
 from utils.inference.pipeline import SwapPipeline
 from utils.inference.stages import load_stages
-from utils.inference.types import Frame, TrackedFace
+from utils.inference.types import TrackedFace
+from utils.io.frame import Frame
 
 SOURCE = np.array([[1.0, 0, 0], [0, 2.0, 0]], np.float32)
 

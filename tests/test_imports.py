@@ -47,8 +47,9 @@ def test_inference_knows_no_training(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("utils/io/*.py")), ids=lambda p: p.name)
-def test_media_files_know_no_networks(path: Path) -> None:
+def test_media_files_know_no_networks_and_no_stages(path: Path) -> None:
     assert not {"torch", "network", "models"} & {name.split(".")[0] for name in imported(path)}
+    assert not any(name.startswith("utils.inference") for name in imported(path))
 
 
 def test_help_needs_no_heavy_package() -> None:

@@ -12,7 +12,8 @@ import pytest
 from utils.inference import sparse
 from utils.inference.report import RunReport, profile_table
 from utils.inference.sparse import EVERY, FIRST, fill_in, search
-from utils.inference.types import Face, Frame
+from utils.inference.types import Face
+from utils.io.frame import Frame
 
 KPS = np.array([[90, 100], [150, 100], [120, 130], [100, 160], [140, 160]], np.float32)
 

@@ -29,10 +29,11 @@ from utils.inference import align
 from utils.inference.detect import CenterFace, overlap, suppress
 from utils.inference.enhance import Enhancer
 from utils.inference.identify import Identifier, both_ways, normalise
-from utils.inference.pixels import to_images, to_tensor, to_uint8
+from utils.inference.pixels import to_images, to_tensor
 from utils.inference.stages import provider_notes
 from utils.inference.swap import Swapper
 from utils.inference.types import Face
+from utils.io.frame import to_uint8
 from utils.io.image import read_photo
 from utils.onnx_file import open_session
 

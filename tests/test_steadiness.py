@@ -13,8 +13,8 @@ from examples.demo_video import hand_motion, set_in_motion
 from utils import registry
 from utils.inference import align
 from utils.inference.pipeline import load_pipeline
-from utils.inference.types import Frame
 from utils.inference.warp import apply
+from utils.io.frame import Frame
 
 SIZE, FRAMES = (480, 480), 30
 

@@ -22,7 +22,8 @@ from utils.inference.track import (
     TrackedFrame,
     follow,
 )
-from utils.inference.types import Face, Frame
+from utils.inference.types import Face
+from utils.io.frame import Frame
 
 SHAPE = (120, 400, 3)
 FACE = np.array([[-10, -10], [10, -10], [0, 2], [-8, 10], [8, 10]], np.float32)

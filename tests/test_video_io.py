@@ -19,10 +19,10 @@ from PIL import Image
 from tests.clips import make_clip, packets, picture, pictures, planes, times
 from tests.conftest import ROOT
 from utils.errors import InputError, OptionError, OutputError
-from utils.inference.types import Frame
 from utils.io import encoders
 from utils.io.encode import video_writer
 from utils.io.encoders import EncodeOptions
+from utils.io.frame import Frame
 from utils.io.span import Span
 from utils.io.video import VideoInfo, open_video
 

@@ -18,8 +18,7 @@ from utils.evaluation.people import Photo
 from utils.evaluation.run import Portrait
 from utils.inference.config import InferenceConfig
 from utils.inference.identify import both_ways
-from utils.inference.pixels import to_uint8
-from utils.inference.types import Frame
+from utils.io.frame import Frame, to_uint8
 from utils.io.image import read_photo
 from utils.onnx_file import open_session
 from utils.paths import is_file

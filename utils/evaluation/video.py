@@ -12,9 +12,9 @@ from utils.evaluation import pixels
 from utils.evaluation.landmarkers import Landmarker
 from utils.inference.align import estimate
 from utils.inference.detect import Detector
-from utils.inference.pixels import to_uint8
 from utils.inference.track import most_prominent
 from utils.inference.warp import apply, warp
+from utils.io.frame import to_uint8
 
 _SIDE = 128
 _FRONTAL = 2  # one template for the whole video: a switch would look like flicker

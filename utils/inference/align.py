@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from utils.inference.pixels import to_uint8
-from utils.inference.types import Crop, Pixels
+from utils.inference.types import Crop
 from utils.inference.warp import apply, rescaled, warp
+from utils.io.frame import Pixels, to_uint8
 
 BASE = 224  # side of the crop in which the published numbers are given
 TEMPLATES = 2.0 * np.array([  # (5, 5, 2), pixels of a 224 crop: left profile, left, frontal, right, right profile

@@ -7,8 +7,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from utils.inference.types import Box, Pixels
 from utils.inference.warp import bounds, invert, rescaled, warp
+from utils.io.frame import Box, Pixels
 
 COARSE = 3.5  # pixels of a swap, whose mean is too coarse to be called detail: swaps are softer than their pixels
 EDGE = 32  # levels from which a difference is an edge, such as a brow's, which belongs to the target's person

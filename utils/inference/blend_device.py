@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from utils.inference.blend import BORDER, EDGE, LARGER, Mixer, coarseness, enlargement, layers_of, mixed
-from utils.inference.types import Box
+from utils.io.frame import Box
 
 _WORTH = 256  # pixels of a region's sides from which the way to the device pays off
 _GREY = (0.114, 0.587, 0.299)  # of BGR, ITU-R BT.601

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import cv2
 import numpy as np
 
-from utils.inference.pixels import to_uint8
 from utils.inference.types import Face
+from utils.io.frame import to_uint8
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from utils.inference import align
-from utils.inference.types import Pixels
+from utils.io.frame import Pixels
 
 _SIDE, _EDGE, _CUT = 32, 4, 64  # pixels of the look, of its border that is left out, of the crop it is reduced from
 ALIKE = 0.9  # most looks at one person in one scene are more alike than this, and those at two people are not

@@ -14,7 +14,8 @@ from arcface_model.iresnet import IResNet
 from utils.inference import align
 from utils.inference.config import STRONGEST
 from utils.inference.pixels import to_tensor
-from utils.inference.types import Face, Pixels, TrackedFace
+from utils.inference.types import Face, TrackedFace
+from utils.io.frame import Pixels
 
 _BATCH = 32
 

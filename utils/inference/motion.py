@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from utils.inference.associate import face_size
-from utils.inference.types import Pixels
 from utils.inference.warp import warp
+from utils.io.frame import Pixels
 
 _SIDE = 128  # of the patches that are compared, pixels
 _EYES = 36.0  # face size there

@@ -42,7 +42,8 @@ from utils.inference.sparse import fill_in, search
 from utils.inference.stages import Stages, load_stages
 from utils.inference.stream import prefetch
 from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow
-from utils.inference.types import Face, Frame, Swap, SwappedFrame, TrackedFace
+from utils.inference.types import Face, Swap, SwappedFrame, TrackedFace
+from utils.io.frame import Frame
 from utils.io.image import check_output, write_photo
 from utils.io.mark import XMP
 

@@ -11,13 +11,6 @@ if TYPE_CHECKING:
     import torch
 
 
-def to_uint8(image: np.ndarray) -> np.ndarray:
-    """Any picture as 8 bit: (..., 3) uint8 or uint16 -> uint8, rounded."""
-    if image.dtype == np.uint8:
-        return image
-    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
 def to_tensor(crops: Sequence[np.ndarray], device: torch.device | None = None) -> torch.Tensor:
     """Crops for a network.
 

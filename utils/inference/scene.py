@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from utils.inference.types import Pixels
+from utils.io.frame import Pixels
 
 _THUMBNAIL = (32, 18)
 _LEAST = 0.08  # mean change of a thumbnail pixel (0..1) below which nothing is a cut

@@ -16,8 +16,9 @@ import numpy as np
 
 from utils.inference import motion
 from utils.inference.associate import face_size
-from utils.inference.types import Face, Frame
+from utils.inference.types import Face
 from utils.inference.warp import apply
+from utils.io.frame import Frame
 
 EVERY = 18  # frames from one search to the next
 FIRST = 10  # the same at the beginning: with these a first batch of four frames has those ahead that it waits for

@@ -18,8 +18,9 @@ from utils.inference.doubt import yaw
 from utils.inference.glance import alike, glance
 from utils.inference.scene import SceneCuts
 from utils.inference.smooth import RADIUS, TemplateErrors, Templates, smooth
-from utils.inference.types import Face, Frame, FrameReport, TrackedFace
+from utils.inference.types import Face, FrameReport, TrackedFace
 from utils.inference.warp import apply
+from utils.io.frame import Frame
 
 LONGEST_GAP = 5  # missed detections that are bridged
 LOOK_AHEAD = LONGEST_GAP + RADIUS  # frames held back

@@ -6,32 +6,11 @@ Pixel coordinates are (x, y) with pixel centres at integers; matrices are 2x3 an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from utils.inference.doubt import NEXT_TO_NOTHING, Trust
-
-if TYPE_CHECKING:
-    from utils.io.decoded import DecodedPicture
-
-Pixels: TypeAlias = "np.ndarray | DecodedPicture"
-Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels; the last two are the first outside
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One picture of the stream; a photo is a stream of one."""
-
-    pixels: Pixels  # (H, W, 3) uint8 or uint16 BGR, upright; never changed in place
-    index: int = 0  # counts from 0 in the stream
-    time: float = 0.0  # seconds from the start of the file
-    changed: tuple[Box, ...] = ()  # where the pixels have become others than those that were decoded
-
-    @property
-    def image(self) -> np.ndarray:
-        """All pixels."""
-        return np.asarray(self.pixels)
+from utils.io.frame import Frame
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from utils.inference.types import Pixels
+    from utils.io.frame import Pixels
 
 
 def invert(M: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from utils.inference.types import Box, Pixels
+from utils.io.frame import Box, Pixels
 from utils.io.hdr import HLG, PQ, meant, shown
 from utils.io.layout import Layout, layout_of
 from utils.io.upright import Upright

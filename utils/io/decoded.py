@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.inference.types import Box
 from utils.io.colour import Colour, converted, joined, pixels_of
+from utils.io.frame import Box
 from utils.io.layout import Layout, layout_of
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
-from utils.inference.types import Frame
 from utils.io.atomic import atomic_path, move
 from utils.io.beside import Beside
 from utils.io.colour import from_bgr, in_layout, updated
 from utils.io.decoded import DecodedPicture
 from utils.io.encoders import ENCODERS, EncodeOptions, choose_encoder, container_for
+from utils.io.frame import Frame
 from utils.io.layout import Layout
 from utils.io.video import Note, VideoInfo
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from utils.errors import InputError
-from utils.inference.pixels import to_uint8
 from utils.io.folder import pictures_in
+from utils.io.frame import to_uint8
 from utils.io.image import read_photo
 
 if TYPE_CHECKING:

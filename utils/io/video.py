@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from utils.errors import InputError, OptionError
-from utils.inference.types import Frame, Pixels
 from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, in_planes, to_bgr, turned
 from utils.io.container import open_container, packets_of, picture_streams, promised_length
 from utils.io.decoded import DecodedPicture
 from utils.io.folder import pictures_in
+from utils.io.frame import Frame, Pixels
 from utils.io.layout import Layout, layout_of
 from utils.io.span import Span
 from utils.io.stills import FOLDER_RATE, OPAQUE, Note, Still, animation, folder, loops, only_pillow_animates

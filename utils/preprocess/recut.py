@@ -21,7 +21,7 @@ import numpy as np
 
 from utils.command import carried_out
 from utils.errors import InputError, OptionError
-from utils.inference.pixels import to_uint8
+from utils.io.frame import to_uint8
 from utils.io.image import Photo, read_photo, write_photo
 from utils.options import Parser
 

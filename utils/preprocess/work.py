@@ -12,10 +12,10 @@ import numpy as np
 from utils.errors import InputError
 from utils.inference.align import estimate
 from utils.inference.detect import Detector
-from utils.inference.pixels import to_uint8
 from utils.inference.track import prominence
 from utils.inference.types import Face
 from utils.inference.warp import apply, warp
+from utils.io.frame import to_uint8
 from utils.io.image import Photo as Picture
 from utils.io.image import read_photo, write_photo
 from utils.preprocess.choose import ENOUGH, agreeing, refusal
