@@ -16,8 +16,9 @@ PROGRAMS = ("facefusion", "visomaster")
 DESCRIPTION = """Convert published weights (.pth) to safetensors, which load faster and can run nothing, and back, or
 write either as ONNX, for ONNX Runtime and programs that swap faces with it. The formats follow from the endings; a
 .safetensors gets a JSON of the same name, which says how to build its network. A generator's ONNX has the inputs
-`target`, RGB crops from -1 to 1, and `source`, raw embeddings of one person or of one per crop. Prints the largest
-difference that the conversion makes to the network's output on a fixed input."""
+`target`, RGB crops from -1 to 1, and `source`, raw embeddings of one person or of one per crop; the enhancer's has
+`input`, RGB crops from 0 to 1, which it treats one by one, as --use_sr does; clamp its output to that range. Prints the
+largest difference that the conversion makes to the network's output on a fixed input."""
 
 
 def parser() -> Parser:

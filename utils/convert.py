@@ -113,7 +113,9 @@ def _enhancer(state: Mapping[str, Tensor]) -> Architecture | None:
     from models.enhancer import LIPSPADEGenerator
 
     arguments = {"ngf": first.shape[0]}
-    return Architecture("LIPSPADEGenerator", arguments, lambda: LIPSPADEGenerator(**arguments), ((1, 3, 256, 256),), {})
+    return Architecture("LIPSPADEGenerator", arguments,
+                        lambda: LIPSPADEGenerator(**arguments).per_image_statistics(),  # as --use_sr computes it
+                        ((1, 3, 256, 256),), {})
 
 
 def _eyes(state: Mapping[str, Tensor]) -> Architecture | None:
