@@ -68,6 +68,7 @@ def test_facefusion_gets_its_checksum(tmp_path: Path, capsys: pytest.CaptureFixt
     assert path.with_suffix(".hash").read_bytes() == f"{zlib.crc32(path.read_bytes()):08x}".encode()
     advice = json.loads(capsys.readouterr().out)["advice"]
     assert ".assets/models/ghost_2_256.onnx" in advice and "ghost_2_256.hash" in advice
+    assert "crossface_ghost.onnx" in advice and "less like the source" in advice
 
 
 @pytest.mark.parametrize(("blocks", "output"), [(1, "781"), (2, "1165"), (3, "1549")])

@@ -144,7 +144,9 @@ def complete(name: str, arguments: Mapping[str, Any], identity: str, path: Path,
         return (f"in VisoMaster-Fusion it takes the place of ghost_unet_{blocks}_block.onnx, whose sha256 in "
                 "app/processors/models_data.py has to become this file's")
     return (f"for FaceFusion, copy it to .assets/models/ghost_{blocks}_256.onnx, and "
-            f"{path.with_suffix('.hash').name} beside it as ghost_{blocks}_256.hash")
+            f"{path.with_suffix('.hash').name} beside it as ghost_{blocks}_256.hash. FaceFusion makes the source's "
+            "embedding out of another encoder's, with its crossface_ghost.onnx, so that swaps are a little less like "
+            "the source than here")
 
 
 def _write_checksum(path: Path) -> None:
