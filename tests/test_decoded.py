@@ -1,4 +1,5 @@
-"""Decoded pictures: any part is what the whole picture shows there, and stays what was written to it."""
+"""Decoded pictures: any part is what the whole picture shows there, and stays what was written to it; of the result,
+what was not written to keeps its samples."""
 
 from __future__ import annotations
 
@@ -9,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.clips import make_clip
+from tests.clips import make_clip, planes
 from utils.inference.scene import thumbnail
 from utils.io.decoded import DecodedPicture
+from utils.io.encode import video_writer
+from utils.io.encoders import EncodeOptions
 from utils.io.frame import Frame
+from utils.io.layout import layout_of
 from utils.io.video import open_video
 
 WIDTH, HEIGHT = 420, 730  # from 720 lines on, colours without a tag are BT.709
@@ -88,3 +92,31 @@ def test_thumbnails_need_no_conversion(tmp_path: Path) -> None:
     assert np.abs(seen - thumbnail(frame.image)).max() < 0.01
     few = pixels[100:400:7, 30:1000:9]
     assert few.shape == (43, 108, 3) and np.abs(few.astype(int) - frame.image[100:400:7, 30:1000:9]).max() < 6
+
+
+@pytest.mark.parametrize("box", [(0, 0, 64, 48), (9, 7, 50, 40)])
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p", "yuv444p", "yuv422p10le", "yuv420p12le"])
+def test_in_a_changed_part_only_what_looks_different_is_written(
+    tmp_path: Path, pixel_format: str, box: tuple[int, int, int, int]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    clip = make_clip(tmp_path / "in.mkv", frames=1, still=noise, sound=(), codec="ffv1", pixel_format=pixel_format)
+    with (
+        open_video(clip) as video,
+        video_writer(tmp_path / "out.mkv", video.info, EncodeOptions("ffv1"), print) as writer,
+    ):
+        frame = next(video.frames)
+        pixels = frame.pixels.copy()
+        pixels[20:24, 30:34][:] ^= 128
+        pixels[30:31, 40:41][..., 0] ^= 128  # blue alone, of one pixel of four that share their colour
+        writer.write(replace(frame, pixels=pixels, changed=(box,)))
+    layout = layout_of(pixel_format)
+    assert layout is not None
+    touched = np.zeros((48, 64), bool)
+    touched[20:24, 30:34] = touched[30, 40] = True
+    for one, other, (down, across) in zip(planes(clip)[0], planes(tmp_path / "out.mkv")[0], layout.sides, strict=True):
+        change = np.abs(one.astype(int) - other)
+        assert change[20 // down : 24 // down, 30 // across : 34 // across].max() > 16
+        assert change[30 // down, 40 // across] > 4
+        where = touched.reshape(len(one), down, -1, across).any(axis=(1, 3))
+        assert not change[~where].any()

@@ -321,24 +321,6 @@ def test_high_dynamic_range_in_rgb_is_mapped(tmp_path: Path) -> None:
     assert pictures(tmp_path / "out.mkv")[0].mean() == pytest.approx(wanted, abs=6)
 
 
-@pytest.mark.parametrize("box", [(0, 0, 64, 48), (10, 8, 50, 40)])
-def test_in_a_changed_part_only_what_looks_different_is_written(
-    tmp_path: Path, box: tuple[int, int, int, int]
-) -> None:
-    clip = make_clip(tmp_path / "in.mkv", frames=1, still=smooth(), sound=(), **DEEP)
-    with (
-        open_video(clip) as video,
-        video_writer(tmp_path / "out.mkv", video.info, EncodeOptions("ffv1"), print) as writer,
-    ):
-        frame = next(video.frames)
-        pixels = frame.pixels.copy()
-        pixels[20:24, 30:34][:] = COLOUR
-        writer.write(replace(frame, pixels=pixels, changed=(box,)))
-    for one, other, side in zip(planes(clip)[0], planes(tmp_path / "out.mkv")[0], (1, 2, 2), strict=True):
-        differs = np.argwhere(one != other)
-        assert differs.min(axis=0).tolist() == [20, 30 // side] and differs.max(axis=0).tolist() == [23, 33 // side]
-
-
 def test_pictures_of_a_folder_keep_their_colours_and_odd_sides(tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     picture = np.random.default_rng(0).integers(0, 256, (47, 63, 3)).astype(np.uint8)

@@ -21,7 +21,8 @@ _ROOM = 16  # pixels more than asked for, for the same reason
 class DecodedPicture:
     """A BGR picture, (H, W, 3) uint8, used like an array: slices, shape, dtype, copy; np.asarray gives all of it.
 
-    Slices of steps of 1 are views, into which a copy's owner may write; others need no conversion of the picture.
+    Slices of steps of 1 are views, into which a copy's owner may write, and nobody else; others need no conversion of
+    the picture.
     """
 
     dtype = np.dtype(np.uint8)
@@ -32,12 +33,18 @@ class DecodedPicture:
         self.shape = (frame.height, frame.width, 3)
         self._colour = colour
         self._parts: list[tuple[Box, np.ndarray]] = []  # what is converted; no two overlap
+        self._original: DecodedPicture | None = None  # of a copy
         self._lock = threading.Lock()
 
     @property
     def nbytes(self) -> int:
         """Bytes of the whole picture, converted or as it was decoded, whichever are more."""
         return max(self.shape[0] * self.shape[1] * self.shape[2], sum(plane.buffer_size for plane in self.frame.planes))
+
+    @property
+    def original(self) -> DecodedPicture:
+        """The picture as it was decoded: of a copy, the one that was copied, where most is converted already."""
+        return self._original or DecodedPicture(self.frame, self._colour)
 
     def __getitem__(self, place: tuple[slice, slice]) -> np.ndarray:
         rows, columns = (part.indices(length) for part, length in zip(place, self.shape[:2], strict=True))
@@ -52,6 +59,7 @@ class DecodedPicture:
     def copy(self) -> DecodedPicture:
         """Another one of the same frame, with what was written to this one."""
         other = DecodedPicture(self.frame, self._colour)
+        other._original = self._original or self
         with self._lock:
             other._parts = [(box, part.copy()) for box, part in self._parts]
         return other

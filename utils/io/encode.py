@@ -88,7 +88,7 @@ class _Pictures:
         pixels = frame.pixels
         if isinstance(pixels, DecodedPicture) and not self._palette:
             colour = self._info.colour
-            result = updated(pixels.frame, pixels.layout, pixels, frame.changed, colour)
+            result = updated(pixels.frame, pixels.layout, pixels.original, pixels, frame.changed, colour)
             if (pixels.layout, colour.full_range) == (self._layout, self._colour.full_range):
                 return result
             return in_layout(result, self._layout, self._colour.full_range, self._converter)
