@@ -1,7 +1,8 @@
 """The published networks' names, shapes and reference outputs, reduced to what fits into the repository.
 
-`python -m tests.parity_data REFERENCE` makes `tests/data/parity/` from a folder with the whole reference:
-`manifest.json` and `golden/*.npz`, float32 CPU outputs of the published definitions for the weights of `tests/fill.py`.
+`python -m tests.parity_data REFERENCE` makes the files of `tests/data/` from a folder with the whole reference:
+`manifest.json` and `golden/*.npz`, float32 CPU outputs of the published definitions for the weights of `tests/fill.py`,
+and what alignment, masks and losses gave.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-FOLDER = Path(__file__).parent / "data" / "parity"
+DATA = Path(__file__).parent / "data"
+FOLDER = DATA / "parity"
+STAGES = ("align", "mask", "losses")
 NETWORKS = ("aei_unet_2", "aei_linknet_2", "aei_resnet_2", "disc", "iresnet100", "lipspade", "fan")
 STEP = 7  # coprime with the strides of all networks, so that every phase of every upsampling is sampled
 
@@ -42,6 +45,12 @@ def reduce_reference(reference: Path) -> dict[str, Any]:
     return reduced
 
 
+def reference_of(stage: str, reference: Path) -> dict[str, Any]:
+    """The reference of a stage as `tests/data/` has it: all of it, masks as bytes."""
+    with np.load(reference / "golden" / f"{stage}.npz") as arrays:
+        return {key: np.rint(255 * array).astype(np.uint8) if key == "mask" else array for key, array in arrays.items()}
+
+
 def golden() -> dict[str, np.ndarray]:
     """The reduced reference outputs in the repository."""
     with np.load(FOLDER / "golden.npz") as arrays:
@@ -55,7 +64,9 @@ def manifest() -> dict[str, list[list]]:
 
 
 def main(reference: Path) -> None:
-    """Write the reduced reference."""
+    """Write the reference, reduced where it is large."""
+    for stage in STAGES:
+        np.savez_compressed(DATA / f"{stage}.npz", **reference_of(stage, reference))
     FOLDER.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(FOLDER / "golden.npz", **reduce_reference(reference))
     content = json.dumps(json.loads((reference / "manifest.json").read_text()), separators=(",", ":")).encode()

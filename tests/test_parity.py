@@ -149,3 +149,13 @@ def test_data_is_the_reference(shared_dir, golden: dict[str, np.ndarray]) -> Non
     reference = parity_data.reduce_reference(shared_dir / "parity")
     assert sorted(reference) == sorted(golden)
     assert all(np.array_equal(reference[key], golden[key]) for key in reference)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("stage", parity_data.STAGES)
+def test_data_of_stages_is_the_reference(shared_dir, stage: str) -> None:
+    reference = parity_data.reference_of(stage, shared_dir / "parity")
+    with np.load(parity_data.DATA / f"{stage}.npz") as arrays:
+        assert sorted(arrays.files) == sorted(reference)
+        for key, array in reference.items():
+            assert arrays[key].dtype == array.dtype and np.array_equal(arrays[key], array), key
