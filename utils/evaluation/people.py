@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import InputError, OptionError, ResourceError
+from utils.io.folder import pictures_below
 from utils.name_lists import places_of, read_names
 from utils.paths import is_folder
 
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 OPENPEOPLE = {"studio": "studio_portrait.jpg", "selfie": "amateur_selfie.jpg"}
 OPENPEOPLE_STEPS = (1, 3)  # person i goes into person i + 1 and i + 3, cyclic
 
@@ -33,9 +33,9 @@ def folder_photos(folder: Path) -> list[Photo]:
     """
     if not is_folder(folder):
         raise InputError(f"{folder}: no such folder; expected photos, or one folder of photos per person")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
+    paths = pictures_below(folder)
     if not paths:
-        raise InputError(f"{folder}: no photos here; expected files such as {', '.join(sorted(PHOTO_SUFFIXES)[:3])}")
+        raise InputError(f"{folder}: no photos here; expected files such as name.jpg")
     return [Photo(path, str(path.resolve()) if path.parent == folder else path.relative_to(folder).parts[0])
             for path in paths]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +10,11 @@ import numpy as np
 
 from utils.errors import InputError
 from utils.folders import check_people
+from utils.io.folder import pictures_below
 from utils.paths import is_folder
 
 INDEX, SHEET = "index.csv", "contact_sheet.jpg"  # of a result folder
 
-_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
 _COLUMNS = [f"kp{i}_{axis}" for i in range(1, 6) for axis in "xy"]
 _LOOSE = 16  # photos without a person in common that are worked on together
 
@@ -38,27 +37,10 @@ class Unit:
     one_person: bool  # they are said to show the same person
 
 
-def _walk(folder: Path) -> list[os.DirEntry[str]]:
-    """Photos below a folder, sorted by path; hidden files and folders are left out."""
-    found: list[os.DirEntry[str]] = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    found += _walk(Path(entry.path))
-                elif Path(entry.name).suffix.lower() in _SUFFIXES:
-                    found.append(entry)
-    except OSError as error:
-        raise InputError(f"cannot read {folder}: {error.strerror or error}") from error
-    return found
-
-
-def _stamp(entry: os.DirEntry[str]) -> str:
+def _stamp(path: Path) -> str:
     """What changes with a file; empty for a link that leads nowhere, which cannot be read later on either."""
     try:
-        state = entry.stat()
+        state = path.stat()
     except OSError:
         return ""
     return f"{state.st_size}-{state.st_mtime_ns}"
@@ -74,8 +56,8 @@ def list_units(folder: Path) -> list[Unit]:
     people: dict[str, list[Photo]] = {}
     loose: list[Photo] = []
     stems: set[str] = set()
-    for entry in _walk(folder):
-        path, stamp = Path(entry.path).relative_to(folder), _stamp(entry)
+    for found in pictures_below(folder):
+        path, stamp = found.relative_to(folder), _stamp(found)
         if path == Path(SHEET) and (folder / INDEX).exists():
             continue  # of an earlier run whose crops are cut once more
         person = path.parts[0] if len(path.parts) > 1 else path.stem

@@ -21,12 +21,12 @@ from utils import registry
 from utils.errors import InputError
 from utils.folders import check_people
 from utils.io.crops import read_square
+from utils.io.folder import pictures_below
 from utils.name_lists import places_of, read_names
 from utils.paths import is_folder
 from utils.training.augment import Framing
 
 log = logging.getLogger("ghost")
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _indexed(folder: Path, index: Path) -> Faces:
 
 
 def _plain(folder: Path, by_folder: bool) -> Faces:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    paths = pictures_below(folder)
     if not paths:
         raise InputError(f"{folder}: no pictures here; expected face crops such as name.jpg")
     if by_folder:

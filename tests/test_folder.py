@@ -1,0 +1,49 @@
+"""Photos in folders: all programs find the same ones, those that can be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from utils.errors import InputError
+from utils.evaluation.people import folder_photos
+from utils.io.folder import pictures_below
+from utils.io.image import FORMATS, Photo, write_photo
+from utils.preprocess.photos import list_units
+from utils.training.faces import find_faces
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A photo of each format, of two people, and files that are none."""
+    for number, suffix in enumerate(sorted(FORMATS)):
+        picture = np.full((16, 16, 3), 10 * number, np.uint8)
+        name = f"{number}{suffix.upper() if number % 3 == 0 else suffix}"
+        write_photo(tmp_path / "people" / "ab"[number % 2] / name, Photo(picture))
+    for name in ("a/._0.png", "a/notes.txt", ".trash/1.png"):
+        (tmp_path / "people" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "people" / name).write_bytes(b"no picture")
+    return tmp_path / "people"
+
+
+def test_all_programs_find_the_same_photos(folder: Path) -> None:
+    names = [f"{number}{suffix}" for number, suffix in enumerate(sorted(FORMATS))]
+    paths = pictures_below(folder)
+    assert paths == sorted(paths) and sorted(path.name.lower() for path in paths) == sorted(names)
+    assert [photo.path for photo in folder_photos(folder)] == paths
+    assert find_faces(folder, by_folder=True).paths == paths
+    assert [folder / photo.file for unit in list_units(folder) for photo in unit.photos] == paths
+
+
+def test_people_may_be_links(folder: Path) -> None:
+    (folder / "c").symlink_to(folder / "a")
+    assert {photo.identity for photo in folder_photos(folder)} == {"a", "b", "c"}
+    assert set(find_faces(folder, by_folder=True).identities) == {"a", "b", "c"}
+
+
+def test_a_folder_that_links_to_itself_is_said(folder: Path) -> None:
+    (folder / "a" / "again").symlink_to(folder / "a")
+    with pytest.raises(InputError, match=r"cannot read .*again"):
+        pictures_below(folder)
