@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from utils.evaluation.models import PipelineSwap, load_landmarker, load_recognis
 from utils.evaluation.people import Photo
 from utils.evaluation.run import NOT_SWAPPED, Album, Evaluation, Gallery, Portrait
 from utils.inference.align import cut
+from utils.progress import progress
 
 _FEATURE_CROP = 256  # side of the aligned crops that FID and LPIPS compare
 _MOST_LISTED = 40  # pairs up to which the table lists every one
@@ -111,7 +111,11 @@ class Session:
         album = Album(read_picture, swap.pipeline.stages.detector)
         gallery = Gallery(_first_of_each(album, cast.gallery), self.recognisers)
         evaluation = Evaluation(swap, album, gallery, self.landmarker)
-        cases = list(self._progress(evaluation.cases(cast.pairs), len(cast.pairs)))
+        cases = []
+        with progress(len(cast.pairs), self.config.quiet, "pairs") as advance:
+            for case in evaluation.cases(cast.pairs):
+                cases.append(case)
+                advance()
         if all(case.error for case in cases):
             raise _nothing_measured(cases)
         metrics["models"] = swap.models
@@ -183,13 +187,6 @@ class Session:
         report.write_json(self._json, metrics)
         listed = cases if len(cases) <= _MOST_LISTED else []
         report.write_markdown(self._table, report.markdown(metrics, listed, self._beside))
-
-    def _progress(self, cases: Iterable[Case], total: int) -> Iterator[Case]:
-        shown = sys.stderr.isatty() and not self.config.quiet
-        for i, case in enumerate(cases, 1):
-            if shown:
-                sys.stderr.write(f"\r{i}/{total} pairs " + ("\n" if i == total else ""))
-            yield case
 
 
 def _first_of_each(album: Album, everybody: Iterable[Iterable[Photo]]) -> Iterator[Portrait]:

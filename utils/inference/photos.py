@@ -16,11 +16,11 @@ from utils.errors import (
 )
 from utils.inference.config import InferenceConfig
 from utils.inference.people import photos_of
-from utils.inference.report import progress
 from utils.io.atomic import check_place
 from utils.io.folder import is_picture, pictures_in
 from utils.io.image import check_output
 from utils.paths import is_file, is_there
+from utils.progress import progress
 
 if TYPE_CHECKING:
     from utils.inference.pipeline import SwapPipeline

@@ -16,7 +16,7 @@ from utils.device import full_memory_as_error, half_of_the_cores, shared_process
 from utils.errors import NOTHING_WRITTEN, OutputError, ResourceError, SkippedError
 from utils.inference.config import InferenceConfig
 from utils.inference.people import photos_of, say_low_threshold
-from utils.inference.report import RunReport, progress
+from utils.inference.report import RunReport
 from utils.inference.stream import prefetch
 from utils.inference.types import SwappedFrame
 from utils.io.atomic import behind, beside, check_place, output_error
@@ -29,6 +29,7 @@ from utils.io.span import Span
 from utils.io.video import Video, VideoInfo, open_video
 from utils.memory import give_freed_frames_back, uncollected
 from utils.paths import is_folder, is_there
+from utils.progress import progress
 from utils.stop import StopSignals
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: P
         uncollected(),
         closing(prefetch(report.timed("decode", video.frames), _DECODED_AHEAD)) as frames,
         closing(prefetch(pipeline.run(frames), waiting)) as swapped,
-        progress(video.info.frames, pipeline.config.quiet) as advance,
+        progress(video.info.frames, pipeline.config.quiet, "frames") as advance,
         partial.kept_on_a_stop() if pipeline.config.keep_partial else nullcontext(),
     ):
         for result in swapped:

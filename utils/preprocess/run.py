@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from utils.preprocess.models import models_used
 from utils.preprocess.photos import Unit, list_units
 from utils.preprocess.records import Journal, Record
 from utils.preprocess.work import Worker
+from utils.progress import progress
 from utils.stop import leave_to_parent
 
 _AHEAD = 4  # units handed out per worker beyond the one it works on
@@ -115,26 +115,6 @@ def _check_same_set(config: PreprocessConfig, listed: set[str], journal: Journal
                           f"{config.path_to_dataset}; give another --save_path, or delete it first")
 
 
-class _Progress:
-    """One line on a terminal, nothing in a pipe."""
-
-    def __init__(self, total: int, quiet: bool) -> None:
-        self._total, self._shown = total, sys.stderr.isatty() and not quiet
-        self._start, self._done, self._kept = time.monotonic(), 0, 0
-
-    def add(self, records: list[Record]) -> None:
-        self._done += len(records)
-        self._kept += sum(bool(record.crop) for record in records)
-        if self._shown:
-            rate = self._done / max(time.monotonic() - self._start, 1e-6)
-            sys.stderr.write(f"\r{self._done}/{self._total} photos, {self._kept} kept, {rate:.1f} per second ")
-            sys.stderr.flush()
-
-    def end(self) -> None:
-        if self._shown:
-            sys.stderr.write("\n")
-
-
 def run(config: PreprocessConfig) -> report.Summary:
     """Preprocess a data set; raises GhostError. Ctrl-C keeps what is done, and the same command goes on from there."""
     folder = Path(config.save_path)
@@ -146,15 +126,13 @@ def run(config: PreprocessConfig) -> report.Summary:
     left = _left(units, journal, folder)
     count = sum(len(unit.photos) for unit in left)
     start = time.monotonic()
-    with journal:
-        progress = _Progress(count, config.quiet)
-        try:
-            # One process needs no pool; its work stops at Ctrl-C between two system calls, and crops are written whole.
-            results = map(Worker(config), left) if config.processes == 1 and left else _in_processes(config, left)
-            for records in results:
-                journal.add(records)
-                progress.add(records)
-        finally:
-            progress.end()
+    kept = 0
+    with journal, progress(count, config.quiet, "photos") as advance:
+        # One process needs no pool; its work stops at Ctrl-C between two system calls, and crops are written whole.
+        results = map(Worker(config), left) if config.processes == 1 and left else _in_processes(config, left)
+        for records in results:
+            journal.add(records)
+            kept += sum(bool(record.crop) for record in records)
+            advance(len(records), f"{kept} kept")
     records = [record for file, record in sorted(journal.records.items()) if file in listed]
     return report.write(config, models, records, count, time.monotonic() - start)
