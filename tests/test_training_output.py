@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conftest import Call, People
 from tests.training_set import options, prepared, train
 from utils import registry
 from utils.errors import DivergedError, OutputError, ResourceError, WeightsError
@@ -53,6 +54,15 @@ def test_users_files_load_where_swaps_are_made(root: Path) -> None:
     measured = [line for line in lines if "val_source" in line]
     assert measured and all(math.isfinite(value) for value in measured[-1].values())
     assert {"adv", "attr", "id", "rec", "D", "lr_G", "lr_D", "images_per_second", "waiting"} <= lines[0].keys()
+
+
+def test_512_pixels_from_training_to_the_swap(root: Path, call: Call, people: People, tmp_path: Path) -> None:
+    assert train(options(root, "large", size=512, width=0.0625, discr_layers=6, batch_size=2, max_steps=1)) == 0
+    generator, photos = root / "saved_models_large/G_latest.pth", [people(i, "studio_portrait") for i in (1, 2)]
+    assert registry.load_generator(generator).card["crop_size"] == 512
+    code, result, _ = call("--G_path", generator, "--similarity_th", 0.3, "--source_paths", photos[0], "--target_image",
+                           photos[1], "--image_to_image", "--out_image_name", tmp_path / "out.png")
+    assert code == 0 and result["faces"]["swapped"] == 1
 
 
 def test_the_best_state_is_one_that_was_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
