@@ -20,6 +20,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from coordinate_reg.points import EYE_CENTRES  # noqa: E402
 from examples.demo_video import hand_motion, set_in_motion  # noqa: E402 - the repository is not installed as a package
 from utils.inference import align  # noqa: E402
 from utils.inference.pipeline import SwapPipeline, load_pipeline  # noqa: E402
@@ -29,7 +30,6 @@ from utils.io.frame import Frame  # noqa: E402
 
 IMAGES = ROOT / "examples" / "images"
 _CROP = 224
-_EYES = (34, 92)  # landmarks in the centres of the eyes
 
 
 def deviation(landmarks: np.ndarray) -> float:
@@ -37,7 +37,7 @@ def deviation(landmarks: np.ndarray) -> float:
 
     landmarks: (frames, 106, 2) float, in a coordinate system in which the face stands still.
     """
-    eyes = np.linalg.norm(landmarks[:, _EYES[1]] - landmarks[:, _EYES[0]], axis=-1).mean()
+    eyes = np.linalg.norm(landmarks[:, EYE_CENTRES[1]] - landmarks[:, EYE_CENTRES[0]], axis=-1).mean()
     return float(100 * landmarks.std(axis=0).mean() / eyes)
 
 

@@ -27,7 +27,7 @@ def face(turn: np.ndarray | None = None, mouth: float = 0.0, lids: float = 0.1, 
         width = np.linalg.norm(points[61] - points[52])
         gap = np.array([0, mouth * width / 2])
         points[upper], points[lower] = middle - gap, middle + gap
-    for left, right, gaps, pupil in geometry._EYES.values():
+    for left, right, gaps, pupil in geometry.EYES:
         middle, width = points[[left, right]].mean(axis=0), np.linalg.norm(points[right] - points[left])
         for upper, lower in gaps:
             gap = np.array([0, lids * width / 2])

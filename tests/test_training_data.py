@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from coordinate_reg.network import LandmarkNet
+from coordinate_reg.points import MIRRORED
 from tests.training_set import MARGIN, SIZE, write_set
 from utils.errors import InputError, OptionError
 from utils.training import augment, geometry
@@ -230,9 +231,8 @@ def test_views_move_points_and_pixels_alike() -> None:
 
 
 def test_a_mirror_swaps_left_and_right() -> None:
-    order = augment.LANDMARKS_MIRRORED
-    assert sorted(order) == list(range(106)) and [order[i] for i in order] == list(range(106))
-    assert (order[38], order[52], order[72], order[1]) == (88, 61, 72, 17)
+    assert sorted(MIRRORED) == list(range(106)) and [MIRRORED[i] for i in MIRRORED] == list(range(106))
+    assert (MIRRORED[38], MIRRORED[52], MIRRORED[72], MIRRORED[1]) == (88, 61, 72, 17)
 
 
 def test_colours_change_within_their_ranges() -> None:

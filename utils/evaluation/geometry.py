@@ -1,4 +1,4 @@
-"""Head pose, openings of mouth and eyes, and gaze, from the 106 landmarks (indices: coordinate_reg/landmarks.py).
+"""Head pose, openings of mouth and eyes, and gaze, from the 106 landmarks (coordinate_reg/points.py).
 
 Everything here is a pure function of landmarks (106, 2) float, pixels of any picture, (x, y).
 """
@@ -8,33 +8,22 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from coordinate_reg.points import (
+    HEAD_INDICES,
+    HEAD_POINTS,
+    LEFT_CORNERS,
+    LEFT_GAPS,
+    LIP_GAPS,
+    MOUTH_CORNERS,
+    PUPILS,
+    RIGHT_CORNERS,
+    RIGHT_GAPS,
+)
 from utils.errors import NoFaceInTargetError
 
-# A generic head: eye corners, nose and mouth, in units of the distance between the outer eye corners; x to the image's
-# right, y down, z away from the camera. Made symmetric; the median shape of 335 rigidly aligned synthetic faces.
-_HEAD: dict[int, tuple[float, float, float]] = {
-    35: (-0.500, -0.014, 0.030),
-    39: (-0.193, 0.014, -0.030),
-    89: (0.193, 0.014, -0.030),
-    93: (0.500, -0.014, 0.030),
-    72: (0.0, -0.033, -0.221),
-    73: (0.0, 0.107, -0.289),
-    74: (0.0, 0.225, -0.370),
-    86: (0.0, 0.403, -0.449),
-    75: (-0.229, 0.429, -0.116),
-    80: (0.0, 0.540, -0.241),
-    81: (0.229, 0.429, -0.116),
-    52: (-0.290, 0.784, 0.0),
-    61: (0.290, 0.784, 0.0),
-    71: (0.0, 0.717, -0.228),
-}
-HEAD_INDICES = list(_HEAD)
-HEAD_POINTS = np.array([_HEAD[i] for i in HEAD_INDICES])
 _FOCAL = 20.0  # focal length in face sizes: nearly orthographic, since nothing is known about the camera
 
-_EYES = {"left": (35, 39, ((41, 36), (40, 33), (42, 37)), 38), "right": (89, 93, ((95, 90), (94, 87), (96, 91)), 88)}
-_MOUTH_CORNERS = (52, 61)
-_MOUTH_GAPS = ((66, 54), (62, 60), (70, 57))
+EYES = ((*LEFT_CORNERS, LEFT_GAPS, PUPILS[0]), (*RIGHT_CORNERS, RIGHT_GAPS, PUPILS[1]))
 
 
 def head_rotation(landmarks: np.ndarray) -> np.ndarray:
@@ -74,16 +63,16 @@ def _distance(landmarks: np.ndarray, first: int, second: int) -> float:
 
 def mouth_opening(landmarks: np.ndarray) -> float:
     """Mean gap between the inner lips over the mouth's width; 0 is closed."""
-    gaps = [_distance(landmarks, upper, lower) for upper, lower in _MOUTH_GAPS]
-    return float(np.mean(gaps)) / max(_distance(landmarks, *_MOUTH_CORNERS), 1e-6)
+    gaps = [_distance(landmarks, upper, lower) for upper, lower in LIP_GAPS]
+    return float(np.mean(gaps)) / max(_distance(landmarks, *MOUTH_CORNERS), 1e-6)
 
 
 def eye_opening(landmarks: np.ndarray) -> float:
     """Mean gap between the lids over the eye's width, mean of both eyes; about 0.3 is open."""
     ratios = []
-    for inner, outer, lids, _ in _EYES.values():
+    for left, right, lids, _ in EYES:
         gap = np.mean([_distance(landmarks, upper, lower) for upper, lower in lids])
-        ratios.append(gap / max(_distance(landmarks, inner, outer), 1e-6))
+        ratios.append(gap / max(_distance(landmarks, left, right), 1e-6))
     return float(np.mean(ratios))
 
 
@@ -93,7 +82,7 @@ def gaze(landmarks: np.ndarray) -> np.ndarray:
     x along the line through the corners towards the image's right, y across it, downwards.
     """
     offsets = []
-    for left, right, _, pupil in _EYES.values():
+    for left, right, _, pupil in EYES:
         along = landmarks[right].astype(np.float64) - landmarks[left]
         width = max(float(np.linalg.norm(along)), 1e-6)
         away = (landmarks[pupil] - (landmarks[left].astype(np.float64) + landmarks[right]) / 2) / width

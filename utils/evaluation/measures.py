@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from coordinate_reg.points import LEFT_CORNERS, RIGHT_CORNERS
 from utils.errors import GhostError
 from utils.evaluation import geometry, pixels
 
@@ -77,7 +78,7 @@ def attributes(swap: np.ndarray, target: np.ndarray) -> dict[str, float]:
 
 def landmark_error(found: np.ndarray, reference: np.ndarray) -> float:
     """Mean distance of landmarks (106, 2) from those of a reference, in distances between the middles of the eyes."""
-    left, right = reference[[35, 39]].mean(axis=0), reference[[89, 93]].mean(axis=0)
+    left, right = (reference[list(corners)].mean(axis=0) for corners in (LEFT_CORNERS, RIGHT_CORNERS))
     return float(np.linalg.norm(found - reference, axis=1).mean() / np.linalg.norm(right - left))
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from coordinate_reg.points import BROWS, CONTOUR
 from utils.errors import NoFaceInTargetError
 
 # Contour and upper brow edges: the points that bound the face among the 106.
-_HULL = (1, *range(9, 17), *range(2, 9), 0, *range(18, 33), 17, 43, 48, 49, 51, 50, 102, 103, 104, 105, 101)
+_HULL = CONTOUR + BROWS
 
 
 def face_mask(shape: tuple[int, ...], landmarks: np.ndarray, grow: float = 0.0) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coordinate_reg.points import LEFT_EYE, MOUTH_CORNERS, NOSE_TIP, RIGHT_EYE
 from utils.inference.warp import apply
 
 NEXT_TO_NOTHING = 0.1  # share of a swap that nobody sees
@@ -16,9 +17,7 @@ _EYE_DISTANCES = (6.0, 10.0)  # frame pixels: nothing to be seen below the first
 _MISSES = (0.5, 0.25)  # of the landmarks from the keypoints, in eye distances: not trusted from the first on
 _YAW_RANGE = 15.0  # degrees over which a swap fades
 _SOURCE_YAW, _SOURCE_EYES = 40, 20  # degrees and pixels between the eyes beyond which likeness suffers
-# The 106 landmarks around each eye, at the nose's tip and at the corners of the mouth.
-_EYES = ((35, 41, 40, 42, 39, 37, 33, 36), (89, 95, 94, 96, 93, 91, 87, 90))
-_NOSE_AND_MOUTH = (86, 52, 61)
+_SEEN = (LEFT_EYE, RIGHT_EYE, (NOSE_TIP,), *((corner,) for corner in MOUTH_CORNERS))  # their means are the keypoints
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def trust(kps: np.ndarray, landmarks: np.ndarray, M_frame2crop: np.ndarray, max_
     M_frame2crop: (2, 3). max_yaw: degrees beyond which the generator is not to be used.
     """
     distance = _eye_distance(kps)
-    seen = np.stack([landmarks[list(eye)].mean(axis=0) for eye in _EYES] + [landmarks[i] for i in _NOSE_AND_MOUTH])
+    seen = np.stack([landmarks[list(part)].mean(axis=0) for part in _SEEN])
     scale = float(np.sqrt(abs(np.linalg.det(M_frame2crop[:, :2]))))
     miss = np.linalg.norm(seen - apply(M_frame2crop, kps), axis=1).mean() / max(distance * scale, 1e-6)
     turned = _rising(yaw(kps), max_yaw, max(max_yaw - _YAW_RANGE, 0.0))

@@ -8,10 +8,11 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-# Positions among the 106 landmarks; the order within upper brow edges and upper lids pairs them.
-_LEFT_CONTOUR, _RIGHT_CONTOUR = [1, 2, 13], [17, 18, 29]
-_BROWS = [43, 48, 49, 51, 50, 102, 103, 104, 105, 101]
-_LIDS = [35, 41, 40, 42, 39, 89, 95, 94, 96, 93]
+from coordinate_reg.points import BROWS, LIDS
+
+# Landmarks.
+_LEFT_CHEEK, _RIGHT_CHEEK = [1, 2, 13], [17, 18, 29]
+_BROWS, _LIDS = list(BROWS), list(LIDS)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def choose_params(
 
 def _published(landmarks_swap: np.ndarray, landmarks_target: np.ndarray) -> MaskParams:
     moved = landmarks_swap[:, 0] - landmarks_target[:, 0]
-    offset = max(moved[_LEFT_CONTOUR].sum(), -moved[_RIGHT_CONTOUR].sum())
+    offset = max(moved[_LEFT_CHEEK].sum(), -moved[_RIGHT_CHEEK].sum())
     if offset > 6:
         return _WIDER
     if offset > 3:

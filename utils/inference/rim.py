@@ -11,11 +11,12 @@ import math
 import cv2
 import numpy as np
 
+from coordinate_reg.points import CONTOUR, LEFT_EYE, RIGHT_EYE
+
 SIDE = 64  # at which pictures are compared and masks changed: nothing here is finer
 MEAN, WIDER, FEATHER = 3, 3, 1.0  # pixels: means that are compared, their maximum, standard deviation of the blur
 DARK = 32.0  # levels that count as brightness in the dark, where grain would be contrast otherwise
-_CONTOUR = 33  # landmarks of the jaw and cheeks, which come first
-_EYES = [33, 35, 36, 37, 39, 40, 41, 42, 87, 89, 90, 91, 93, 94, 95, 96]  # corners and lids
+_EYES = sorted(LEFT_EYE + RIGHT_EYE)
 _SHIFT = 4  # bits behind the point of drawn corners
 _CHEEK = 5  # pixels: how far below the eyes the rim is the swap's again
 
@@ -27,8 +28,8 @@ def features(landmarks: np.ndarray, size: int) -> np.ndarray:
     """
     points = (landmarks + 0.5) * (SIDE / size) - 0.5
     below = points[_EYES, 1].mean() + _CHEEK
-    contour = points[:_CONTOUR]
-    hull = cv2.convexHull(np.concatenate((contour[contour[:, 1] > below], points[_CONTOUR:])).astype(np.float32))
+    contour, inner = np.split(points, [len(CONTOUR)])  # in this order
+    hull = cv2.convexHull(np.concatenate((contour[contour[:, 1] > below], inner)).astype(np.float32))
     # Parts of pixels, since whole ones would flicker in videos.
     corners = (hull * (1 << _SHIFT)).round().astype(np.int32)
     drawn = cv2.fillConvexPoly(np.zeros((SIDE, SIDE), np.uint8), corners, 255, cv2.LINE_AA, _SHIFT)

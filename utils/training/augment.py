@@ -82,23 +82,6 @@ def seen_points(M_view: Tensor, points: Tensor, swapped: list[int]) -> Tensor:
 
 
 KPS_MIRRORED = [1, 0, 2, 4, 3]
-# The 106 landmarks that change places in a mirror: brows, eyes, mouth, contour, nose; those on the middle line stay.
-_LEFT = (
-    *(43, 48, 49, 51, 50, 46, 47, 45, 44),
-    *(35, 41, 40, 42, 39, 37, 33, 36, 34, 38),
-    *(52, 64, 63, 65, 66, 55, 56, 54),
-    *(1, 9, 10, 11, 12, 13, 14, 15, 16, 2, 3, 4, 5, 6, 7, 8),
-    *(75, 76, 77, 78, 79),
-)
-_RIGHT = (
-    *(101, 105, 104, 103, 102, 97, 98, 99, 100),
-    *(93, 96, 94, 95, 89, 90, 87, 91, 92, 88),
-    *(61, 68, 67, 69, 70, 58, 59, 57),
-    *(17, 25, 26, 27, 28, 29, 30, 31, 32, 18, 19, 20, 21, 22, 23, 24),
-    *(81, 82, 83, 84, 85),
-)
-_PARTNER = dict(zip(_LEFT, _RIGHT, strict=True)) | dict(zip(_RIGHT, _LEFT, strict=True))
-LANDMARKS_MIRRORED = [_PARTNER.get(i, i) for i in range(106)]
 
 
 def cut(images: Tensor, M_view: Tensor, size: int, framing: Framing, still: bool = False) -> Tensor:

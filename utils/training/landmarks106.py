@@ -1,4 +1,4 @@
-"""MediaPipe's 478 face points turned into the project's 106 (see coordinate_reg/landmarks.py for what each one means).
+"""MediaPipe's 478 face points turned into the project's 106 (coordinate_reg/points.py says what each one is).
 
 Written once by hand: every inner point is one vertex of the MediaPipe mesh or the mean of two; the contour is the face
 oval between the temples, resampled to even steps on each side of the chin. 'Left' is the image's left.
@@ -7,6 +7,8 @@ oval between the temples, resampled to even steps on each side of the chin. 'Lef
 from __future__ import annotations
 
 import numpy as np
+
+from coordinate_reg.points import CHIN, COUNT, LEFT_CONTOUR, RIGHT_CONTOUR
 
 # Point of the 106 -> vertices of the mesh whose mean it is.
 _VERTICES: dict[int, tuple[int, ...]] = {
@@ -31,8 +33,6 @@ _VERTICES: dict[int, tuple[int, ...]] = {
     # mouth, inner line from the left corner over the upper lip
     65: (78,), 66: (81,), 62: (13,), 70: (311,), 69: (308,), 57: (402,), 60: (14,), 54: (178,),
 }
-_LEFT_CONTOUR = (1, 9, 10, 11, 12, 13, 14, 15, 16, 2, 3, 4, 5, 6, 7, 8, 0)
-_RIGHT_CONTOUR = (17, 25, 26, 27, 28, 29, 30, 31, 32, 18, 19, 20, 21, 22, 23, 24, 0)
 _LEFT_OVAL = (127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152)
 _RIGHT_OVAL = (356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152)
 
@@ -58,8 +58,8 @@ def to_106(points478: np.ndarray) -> np.ndarray:
     if points478.ndim != 2 or points478.shape[0] != 478 or points478.shape[1] < 2:
         raise ValueError(f"expected 478 points of the face mesh with irises, got an array of shape {points478.shape}")
     mesh = points478[:, :2].astype(np.float64)
-    landmarks = np.empty((106, 2), np.float32)
+    landmarks = np.empty((COUNT, 2), np.float32)
     landmarks[_POINTS] = mesh[_PAIRS].mean(axis=1)
-    for contour, oval in ((_LEFT_CONTOUR, _LEFT_OVAL), (_RIGHT_CONTOUR, _RIGHT_OVAL)):
+    for contour, oval in (((*LEFT_CONTOUR, CHIN), _LEFT_OVAL), ((*RIGHT_CONTOUR, CHIN), _RIGHT_OVAL)):
         landmarks[list(contour)] = _even_steps(mesh[list(oval)], len(contour))
     return landmarks

@@ -5,13 +5,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from coordinate_reg.points import BROWS
 from utils.inference.align import BASE
 from utils.inference.mask import USUAL, Reach, draw
 from utils.inference.rim import features
 from utils.training.config import TrainConfig
 
 # Contour, brows and eyes make the hull; the forehead above the brows is face too.
-_BROWS = (43, 48, 49, 51, 50, 102, 103, 104, 105, 101)
 _FOREHEAD = 0.09  # how far it reaches above the brows, as a share of the crop's side
 _FEATHER = 3 / 128  # softness, as a share of the side
 WIDE = 9 / 128  # margin that takes in all of a face
@@ -28,7 +28,7 @@ def face_masks(points: np.ndarray, size: int, margin: float = WIDE) -> np.ndarra
     kernel = np.ones((max(round(abs(margin) * size), 1),) * 2, np.uint8)
     pixels = np.nan_to_num((points + 0.5) * size - 0.5).clip(-size, 2 * size)
     for mask, face in zip(masks, pixels, strict=True):
-        forehead = face[list(_BROWS)] - np.array([0, _FOREHEAD * size])
+        forehead = face[list(BROWS)] - np.array([0, _FOREHEAD * size])
         hull = cv2.convexHull(np.concatenate((face, forehead)).round().astype(np.int32))
         drawn = change(cv2.fillConvexPoly(np.zeros((size, size), np.uint8), hull, 255), kernel)
         mask[0] = cv2.GaussianBlur(drawn, (0, 0), _FEATHER * size).astype(np.float32) / 255

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils.evaluation.geometry import HEAD_INDICES, HEAD_POINTS
+from coordinate_reg.points import HEAD_INDICES, HEAD_POINTS
 from utils.training import geometry
 
 _SHAPE = HEAD_POINTS - HEAD_POINTS.mean(0)

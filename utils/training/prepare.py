@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arcface_model.iresnet import IResNet
+from coordinate_reg.points import MIRRORED
 from utils.errors import OptionError
 from utils.training import augment, geometry
 from utils.training.augment import Changes
@@ -152,8 +153,8 @@ class Preparer:
         for face, positions in (self._stock.drawn(draws) for _ in range(CANDIDATES)):
             stranger = torch.from_numpy(people[positions] != people[pairs.source]).to(self._device)
             candidates.append(face.where(stranger, target))
-        wanted = augment.seen_points(M_source, source.points, augment.LANDMARKS_MIRRORED)
-        seen = [augment.seen_points(M_target, face.points, augment.LANDMARKS_MIRRORED) for face in candidates]
+        wanted = augment.seen_points(M_source, source.points, MIRRORED)
+        seen = [augment.seen_points(M_target, face.points, MIRRORED) for face in candidates]
         return most_alike(wanted, candidates, seen).where(chosen, target)
 
     def _draws(self, pairs: Pairs, purpose: str) -> Draws:
@@ -250,7 +251,7 @@ class Preparer:
     ) -> SwapBatch:
         """Add swaps by warping; they are believed where the source is one other person, and both faces are known."""
         seen = [
-            augment.seen_points(M, face.points, augment.LANDMARKS_MIRRORED)
+            augment.seen_points(M, face.points, MIRRORED)
             for M, face in ((M_source, source), (M_target, target))
         ]
         donor, belief, openings = transplant(batch.Xs, batch.Xt, *seen)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from arcface_model.iresnet import IResNet, iresnet
 from coordinate_reg.network import LandmarkNet
+from coordinate_reg.points import LEFT_GAPS, MIRRORED, RIGHT_GAPS
 from utils.errors import InputError, OptionError
 from utils.inference.identify import both_ways
 from utils.training import augment, distill, geometry, invent
@@ -46,7 +47,7 @@ LANDMARK_SIDE = 112
 _LANDMARK_NET: dict[str, Any] = {"channels": (24, 48, 64, 96), "neck": 20}
 _MEASURED = 256  # faces that the scale of the teacher's maps is taken from
 _BLENDED = 0.6  # share of the identity student's faces that are blends of two
-_EYES = ((33, 40), (87, 94))  # lower and upper lid of each eye, whose middles are an eye distance apart
+_EYES = (LEFT_GAPS[1], RIGHT_GAPS[1])  # the lids' middles, between which an eye distance is
 
 
 class Taught(NamedTuple):
@@ -218,7 +219,7 @@ class LandmarkTask(StudentTask):
         images, _ = self._rows(at)
         M_view = self._views(draws)
         points = augment.seen_points(
-            M_view, self._labels[torch.from_numpy(at).to(self._device)], augment.LANDMARKS_MIRRORED
+            M_view, self._labels[torch.from_numpy(at).to(self._device)], MIRRORED
         )
         return augment.degrade(geometry.warp(images, M_view, self._side), self._how, draws), (
             points + 0.5

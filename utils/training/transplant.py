@@ -15,15 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from coordinate_reg.points import INNER_LIPS, LEFT_EYE, RIGHT_EYE
 from utils.training import geometry
 from utils.training.filters import gaussian_blur
 from utils.training.masks import face_masks
 
-_OPENINGS = (
-    (35, 41, 40, 42, 39, 37, 33, 36),  # left eye
-    (89, 95, 94, 96, 93, 91, 87, 90),  # right eye
-    (65, 66, 62, 70, 69, 57, 60, 54),  # between the lips
-)
+_OPENINGS = (LEFT_EYE, RIGHT_EYE, INNER_LIPS)
 _SMOOTH = 1e-3  # how far the spline may miss landmarks to bend less
 _COARSE = 4  # the spline is evaluated at every fourth pixel
 _LIGHT = 0.12  # what changes more slowly than this share of the side is light and skin tone, which the target gives
