@@ -12,8 +12,8 @@ import torch
 
 from tests.conftest import ROOT
 from utils.training.average import main
-from utils.training.export import write_card, write_half
-from utils.weights_file import read_card
+from utils.training.export import write_half
+from utils.weights_file import read_card, write_card
 
 
 def written(path: Path, value: float, sides: tuple[int, ...] = (3, 2)) -> Path:

@@ -21,7 +21,7 @@ from utils.inference.stages import load_stages
 from utils.inference.types import TrackedFace
 from utils.io.frame import Frame
 from utils.training import glasses as fitting
-from utils.training.export import write_card
+from utils.weights_file import write_card
 
 
 def numbers(*values: Any) -> np.ndarray:

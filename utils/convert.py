@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from utils import onnx_export, registry
 from utils.errors import OptionError, WeightsError
 from utils.io.atomic import atomic_path
-from utils.weights_file import build, read_card, read_state
+from utils.weights_file import build, cast, read_card, read_state, write_card
 
 SUFFIXES = (".pth", ".safetensors")
 TARGETS = (*SUFFIXES, ".onnx")
@@ -191,17 +190,6 @@ def convert(source: Path, target: Path, dtype: str, program: str = "facefusion")
             "largest_difference": absolute, "relative_difference": relative, "advice": advice}
 
 
-def cast(state: Mapping[str, Tensor], dtype: str, source: Path) -> dict[str, Tensor]:
-    """Copies in another precision; integers stay as they are. Raises WeightsError for numbers that do not fit."""
-    wanted: torch.dtype = getattr(torch, dtype)
-    result = {}
-    for name, tensor in state.items():
-        result[name] = tensor.to(wanted if tensor.is_floating_point() else tensor.dtype, copy=True).contiguous()
-        if tensor.is_floating_point() and torch.isfinite(tensor).all() and not torch.isfinite(result[name]).all():
-            raise WeightsError(f"{source}: {name} has values up to {tensor.abs().max():.3g}, too large for {dtype}")
-    return result
-
-
 def _serialise(state: dict[str, Tensor], suffix: str) -> bytes:
     if suffix == ".safetensors":
         from safetensors.torch import save
@@ -250,7 +238,6 @@ def _write_card(architecture: Architecture, source: Path, target: Path, known: M
     """The JSON that says how to build the network; known: what is kept of the source's own JSON, and the sha256."""
     spec = registry.SPECS.get(registry.name_of(source))
     card = {"licence": f"{spec.licence}; see MODELS.md" if spec else "unknown", **architecture.facts, **known,
-            "format": 1, "name": target.stem, "network": architecture.network, "arguments": architecture.arguments,
+            "name": target.stem, "network": architecture.network, "arguments": architecture.arguments,
             "origin": known.get("origin", f"converted from {source.name}")}
-    with atomic_path(target.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    write_card(target.with_suffix(".json"), card)

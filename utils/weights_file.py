@@ -1,10 +1,12 @@
-"""Files of weights, read without running anything that they hold, and checked before anything is built from them."""
+"""Files of weights: read without running anything that they hold, and checked before anything is built from them;
+and what is written of them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import pickle
+import re
 import struct
 import warnings
 from collections.abc import Callable, Mapping
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.errors import WeightsError
+from utils.io.atomic import atomic_path
 from utils.paths import is_file
 
 if TYPE_CHECKING:
@@ -176,3 +179,24 @@ def fitting(
         raise WeightsError(f"{path} does not hold {expected}: {'; '.join(differences[:_SHOWN])}{more}. "
                            "Choose the file or the options that belong together")
     return state
+
+
+def cast(state: Mapping[str, Tensor], dtype: str, source: Path) -> dict[str, Tensor]:
+    """Copies in another precision; integers stay as they are. Raises WeightsError for numbers that do not fit."""
+    import torch
+
+    wanted: torch.dtype = getattr(torch, dtype)
+    result = {}
+    for name, tensor in state.items():
+        result[name] = tensor.to(wanted if tensor.is_floating_point() else tensor.dtype, copy=True).contiguous()
+        if tensor.is_floating_point() and torch.isfinite(tensor).all() and not torch.isfinite(result[name]).all():
+            raise WeightsError(f"{source}: {name} has values up to {tensor.abs().max():.3g}, too large for {dtype}")
+    return result
+
+
+def write_card(path: Path, card: dict[str, Any]) -> None:
+    """The JSON beside weights, with lists of numbers on a line each; raises OutputError."""
+    text = json.dumps({"format": 1, **card}, indent=1)
+    text = re.sub(r"\[([-+.,\de\s]+)\]", lambda numbers: f"[{' '.join(numbers[1].split())}]", text)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")

@@ -16,8 +16,8 @@ from pathlib import Path
 from utils.command import carried_out
 from utils.errors import OptionError
 from utils.options import Parser
-from utils.training.export import write_card, write_half
-from utils.weights_file import fitting, read_card, read_state
+from utils.training.export import write_half
+from utils.weights_file import fitting, read_card, read_state, write_card
 
 
 def average(first: Path, second: Path, output: Path, share: float) -> None:

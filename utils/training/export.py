@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from utils import registry
-from utils.convert import cast
 from utils.io.atomic import atomic_path
 from utils.training.config import TrainConfig
 from utils.training.networks import identity_file
 from utils.training.saving import save
+from utils.weights_file import cast, write_card
 
 State = dict[str, Tensor]
 
@@ -49,14 +47,6 @@ def digest(state: State) -> str:
     for tensor in _portable(state).values():
         sha256.update(tensor.numpy().tobytes())
     return sha256.hexdigest()[:16]
-
-
-def write_card(path: Path, card: dict[str, Any]) -> None:
-    """The JSON beside weights, with lists of numbers on a line each; raises OutputError."""
-    text = json.dumps({"format": 1, **card}, indent=1)
-    text = re.sub(r"\[([-+.,\de\s]+)\]", lambda numbers: f"[{' '.join(numbers[1].split())}]", text)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def write_network(folder: Path, latest: str, config: TrainConfig, state: State, card: dict[str, Any]) -> None:

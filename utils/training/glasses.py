@@ -26,8 +26,7 @@ from utils.inference.stages import Stages, load_stages
 from utils.inference.track import most_prominent
 from utils.io.folder import pictures_in
 from utils.options import Parser
-from utils.training.export import write_card
-from utils.weights_file import read_card
+from utils.weights_file import read_card, write_card
 
 _SHRUNK = 0.05  # share of the sphere in the covariance
 _DIGITS = 5

@@ -33,6 +33,7 @@ from utils.training.distributed import any_of, gather_objects, mean_over_process
 from utils.training.logging import Sink, open_sinks
 from utils.training.task import Task
 from utils.training.watch import Watch
+from utils.weights_file import write_card
 
 log = logging.getLogger("ghost")
 _AGREE_EVERY = 10  # steps after which processes agree whether to stop or to save
@@ -263,7 +264,7 @@ class Training:
             path = folder / f"{letter}_{epoch}_{iteration:06d}.pth"
             export.write_weights(path, state)
             if letter == "G":
-                export.write_card(path.with_suffix(".json"), self.task.card(self._origin()))
+                write_card(path.with_suffix(".json"), self.task.card(self._origin()))
             files = sorted(folder.glob(f"{letter}_*.pth"), key=lambda path: path.stat().st_mtime_ns)
             for old in files[: -self.config.keep] if self.config.keep else []:
                 old.unlink(missing_ok=True)
