@@ -42,7 +42,7 @@ def test_nothing_imports_an_entry_script(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("utils/inference/*.py")), ids=lambda p: p.name)
 def test_inference_knows_no_training(path: Path) -> None:
-    others = ("utils.training", "utils.evaluation", "utils.preprocess")
+    others = ("utils.training", "utils.evaluation", "utils.preprocess", "utils.teachers")
     assert not any(name.startswith(others) for name in imported(path))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from utils.training import landmarks106
-from utils.training.landmarks106 import to_106
+from utils.teachers import landmarks106
+from utils.teachers.landmarks106 import to_106
 
 LEFT = (1, 9, 10, 11, 12, 13, 14, 15, 16, 2, 3, 4, 5, 6, 7, 8, 0)
 RIGHT = (17, 25, 26, 27, 28, 29, 30, 31, 32, 18, 19, 20, 21, 22, 23, 24, 0)

@@ -52,7 +52,7 @@ def write_set(folder: Path, people: int = 6, photos: int = 2) -> Path:
 
 
 def grid_landmarks(faces: Faces, path: str) -> tuple[torch.Tensor, np.ndarray]:
-    """In the place of utils.training.teachers.label: a grid over the face, all sure."""
+    """In the place of utils.training.labels.label: a grid over the face, all sure."""
     x, y = np.meshgrid(np.linspace(20, 60, 11), np.linspace(24, 66, 10))
     points = np.stack((x, y), 2).reshape(-1, 2)[:106].astype(np.float32)
     return torch.from_numpy(points).expand(len(faces), 106, 2), np.ones(len(faces), np.float32)

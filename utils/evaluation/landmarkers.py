@@ -41,14 +41,14 @@ class MediaPipe:
     name, network = "mediapipe", "MediaPipe face_landmarker (478 points, 106 chosen)"
 
     def __init__(self, path: Path) -> None:
-        """path: face_landmarker.task or the .tflite in it. Raises InputError, WeightsError, ResourceError."""
-        from utils.training.teachers import MediaPipeLandmarks
+        """path: face_landmarker.task or the .tflite in it. Raises WeightsError, ResourceError."""
+        from utils.teachers.mediapipe import MediaPipeLandmarks
 
         self._mesh = MediaPipeLandmarks(path)
 
     def find(self, image: np.ndarray, kps: np.ndarray) -> np.ndarray:
         """In the whole picture, which shows more than the crop."""
-        from utils.training.landmarks106 import to_106
+        from utils.teachers.landmarks106 import to_106
 
         matrix, _ = estimate(kps, BASE)
         return to_106(self._mesh.in_image(image, matrix, BASE).points).astype(np.float64)

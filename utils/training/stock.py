@@ -10,7 +10,7 @@ from utils.training import augment
 from utils.training.draws import Draws
 from utils.training.faces import Faces
 from utils.training.invent import Known, morphed, most_alike
-from utils.training.teachers import LABELLED, label
+from utils.training.labels import LABELLED, label
 
 CANDIDATES = 3  # faces of which the one is taken that looks into another one's direction
 
@@ -19,7 +19,7 @@ class Stock:
     """A set's faces on the device, batch by batch."""
 
     def __init__(self, faces: Faces, landmarker: str | None, device: torch.device) -> None:
-        """landmarker: MediaPipe's file; without it all landmarks are unknown. Raises InputError, WeightsError,
+        """landmarker: MediaPipe's file; without it all landmarks are unknown. Raises WeightsError,
         ResourceError."""
         self._faces, self._device = faces, device
         self._labels: tuple[Tensor, Tensor] | None = None

@@ -34,6 +34,7 @@ from utils.training.hints import (
     share_loss,
     shares_seen,
 )
+from utils.training.labels import LABELLED, label
 from utils.training.networks import load_sface
 from utils.training.optimise import mixed_precision
 from utils.training.pairs import Share
@@ -41,7 +42,6 @@ from utils.training.prepare import alignment, embed_set
 from utils.training.sface import Observed
 from utils.training.stock import Stock
 from utils.training.student import StudentTask, started
-from utils.training.teachers import LABELLED, label
 
 LANDMARK_SIDE = 112
 _LANDMARK_NET: dict[str, Any] = {"channels": (24, 48, 64, 96), "neck": 20}

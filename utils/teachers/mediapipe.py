@@ -1,6 +1,6 @@
-"""Pretrained networks that label pictures for the small ones; tools of training and measuring, never of the product.
+"""MediaPipe's face mesh, which labels faces for the small landmark network and measures swaps.
 
-Packages: ai-edge-litert for the face mesh (requirements-teachers.txt). Files are given by path and never downloaded.
+It needs ai-edge-litert (requirements-teachers.txt). Its file is given by path and never downloaded.
 """
 
 from __future__ import annotations
@@ -11,17 +11,11 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from utils.errors import ResourceError, WeightsError
+from utils.inference.warp import invert
 from utils.paths import is_file
-from utils.training.faces import Faces
-from utils.training.landmarks106 import to_106
 
-__all__ = ["LABELLED", "MediaPipeLandmarks", "Mesh", "label", "to_106"]
-
-LABELLED = 0.5  # presence that MediaPipe must report for a face to be learned from
 _INPUT = 256  # side of the landmarker's input
 _MARGIN = 1.5  # the landmarker was trained on squares 1.5 times the box around its points
 # Where the five-template crops show the face, in parts of the crop's side: median over 88 varied faces of 1.5 times the
@@ -68,19 +62,6 @@ def _interpreter(path: Path, threads: int) -> Any:
     return interpreter
 
 
-def _images(crops: Any) -> np.ndarray:
-    """Crops as (B, H, W, 3) uint8 BGR: from that, from one such picture, or from a (B, 3, H, W) RGB tensor, [-1, 1]."""
-    if isinstance(crops, np.ndarray):
-        crops = crops[None] if crops.ndim == 3 else crops
-        if crops.ndim != 4 or crops.shape[3] != 3 or crops.dtype != np.uint8:
-            raise ValueError(f"expected (B, H, W, 3) uint8 BGR, got {crops.shape} {crops.dtype}")
-        return crops
-    if crops.ndim != 4 or crops.shape[1] != 3:
-        raise ValueError(f"expected a (B, 3, H, W) tensor, got {tuple(crops.shape)}")
-    values = crops.detach().float().clamp(-1, 1).add(1).mul(127.5).round().byte()
-    return values.flip(1).permute(0, 2, 3, 1).contiguous().cpu().numpy()
-
-
 class MediaPipeLandmarks:
     """MediaPipe's face landmarker without its detector: 478 mesh points in a picture whose face is roughly known.
 
@@ -90,7 +71,7 @@ class MediaPipeLandmarks:
     def __init__(self, path: Path | str, threads: int = 1, passes: int = 2) -> None:
         """path: face_landmarker.task or the .tflite in it. passes: each one frames the face by the points before it.
 
-        Raises InputError, WeightsError, or ResourceError when ai-edge-litert is missing.
+        Raises WeightsError, or ResourceError when ai-edge-litert is missing.
         """
         self.passes = passes
         self._interpreter = _interpreter(Path(path), threads)
@@ -100,36 +81,17 @@ class MediaPipeLandmarks:
         # Two single numbers come out: presence has four axes, the other (tongue out) two.
         self._presence = next(o["index"] for o in outputs if tuple(o["shape"]) == (1, 1, 1, 1))
 
-    def __call__(self, crops: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Find the mesh in five-template crops.
-
-        crops: (B, 3, S, S) float RGB tensor in [-1, 1], or (B, S, S, 3) or (S, S, 3) uint8 BGR.
-        Returns points (B, 478, 2) float32, crop pixels, and scores (B,) float32, 0..1.
-        """
-        meshes = [self._in_crop(image) for image in _images(crops)]
-        points = np.stack([mesh.points[:, :2] for mesh in meshes])
-        return points, np.array([mesh.score for mesh in meshes], np.float32)
-
-    def landmarks(self, crops: Any) -> tuple[np.ndarray, np.ndarray]:
-        """As a call, but the project's (B, 106, 2) landmarks instead of the mesh."""
-        points, scores = self(crops)
-        return np.stack([to_106(mesh) for mesh in points]), scores
-
     def in_image(self, image: np.ndarray, M_frame2crop: np.ndarray, size: int) -> Mesh:
         """Find the mesh of one face in a whole picture, which gives the network more context than a crop.
 
         image: (H, W, 3) uint8 BGR. M_frame2crop: (2, 3), to the five-template crop with side `size`.
         Returns points in pixels of `image`.
         """
-        to_frame = cv2.invertAffineTransform(np.asarray(M_frame2crop, np.float64))
+        to_frame = invert(M_frame2crop)
         centre = to_frame[:, :2] @ (np.array(_CROP_CENTRE) * size) + to_frame[:, 2]
         across = to_frame[:, 0]  # the crop's x axis in the picture
         side = _CROP_SIDE * size * float(np.hypot(*across))
         return self._refined(image, centre, side, float(np.arctan2(across[1], across[0])))
-
-    def _in_crop(self, crop: np.ndarray) -> Mesh:
-        size = crop.shape[0]
-        return self._refined(crop, np.array(_CROP_CENTRE) * size, _CROP_SIDE * size, 0.0)
 
     def _refined(self, image: np.ndarray, centre: np.ndarray, side: float, angle: float) -> Mesh:
         mesh = self._look(image, centre, side, angle)
@@ -153,22 +115,7 @@ class MediaPipeLandmarks:
         self._interpreter.invoke()
         points = self._interpreter.get_tensor(self._points).reshape(478, 3)
         presence = float(self._interpreter.get_tensor(self._presence).item())
-        back = cv2.invertAffineTransform(matrix)
+        back = invert(matrix)
         flat = points[:, :2] @ back[:, :2].T + back[:, 2]
         found = np.concatenate([flat, points[:, 2:] / scale], axis=1).astype(np.float32)
         return Mesh(found, float(1.0 / (1.0 + np.exp(-presence))))
-
-
-def label(faces: Faces, path: Path | str) -> tuple[Tensor, np.ndarray]:
-    """MediaPipe's 106 landmarks of faces in memory (N, 106, 2), pixels of the stored crops, and how sure it is (N,).
-
-    Raises InputError, WeightsError, ResourceError.
-    """
-    assert faces.images is not None
-    teacher = MediaPipeLandmarks(path)
-    border = (faces.framing.side - faces.framing.face) / 2
-    M = np.array([[1.0, 0.0, -border], [0.0, 1.0, -border]])
-    pictures = (image.permute(1, 2, 0).flip(2).contiguous().numpy() for image in faces.images.cpu())
-    meshes = [teacher.in_image(picture, M, faces.framing.face) for picture in pictures]
-    points = np.stack([to_106(mesh.points) for mesh in meshes])
-    return torch.from_numpy(points), np.array([mesh.score for mesh in meshes], np.float32)
