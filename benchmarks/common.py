@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 RESULTS = ROOT / "benchmarks" / "results"
+IMAGES = ROOT / "examples" / "images"
 _PACKAGES = ("torch", "onnxruntime", "openvino", "opencv-python", "av", "numpy")
+_MAXRSS = 1 if sys.platform == "darwin" else 1024  # bytes that ru_maxrss counts in
 _MATRIX = 2048  # side of the matrices that calibrate
 
 
@@ -82,6 +85,11 @@ def clock(work: Callable[[], Any], runs: int, device: str = "cpu") -> list[float
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - begin)
     return seconds[1:]
+
+
+def peak_rss_mib() -> float:
+    """The most memory that this process has taken."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS / 2**20, 1)
 
 
 def spread(values: Sequence[float], digits: int = 6) -> dict[str, Any]:

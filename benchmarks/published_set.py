@@ -11,20 +11,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-_KIBIBYTES = 1 if sys.platform == "darwin" else 1024  # bytes per unit of ru_maxrss
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.common import in_fresh_process, machine, peak_rss_mib, write_results
+
 GENERATORS = {1: "G_unet_1block.pth", 2: "G_unet_2blocks.pth", 3: "G_unet_3blocks.pth"}
 VARIANTS = ((1, False), (2, False), (3, False), (2, True))  # blocks, enhancer
 
@@ -57,7 +54,6 @@ def measure(folder: Path, blocks: int, enhance: bool, device: str, runs: int) ->
         seconds.append(time.perf_counter() - begin)
         work.append(time.process_time() - begin_work)
         stages.append(result["seconds"])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIBIBYTES
     quarters = statistics.quantiles(seconds[1:], n=4)
     return {
         "num_blocks": blocks, "use_sr": enhance, "device": result["device"], "dtype": result["dtype"],
@@ -67,17 +63,9 @@ def measure(folder: Path, blocks: int, enhance: bool, device: str, runs: int) ->
         "processor_seconds_swap": round(statistics.median(work[1:]), 3),
         "seconds_per_stage": {name: round(statistics.median(part[name] for part in stages[1:]), 4)
                               for name in stages[0] if name != "load"},
-        "peak_rss_mib": round(peak / 2**20, 1),
+        "peak_rss_mib": peak_rss_mib(),
         "peak_cuda_mib": round(torch.cuda.max_memory_allocated() / 2**20, 1) if result["device"] == "cuda" else None,
     }
-
-
-def in_fresh_process(folder: Path, variant: tuple[int, bool], options: argparse.Namespace) -> dict[str, Any]:
-    """Measure one variant in a process of its own, whose peak memory is that of this variant alone."""
-    command = [sys.executable, __file__, "--folder", str(folder), "--blocks", str(variant[0]), "--device",
-               options.device, "--runs", str(options.runs), *["--enhance"] * variant[1]]
-    environment = os.environ | {"GHOST_WEIGHTS": str(folder / "weights")}
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout)
 
 
 def write_set(folder: Path) -> None:
@@ -91,16 +79,12 @@ def write_set(folder: Path) -> None:
     write_photo(folder / "photo.png")
 
 
-def machine(device: str) -> dict[str, Any]:
-    """What the numbers were taken on."""
-    import torch
-
-    gpu = torch.cuda.get_device_name() if device != "cpu" and torch.cuda.is_available() else None
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "gpu": gpu,
-            "threads": torch.get_num_threads(), "torch": torch.__version__, "commit": commit.stdout.strip(),
-            "load_average": round(os.getloadavg()[0], 1)}
+def one_run(folder: Path, blocks: int, enhance: bool, options: argparse.Namespace) -> dict[str, Any]:
+    """What a process of its own measured, whose peak memory is that of this variant alone."""
+    arguments = ["--folder", str(folder), "--blocks", str(blocks), "--device", options.device,
+                 "--runs", str(options.runs), *["--enhance"] * enhance]
+    result: dict[str, Any] = in_fresh_process(__file__, arguments, {"GHOST_WEIGHTS": str(folder / "weights")})
+    return result
 
 
 def main() -> int:
@@ -117,8 +101,9 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         write_set(Path(folder))
-        runs = [in_fresh_process(Path(folder), variant, options) for variant in VARIANTS]
-    print(json.dumps({"machine": machine(options.device), "photo": "640x640, one face", "runs": runs}, indent=1))
+        runs = [one_run(Path(folder), *variant, options) for variant in VARIANTS]
+    device = runs[0]["device"]
+    write_results(f"published_set_{device}", {"machine": machine(device), "photo": "640x640, one face", "runs": runs})
     return 0
 
 

@@ -15,14 +15,14 @@ from torch import nn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from coordinate_reg.network import LandmarkNet  # noqa: E402 - the repository is not installed as a package
+from benchmarks.common import IMAGES  # noqa: E402 - the repository is not installed as a package
+from coordinate_reg.network import LandmarkNet  # noqa: E402
 from examples.demo_video import write_clip  # noqa: E402
 from tests.fill import build  # noqa: E402
 from tests.published_set import NETWORKS  # noqa: E402
 from tests.random_weights import oval_landmarks, save  # noqa: E402
 from utils.weights_file import read_card  # noqa: E402
 
-IMAGES = ROOT / "examples" / "images"
 SOURCE = IMAGES / "portrait.jpg"
 SETS = ("embedded", "published")
 _PORTRAIT = (0.5, 0.4)  # where the selfie's face is, in parts of its width and height

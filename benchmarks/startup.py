@@ -18,9 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.common import ROOT, machine, spread, write_results
-
-IMAGES = ROOT / "examples" / "images"
+from benchmarks.common import IMAGES, ROOT, machine, spread, write_results
 
 
 def seconds(arguments: list[str], runs: int, environment: dict[str, str]) -> dict[str, Any]:

@@ -20,15 +20,15 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.common import IMAGES  # noqa: E402 - the repository is not installed as a package
 from coordinate_reg.points import EYE_CENTRES  # noqa: E402
-from examples.demo_video import hand_motion, set_in_motion  # noqa: E402 - the repository is not installed as a package
+from examples.demo_video import hand_motion, set_in_motion  # noqa: E402
 from utils.inference import align  # noqa: E402
 from utils.inference.pipeline import SwapPipeline, load_pipeline  # noqa: E402
 from utils.inference.track import most_prominent  # noqa: E402
 from utils.inference.warp import apply, invert  # noqa: E402
 from utils.io.frame import Frame  # noqa: E402
 
-IMAGES = ROOT / "examples" / "images"
 _CROP = 224
 
 

@@ -15,14 +15,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arcface_model.iresnet import iresnet100
-from benchmarks.common import processor
+from benchmarks.common import processor, write_results
 from network.AEI_Net import AEI_Net
 from network.MultiscaleDiscriminator import MultiscaleDiscriminator
 from utils.device import choose_device
@@ -35,7 +34,6 @@ from utils.training.terms import DiscriminatorTerms, GeneratorTerms, Judges, Swa
 
 SETTINGS = ("plain", "fast")
 WEIGHTS = {"adv": 1.0, "attr": 10.0, "id": 20.0, "rec": 10.0}
-RESULT = Path(__file__).parent / "results" / "training_step.json"
 Networks = tuple[AEI_Net, MultiscaleDiscriminator, nn.Module]
 
 
@@ -163,9 +161,7 @@ def main() -> None:
         print(json.dumps(measure(options.setting, options.batch, options.steps, device)))
         return
     result = compare(options.batch, options.steps, options.rounds, device)
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    write_results("training_step", result)
 
 
 if __name__ == "__main__":

@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import resource
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-IMAGES = ROOT / "examples" / "images"
-_KIBIBYTES = 1 if sys.platform == "darwin" else 1024  # bytes per unit of ru_maxrss
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.common import IMAGES, in_fresh_process, machine, peak_rss_mib, write_results
 
 
 def make_clip(path: Path, frames: int) -> None:
@@ -39,12 +34,11 @@ def measure(clip: Path, device: str) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         result = load_pipeline(device=device).swap_video(IMAGES / "portrait.jpg", clip, Path(folder) / "out.mp4")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIBIBYTES
     frames, seconds = result["frames"], result["seconds"]
     return {
         "frames": frames,
         "swapped": result["faces"]["swapped"],
-        "peak_rss_mib": round(peak / 2**20, 1),
+        "peak_rss_mib": peak_rss_mib(),
         "fps": result["video"]["fps"],
         "seconds": seconds,
         "ms_per_frame": {name: round(1000 * value / frames, 2) for name, value in seconds.items() if name != "load"},
@@ -52,12 +46,6 @@ def measure(clip: Path, device: str) -> dict[str, Any]:
         "dtype": result["dtype"],
         "models": [entry["name"] for entry in result["models"]],
     }
-
-
-def in_fresh_process(clip: Path, device: str) -> dict[str, Any]:
-    """Measure in a process of its own, whose peak memory is that of this clip alone."""
-    command = [sys.executable, __file__, "--clip", str(clip), "--device", device]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def main() -> int:
@@ -75,12 +63,12 @@ def main() -> int:
         for frames in options.frames:
             clip = Path(folder) / f"{frames}.mp4"
             make_clip(clip, frames)
-            runs.append(in_fresh_process(clip, options.device))
+            runs.append(in_fresh_process(__file__, ["--clip", str(clip), "--device", options.device]))
             clip.unlink()
             print(json.dumps(runs[-1]), file=sys.stderr)
     growth = runs[-1]["peak_rss_mib"] / runs[0]["peak_rss_mib"] - 1
-    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
-    print(json.dumps({"size": "1280x720", "runs": runs, "growth": round(growth, 4), "machine": machine}, indent=1))
+    write_results("video_memory", {"machine": machine(runs[0]["device"]), "size": "1280x720", "runs": runs,
+                                   "growth": round(growth, 4)})
     return 0
 
 
