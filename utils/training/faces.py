@@ -190,8 +190,8 @@ def decoded(faces: Faces) -> Faces:
 
 
 def digest(folder: Path | str, *sets: Faces) -> str:
-    """A short name for exactly these photos below a folder, and the people they show, wherever the folder is and however
-    its path is written."""
+    """A short name for exactly these photos below a folder, and the people they show, wherever the folder is and
+    however its path is written."""
     root, sha256 = Path(folder), hashlib.sha256()
     for faces in sets:
         for path, person in zip(faces.paths, faces.identities, strict=True):
