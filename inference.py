@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -65,8 +64,6 @@ def report(config: InferenceConfig, result: dict[str, Any]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, check, build, run; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for names of files in no encoding
     as_json = "--json" in arguments  # before the options are known to be good
     done: dict[str, Any] = {}  # where that was not enough
 

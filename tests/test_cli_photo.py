@@ -19,6 +19,7 @@ from tests.conftest import ROOT, Call, swap
 from utils import errors
 from utils.inference.people import identities, photos_of
 from utils.inference.pipeline import load_pipeline
+from utils.io.frame import Frame
 from utils.io.image import read_photo
 from utils.io.mark import SOURCE_TYPE
 
@@ -224,3 +225,31 @@ def test_python_refuses_references_without_effect(photos: dict[str, str], random
     pipeline = load_pipeline(device="cpu", select="all")
     with pytest.raises(errors.OptionError, match="--select all"):
         pipeline.swap_photo(photos["a"], photos["b"], tmp_path / "o.png", [photos["b"]])
+
+
+def test_a_swap_of_which_nothing_shows_is_none(call: Call, photos: dict[str, str], tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utils.inference.pipeline.mask.draw", lambda *_: np.zeros((224, 224), np.float32))
+    code, found, said = call(*swap(photos["a"], photos["b"], tmp_path / "o.png"))
+    assert code == found["exit_code"] == errors.NobodyMatchedError.exit_code and not (tmp_path / "o.png").exists()
+    assert "1 x its mask is empty or outside the picture" in said
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_one_path_alone_is_one_person(kind: type, photos: dict[str, str], random_weights: Path, tmp_path: Path,
+                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    pipeline = load_pipeline(device="cpu")
+    a, b, pair = (kind(photos[name]) for name in ("a", "b", "pair"))
+    result = pipeline.swap_photo(a, pair, tmp_path / "o.png", b)
+    assert result["faces"]["found"] == 2 and result["faces"]["swapped"] == 1
+    (tmp_path / "in").mkdir()
+    shutil.copy(pair, tmp_path / "in")
+    assert pipeline.swap_photos(a, tmp_path / "in", tmp_path / "out", b)["faces"]["swapped"] == 1
+    pipeline.set_sources(a, b)
+    (alone,) = pipeline.run([Frame(read_photo(pair).image)])
+    assert alone.report.swapped == 1
+    given: list[object] = []
+    monkeypatch.setattr("utils.inference.video.swap_video", lambda *arguments: given.extend(arguments))
+    pipeline.swap_video(a, "clip.mp4", "o.mp4", b)
+    assert given[1:] == [[a], "clip.mp4", "o.mp4", [b]]

@@ -20,8 +20,10 @@ from examples.demo_video import set_in_motion, write_clip
 from tests.clips import make_clip, packets, pictures, times
 from tests.conftest import ROOT, Call, People
 from utils import errors
+from utils.inference.config import InferenceConfig
 from utils.inference.pipeline import SwapPipeline, load_pipeline
 from utils.inference.types import TrackedFace
+from utils.inference.video import check_video
 from utils.io.frame import Frame
 from utils.io.mark import SOURCE_TYPE
 
@@ -199,6 +201,12 @@ def test_a_preview_replaces_nothing_that_is_to_stay(
                              preview.with_name(name))
         assert code == errors.OutputError.exit_code
     assert preview.read_bytes() == before and len(list(preview.parent.iterdir())) == 1
+
+
+@pytest.mark.parametrize("place", ["/proc/out.mp4", "x" * 300 + ".mp4"])
+def test_a_place_that_takes_no_file_is_refused_before_the_work(clip: Path, place: str) -> None:
+    with pytest.raises(errors.OutputError, match=f"cannot write {place}: "):
+        check_video(InferenceConfig(), clip, place)
 
 
 def test_a_failure_stops_all_threads(

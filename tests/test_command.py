@@ -41,6 +41,15 @@ def started(script: str, *arguments: object, **options: object) -> subprocess.Po
                             **{"stderr": subprocess.PIPE, "stdout": subprocess.PIPE} | options)  # type: ignore[call-overload]
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_names_in_no_encoding_are_no_obstacle(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    script = _PRINT.replace('"x"', '"\\u00fc\\udcff"')
+    with started(script, 1, encoding="utf-8") as process:
+        said = process.communicate()
+    assert said == ("\\xfc\\udcff\n" if encoding == "ascii" else "\u00fc\\udcff\n", "") and process.returncode == 0
+
+
 @POSIX
 @pytest.mark.parametrize("script", [_PRINT, _HELP])
 @pytest.mark.parametrize("length", [10, 9000, 100_000])  # within and beyond the buffers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import subprocess
@@ -21,6 +22,8 @@ from models.fan import FAN
 from network.AEI_Net import AEI_Net
 from network.MultiscaleDiscriminator import MultiscaleDiscriminator
 from tests.fill import build
+from utils.convert import _difference, recognise
+from utils.errors import WeightsError
 from utils.registry import load_generator, load_identity
 from utils.weights_file import read_state
 
@@ -177,6 +180,32 @@ def test_incomplete_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     torch.save(state, tmp_path / "a.pth")
     code, message = refuse(capsys, tmp_path / "a.pth", tmp_path / "b.safetensors")
     assert code == 9 and "generator.up1.weight" in message
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_tensors_of_impossible_shapes(name: str) -> None:
+    """Whatever shape a tensor claims to have, there is a message or a network that it is compared with."""
+    state = build(SMALL[name]).state_dict()
+    for key, tensor in state.items():
+        for damaged in (torch.zeros(()), torch.zeros(0), tensor.new_zeros((0, *tensor.shape[1:]))):
+            with contextlib.suppress(WeightsError):
+                recognise(state | {key: damaged}, Path("a.pth"))
+
+
+def test_a_network_without_width(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = save(next(iter(SMALL.values())), tmp_path / "a.pth")
+    torch.save(state | {"encoder.conv1.0.weight": torch.zeros(0, 3, 4, 4)}, tmp_path / "a.pth")
+    code, message = refuse(capsys, tmp_path / "a.pth", tmp_path / "b.safetensors")
+    assert code == WeightsError.exit_code and "cannot build AEI_Net" in message
+
+
+def test_a_network_that_gives_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = save(SMALL["LandmarkNet(channels=[8, 12, 16], points=106, neck=0)"], tmp_path / "a.pth")
+    torch.save({key: torch.zeros_like(tensor) for key, tensor in state.items()}, tmp_path / "a.pth")
+    result = run(capsys, tmp_path / "a.pth", tmp_path / "b.safetensors")
+    assert result["largest_difference"] == result["relative_difference"] == 0
+    nothing, little = [torch.zeros(3)], [torch.full((3,), 1e-6)]
+    assert _difference(nothing, little) == pytest.approx((1e-6, float("inf")))
 
 
 def test_values_beyond_half_precision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,10 +53,13 @@ def test_background_sees_what_is_outside_of_the_face() -> None:
 
 
 def test_steady_motion_is_no_jitter() -> None:
-    moving = [face() + 3.0 * i for i in range(5)]
-    assert jitter(moving) == pytest.approx(0, abs=1e-9)
+    moving, short = [face() + 3.0 * i for i in range(5)], [face() + 99.0, face()]
+    assert jitter([moving, short]) == pytest.approx(0, abs=1e-9) and jitter([short]) == jitter([]) == 0
     moving[2] += 1
-    assert jitter(moving) > 0.3
+    changes = np.linalg.norm([(1, 1), (2, 2), (1, 1)], axis=1)
+    assert jitter([moving]) == pytest.approx(changes.mean())
+    still = [face()] * 8
+    assert jitter([moving, still]) == pytest.approx(changes.sum() / 9), "every moment counts alike"
 
 
 def test_flicker_of_a_video(tmp_path: Path) -> None:
@@ -125,6 +128,21 @@ class Trembling(Fixed):
     def find(self, image: np.ndarray, kps: np.ndarray) -> np.ndarray:
         self._found += 1
         return face() + np.array([0.5 * ((self._found + 1) // 2 % 2), 0])
+
+
+class Elsewhere(Fixed):
+    """Landmarks that are elsewhere in bright frames."""
+
+    def find(self, image: np.ndarray, kps: np.ndarray) -> np.ndarray:
+        return super().find(image, kps) + 4.0 * (image.mean() > 110)
+
+
+def test_what_happens_while_the_face_is_gone_is_no_flicker() -> None:
+    steadiness = video.Steadiness(Elsewhere(), Elsewhere())
+    for level in (0, 100, 100, 100, 0, 0, 0, 120, 120, 120, 0):
+        frame = np.full((200, 200, 3), level, np.uint8)
+        steadiness.add(frame, frame)
+    assert steadiness.summary() == {"flicker": 0, "flicker_target": 0, "jitter": 0, "jitter_target": 0, "frames": 6}
 
 
 COLOURS = {"red": (0, 0, 200), "green": (0, 200, 0), "blue": (200, 0, 0), "black": (0, 0, 0)}

@@ -10,10 +10,11 @@ from typing import Any, NoReturn
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from evaluate import main
 from tests.heads import face
-from tests.test_evaluation import COLOURS, Colours, Fixed
+from tests.test_evaluation import COLOURS, Colours, Fixed, Means
 from utils.errors import (
     GhostError,
     InputError,
@@ -185,6 +186,18 @@ def test_nothing_measured_is_an_error_and_no_report(
     assert main(argv) == error.exit_code
     assert "none of 2 pairs could be swapped and measured" in capsys.readouterr().err
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("pairs", [1, 2])
+def test_one_swap_alone_has_no_fid(tmp_path: Path, argv: list[str], pairs: int) -> None:
+    torch.jit.script(Means()).save(str(tmp_path / "means.pt"))
+    for name in ("portrait.jpg", "portrait_2.jpg"):
+        put(tmp_path / "faces", name, name)
+    assert main([*argv, "--pairs", str(pairs), "--fid_network", str(tmp_path / "means.pt")]) == 0
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert len(metrics["cases"]) == pairs and ("fid" in metrics["perceptual"]) == (pairs == 2)
+    said = "No FID: it compares two swaps or more." in (tmp_path / "out/table.md").read_text()
+    assert said == (pairs == 1)
 
 
 @pytest.mark.parametrize("way", ["file/out", "folder", "table"])

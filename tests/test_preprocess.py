@@ -130,13 +130,14 @@ def test_worker_keeps_the_person_and_refuses_strangers(tmp_path: Path, monkeypat
 
 
 def test_layouts(tmp_path: Path) -> None:
-    names = ["n01/a.jpg", "n01/b.png", "n02/deep/c.jpg", "loose.jpg", ".hidden.jpg", "same.jpg", "same.png"]
+    names = ["n01/a.jpg", "n01/b.png", "n02/deep/c.jpg", "loose.jpg", ".hidden.jpg", "same.jpg", "same.jpg.bmp",
+             "same.png"]
     write_photos(tmp_path, names)
     units = list_units(tmp_path)
     assert [(u.one_person, [p.identity for p in u.photos]) for u in units] == [
-        (True, ["n01", "n01"]), (True, ["n02"]), (False, ["loose", "same", "same"]),
+        (True, ["n01", "n01"]), (True, ["n02"]), (False, ["loose", "same", "same.jpg", "same"]),
     ]
-    assert [photo.stem for photo in units[2].photos] == ["loose", "same", "same.png"]
+    assert [photo.stem for photo in units[2].photos] == ["loose", "same.jpg", "same.jpg.bmp", "same.png"]
     with pytest.raises(InputError, match="no such folder"):
         list_units(tmp_path / "nowhere")
 

@@ -16,6 +16,7 @@ from preprocess_vgg import main
 from tests.test_preprocess import IMAGES, rows, write_keypoints, write_photos
 from utils import registry
 from utils.errors import GhostError, InputError, NoFaceInTargetError, OptionError, WeightsError
+from utils.io.image import read_photo
 from utils.preprocess import models, report, work
 from utils.preprocess.config import PreprocessConfig
 from utils.preprocess.photos import list_units
@@ -99,6 +100,34 @@ def test_another_set_goes_elsewhere(tmp_path: Path, run: Run) -> None:
     assert code == OptionError.exit_code
     assert f"holds crops of other photos: a/1.jpg, for one, is not in {tmp_path / 'other'}" in said
     assert [row["file"] for row in rows(tmp_path / "out/index.csv")] == ["a/1.jpg"]
+
+
+def test_photos_of_equal_names_never_share_a_crop(tmp_path: Path, run: Run) -> None:
+    """A crop is called otherwise once its photo's name comes twice, also where the two are worked on apart."""
+    names = [f"p{i:02}.jpg" for i in range(20)]
+    write_photos(tmp_path / "in", names)
+    keys = write_keypoints(tmp_path / "k.csv", [Path(name).stem for name in names])
+    assert run(tmp_path / "in", "--keypoints", str(keys))[0] == 0
+    cv2.imwrite(str(tmp_path / "in/p15.bmp"), np.full((224, 224, 3), 200, np.uint8))
+    assert run(tmp_path / "in", "--keypoints", str(keys))[0] == 0
+    crops = [row["file"] for row in rows(tmp_path / "out/index.csv")]
+    assert len(set(crops)) == 21 and {"p15.bmp.jpg", "p15.jpg.jpg"} < set(crops)
+    means = {name: read_photo(tmp_path / "out" / name).image.mean() for name in ("p15.bmp.jpg", "p15.jpg.jpg")}
+    assert means["p15.bmp.jpg"] == pytest.approx(200, abs=1) and means["p15.jpg.jpg"] < 180
+
+
+def test_a_photo_that_comes_back_is_cut_again_where_another_took_its_crop(tmp_path: Path, run: Run) -> None:
+    write_photos(tmp_path / "in", ["a.jpg", "b.jpg"])
+    keys = write_keypoints(tmp_path / "k.csv", ["a", "b"])
+    assert run(tmp_path / "in", "--keypoints", str(keys))[0] == 0
+    crop = read_photo(tmp_path / "out/a.jpg").image
+    away = (tmp_path / "in/a.jpg").rename(tmp_path / "away.jpg")
+    cv2.imwrite(str(tmp_path / "in/a.png"), np.full((224, 224, 3), 200, np.uint8))
+    assert run(tmp_path / "in", "--keypoints", str(keys))[0] == 0
+    (tmp_path / "in/a.png").unlink()
+    away.rename(tmp_path / "in/a.jpg")
+    assert run(tmp_path / "in", "--keypoints", str(keys))[0] == 0
+    assert np.array_equal(read_photo(tmp_path / "out/a.jpg").image, crop)
 
 
 def test_options_that_differ_are_named_with_both_values(tmp_path: Path) -> None:

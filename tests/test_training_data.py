@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from utils.errors import InputError, OptionError
 from utils.training import augment, geometry
 from utils.training.augment import Changes, Framing
 from utils.training.draws import Draws
-from utils.training.faces import Faces, decoded, find_faces, hold_out
+from utils.training.faces import Faces, decoded, digest, find_faces, hold_out
 from utils.training.pairs import PairPlan, Share, batches, plan_batch
 from utils.training.validation import sources_of
 
@@ -78,6 +79,17 @@ def test_memory_and_workers_give_the_same_pictures(tmp_path: Path) -> None:
     for a, b in zip(batches(decoded(faces), plan, Share(4), range(2, 5), 0),
                     batches(faces, plan, Share(4), range(2, 5), 2), strict=True):
         assert torch.equal(a.source_images, b.source_images) and torch.equal(a.target_images, b.target_images)
+
+
+def test_a_set_is_the_same_however_its_folder_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_set(tmp_path / "set")
+    monkeypatch.chdir(folder)
+    found = {digest(given, find_faces(Path(given), True)) for given in (str(folder), ".", "../set", "./", "../set/")}
+    rows = "".join(f"/n{i // 2:03}/{i:04}.png\0n{i // 2:03}\n" for i in range(12))
+    assert found == {hashlib.sha256(rows.encode()).hexdigest()[:16]}
+    shutil.move(folder / "n000/0000.png", folder / "n000/moved.png")
+    (folder / "index.csv").write_text((folder / "index.csv").read_text().replace("0000.png", "moved.png"))
+    assert digest(".", find_faces(Path(), True)) not in found
 
 
 def test_broken_pictures_are_skipped_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -67,6 +67,8 @@ def carried_out(
     printed does not, and is an error at its end.
     interrupted: what is said then. failed: told what was said and the exit code where there is no result.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names of files that its encoding does not have
     if threading.current_thread() is threading.main_thread():  # signals are its alone
         for number in ending_signals():
             signal.signal(number, _terminate)

@@ -48,6 +48,9 @@ def recognise(state: Mapping[str, Tensor], path: Path) -> Architecture:
             found = attempt(state)
         except KeyError as error:
             raise WeightsError(f"{path} is incomplete: it has no tensor {error}") from error
+        except (IndexError, ZeroDivisionError) as error:
+            raise WeightsError(f"{path} is damaged: a tensor in it has a shape that no network of this project has; "
+                               "download or export it again") from error
         if found is not None:
             return found
     raise WeightsError(f"{path} holds no network of this project (first tensor: {next(iter(state))}); expected a "
@@ -211,10 +214,14 @@ def _as_onnx(
 
 
 def _difference(reference: list[Tensor], converted: list[Tensor]) -> tuple[float, float]:
-    """Largest difference of outputs, as it is and relative to the largest number; ONNX files give the first alone."""
+    """Largest difference of outputs, as it is and relative to the largest number, infinite where that is 0 and they
+    differ; ONNX files give the first output alone."""
     pairs = list(zip(reference, converted, strict=False))
     absolute = max(float((a - b).abs().max()) for a, b in pairs)
-    return absolute, absolute / max(float(tensor.abs().max()) for tensor, _ in pairs)
+    largest = max(float(tensor.abs().max()) for tensor, _ in pairs)
+    if not largest:
+        return absolute, math.inf if absolute else 0.0
+    return absolute, absolute / largest
 
 
 def _fixed_inputs(architecture: Architecture) -> tuple[Tensor, ...]:

@@ -3,7 +3,15 @@ opening or making the file says why."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+OneOrMore = Path | str | Sequence[Path | str]
+
+
+def as_list(paths: OneOrMore) -> list[Path | str]:
+    """Paths of which one alone may be given as it is."""
+    return [paths] if isinstance(paths, (str, Path)) else list(paths)
 
 
 def is_there(path: Path | str) -> bool:

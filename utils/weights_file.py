@@ -136,7 +136,7 @@ def build(make: Callable[[], nn.Module], state: Mapping[str, Tensor], path: Path
     try:
         with torch.device("meta"), _no_random_numbers():
             network = make()
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError, ZeroDivisionError) as error:
         raise WeightsError(f"{path}: cannot build {expected}: {error}") from error
     state = fitting(network.state_dict(), state, path, expected)
     try:

@@ -127,6 +127,8 @@ class Session:
         metrics["landmarks"] = self._landmark_errors(album.portraits(cast.targets))
         metrics["left_out"] = [str(error) for error in album.left_out.values()]
         metrics["notes"] += _notes(cases, gallery, swap, metrics["left_out"])
+        if self._fid is not None and "fid" not in metrics["perceptual"]:
+            metrics["notes"] += ["", "No FID: it compares two swaps or more."]
         return cases, self._sheet_rows(evaluation, cases, {(s.path, t.path): (s, t) for s, t in cast.pairs})
 
     def _summarise(self, metrics: dict[str, Any], cases: Sequence[Case]) -> None:
@@ -157,12 +159,12 @@ class Session:
     def _perceptual(
         self, evaluation: Evaluation, pairs: Sequence[tuple[Photo, Photo]], targets: Sequence[Photo]
     ) -> dict[str, Any]:
-        """FID over the pairs and LPIPS over self-swaps, where their networks are there."""
+        """FID over the pairs, where they are several, and LPIPS over self-swaps, where their networks are there."""
         result: dict[str, Any] = {}
         swaps: list[np.ndarray] = []
         if self._fid is not None:
             swaps, originals = _crops(evaluation, pairs)
-        if self._fid is not None and swaps:
+        if self._fid is not None and len(swaps) > 1:  # one alone has no spread
             note = f" ({len(swaps)} pictures, too few to compare with papers)" if len(swaps) < _FEW else ""
             result |= {"fid": features.fid(self._fid, swaps, originals),
                        "fid_network": Path(self.config.fid_network or "").name + note}

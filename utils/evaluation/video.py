@@ -21,7 +21,8 @@ _FRONTAL = 2  # one template for the whole video: a switch would look like flick
 
 
 class Steadiness:
-    """Collects what changes from frame to frame in the aligned face of a result and of its target."""
+    """Collects what changes from frame to frame in the aligned face of a result and of its target, as long as there is
+    one: after frames without a face, it begins anew."""
 
     def __init__(self, detector: Detector, landmarker: Landmarker) -> None:
         self._detector, self._landmarker = detector, landmarker
@@ -30,19 +31,22 @@ class Steadiness:
         self._inside: np.ndarray | None = None  # where it was, (S, S) bool
         self._eyes: list[float] = []  # their distance in each frame, pixels
         self._changes: tuple[list[float], list[float]] = ([], [])  # levels from frame to frame
-        self._landmarks: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])  # frame pixels
+        self._runs: list[tuple[list[np.ndarray], list[np.ndarray]]] = []  # landmarks of frames in a row, frame pixels
 
     def add(self, result: np.ndarray, target: np.ndarray) -> None:
         """Two frames (H, W, 3) uint8 BGR of the same moment; both are aligned by the target's face."""
         faces = self._detector.detect(target)
         if not faces:
+            self._before, self._inside = [None, None], None
             return
+        if self._inside is None:
+            self._runs.append(([], []))
         kps = faces[most_prominent(faces, target.shape)].kps
         matrix, _ = estimate(kps, _SIDE, _FRONTAL)
         self._eyes.append(float(np.linalg.norm(kps[1] - kps[0])))
         for i, frame in enumerate((result, target)):
-            self._landmarks[i].append(self._landmarker.find(frame, kps))
-        inside = pixels.face_mask((_SIDE, _SIDE), apply(matrix, self._landmarks[0][-1]))
+            self._runs[-1][i].append(self._landmarker.find(frame, kps))
+        inside = pixels.face_mask((_SIDE, _SIDE), apply(matrix, self._runs[-1][0][-1]))
         both = inside if self._inside is None else inside & self._inside
         for i, frame in enumerate((result, target)):
             self._compare(i, warp(frame, matrix, (_SIDE, _SIDE)).astype(np.float64), both)
@@ -58,22 +62,22 @@ class Steadiness:
     @property
     def frames(self) -> int:
         """Frames with a face so far."""
-        return len(self._landmarks[0])
+        return len(self._eyes)
 
     def summary(self) -> dict[str, float]:
         """Flicker in levels and jitter in eye distances, of the result and of the target."""
         flickers = [float(np.mean(changes)) if changes else 0.0 for changes in self._changes]
         # One distance for all frames: its own noise would move a face that is far from the frame's corner.
-        jitters = [jitter(points) / float(np.median(self._eyes)) for points in self._landmarks]
+        jitters = [jitter([run[i] for run in self._runs]) / float(np.median(self._eyes)) for i in range(2)]
         names = ("flicker", "flicker_target", "jitter", "jitter_target")
         return dict(zip(names, flickers + jitters, strict=True)) | {"frames": self.frames}
 
 
-def jitter(landmarks: Sequence[np.ndarray]) -> float:
-    """Mean length of the second difference over time of landmarks (106, 2): steady motion counts 0."""
-    if len(landmarks) < 3:
-        return 0.0
-    return float(np.linalg.norm(np.diff(np.stack(landmarks), n=2, axis=0), axis=2).mean())
+def jitter(runs: Iterable[Sequence[np.ndarray]]) -> float:
+    """Mean length of the second difference over time of landmarks (106, 2), of several runs of frames: steady motion
+    counts 0."""
+    lengths = [np.linalg.norm(np.diff(np.stack(run), n=2, axis=0), axis=2) for run in runs if len(run) > 2]
+    return float(np.concatenate(lengths).mean()) if lengths else 0.0
 
 
 def _frames(path: Path) -> Iterable[np.ndarray]:

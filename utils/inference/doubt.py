@@ -12,6 +12,7 @@ from utils.inference.warp import apply
 
 NEXT_TO_NOTHING = 0.1  # share of a swap that nobody sees
 TURNED, TINY, UNCLEAR = "turned too far away", "too small", "hidden, on its side or unclear"
+UNSEEN = "its mask is empty or outside the picture"
 _NOSE = 0.55  # how far the nose's tip stands out, in eye distances
 _EYE_DISTANCES = (6.0, 10.0)  # frame pixels: nothing to be seen below the first, trusted from the second on
 _MISSES = (0.5, 0.25)  # of the landmarks from the keypoints, in eye distances: not trusted from the first on

@@ -31,7 +31,7 @@ from utils.errors import (
 )
 from utils.inference import align, blend, mask, rim, tone
 from utils.inference.config import InferenceConfig
-from utils.inference.doubt import Trust, trust
+from utils.inference.doubt import UNSEEN, Trust, trust
 from utils.inference.exposure import exposure_of
 from utils.inference.identify import normalise, steer
 from utils.inference.people import identities, photos_of, read
@@ -46,6 +46,7 @@ from utils.inference.types import Face, Swap, SwappedFrame, TrackedFace
 from utils.io.frame import Frame
 from utils.io.image import check_output, write_photo
 from utils.io.mark import XMP
+from utils.paths import OneOrMore, as_list
 
 log = logging.getLogger("ghost")
 _CPU_BATCH = 4  # faces; larger batches are no faster there, and the encoder would wait for them
@@ -103,12 +104,13 @@ class SwapPipeline:
             self.report.note(text)
         return self.report
 
-    def set_sources(self, sources: Sequence[Path | str], references: Sequence[Path | str] = ()) -> None:
+    def set_sources(self, sources: OneOrMore, references: OneOrMore = ()) -> None:
         """Take the identities of source photos and, where given, the people of reference photos who get them; a folder
         stands for several photos of one person.
 
         Raises InputError, NoFaceInSourceError, NoFaceInReferenceError, OptionError.
         """
+        sources, references = as_list(sources), as_list(references)
         if not sources or ((references or len(sources) > 1) and len(references) != len(sources)):
             raise OptionError(f"{len(sources)} sources and {len(references)} references: give one source alone, "
                               "or one reference per source")
@@ -213,12 +215,12 @@ class SwapPipeline:
             frame, changed = entry.frame, []
             pixels = frame.pixels.copy() if entry.faces else frame.pixels
             for swap, soft, M_frame2mask, shown in islice(left, len(entry.faces)):
-                entry.report.add(shown)
                 alpha, grain = soft * np.float32(shown.share), self.stages.grain
                 with self.report.stage("blend"):
                     box = blend.paste_back(pixels, swap.image, swap.M_frame2crop, alpha, M_frame2mask, grain,
                                            self.stages.mixer)
                 changed += [box] if box else []
+                entry.report.add(shown if box or not shown.share else Trust(0.0, UNSEEN))
             self.report.count(entry.report)
             yield SwappedFrame(pixels, frame.index, frame.time, tuple(changed), entry.report)
 
@@ -289,16 +291,16 @@ class SwapPipeline:
 
     def swap_photo(
         self,
-        sources: Path | str | Sequence[Path | str],
+        sources: OneOrMore,
         target: Path | str,
         output: Path | str,
-        references: Sequence[Path | str] = (),
+        references: OneOrMore = (),
     ) -> dict[str, Any]:
         """Swap faces in a photo and write it; returns the result that --json prints.
 
         Raises the errors of utils.errors: InputError, OutputError, the NoFace errors, NobodyMatchedError.
         """
-        sources = [sources] if isinstance(sources, (str, Path)) else sources
+        sources, references = as_list(sources), as_list(references)
         check_output(output, not self.config.no_overwrite, inputs=(*photos_of((*sources, *references)), target))
         self.begin()
         self.set_sources(sources, references)
@@ -320,27 +322,27 @@ class SwapPipeline:
 
     def swap_photos(
         self,
-        sources: Path | str | Sequence[Path | str],
+        sources: OneOrMore,
         folder: Path | str,
         output: Path | str,
-        references: Sequence[Path | str] = (),
+        references: OneOrMore = (),
     ) -> dict[str, Any]:
         """Swap faces in all photos of a folder; see utils.inference.photos."""
         from utils.inference.photos import swap_photos
 
-        return swap_photos(self, [sources] if isinstance(sources, (str, Path)) else sources, folder, output, references)
+        return swap_photos(self, as_list(sources), folder, output, as_list(references))
 
     def swap_video(
         self,
-        sources: Path | str | Sequence[Path | str],
+        sources: OneOrMore,
         target: Path | str,
         output: Path | str,
-        references: Sequence[Path | str] = (),
+        references: OneOrMore = (),
     ) -> dict[str, Any]:
         """Swap faces in a video and write it; returns the result that --json prints, raises the same as swap_photo."""
         from utils.inference.video import swap_video
 
-        return swap_video(self, [sources] if isinstance(sources, (str, Path)) else sources, target, output, references)
+        return swap_video(self, as_list(sources), target, output, as_list(references))
 
     def fail(self, target: Path | str, found: int, skipped: Mapping[str, int]) -> NoReturn:
         """Say why nothing was swapped; raises NoFaceInTargetError, NobodyMatchedError.

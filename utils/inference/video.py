@@ -19,7 +19,7 @@ from utils.inference.people import photos_of, say_low_threshold
 from utils.inference.report import RunReport
 from utils.inference.stream import prefetch
 from utils.inference.types import SwappedFrame
-from utils.io.atomic import behind, beside, check_place, output_error
+from utils.io.atomic import behind, beside, check_place, check_writable
 from utils.io.encode import VideoWriter, video_writer
 from utils.io.encoders import EncodeOptions, choose_encoder, holds_high_range
 from utils.io.folder import is_picture
@@ -62,10 +62,7 @@ def check_video(
         check_place(result, not config.no_overwrite, inputs)
         if of_images and is_picture(result) and path.parent.resolve() == Path(target).resolve():
             raise OutputError(f"{result} would lie among the pictures of {target}; write it to another folder")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(path, error) from error
+    check_writable(path)
 
 
 def swap_video(

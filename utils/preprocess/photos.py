@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,10 @@ class Photo:
     stem: str  # path of its crop without ending
     stamp: str  # size and time of change: another stamp is another photo
 
+    def crop(self, ending: str) -> str:
+        """Its crop's file, from the result's folder; ending: jpg or png."""
+        return f"{self.stem}.{ending}"
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -46,6 +52,14 @@ def _stamp(path: Path) -> str:
     return f"{state.st_size}-{state.st_mtime_ns}"
 
 
+def _stems(paths: Iterable[Path]) -> dict[Path, str]:
+    """A name for the crop of each photo, without ending: the photo's own, with its ending where another photo might
+    claim the same (a.jpg beside a.png)."""
+    bare = {path: path.with_suffix("").as_posix() for path in paths}
+    count, files = Counter(bare.values()), {path.as_posix() for path in bare}
+    return {path: path.as_posix() if count[stem] > 1 or stem in files else stem for path, stem in bare.items()}
+
+
 def list_units(folder: Path) -> list[Unit]:
     """The data set in units of work: one per person's sub-folder, small groups of the photos that lie loose.
 
@@ -55,16 +69,12 @@ def list_units(folder: Path) -> list[Unit]:
         raise InputError(f"{folder}: no such folder; give --path_to_dataset with the folder of photos")
     people: dict[str, list[Photo]] = {}
     loose: list[Photo] = []
-    stems: set[str] = set()
-    for found in pictures_below(folder):
-        path, stamp = found.relative_to(folder), _stamp(found)
-        if path == Path(SHEET) and (folder / INDEX).exists():
-            continue  # of an earlier run whose crops are cut once more
+    found = {path.relative_to(folder): path for path in pictures_below(folder)}
+    if (folder / INDEX).exists():
+        found.pop(Path(SHEET), None)  # of an earlier run whose crops are cut once more
+    for path, stem in _stems(found).items():
         person = path.parts[0] if len(path.parts) > 1 else path.stem
-        stem = path.with_suffix("").as_posix()
-        stem = stem if stem not in stems else path.as_posix()  # a.jpg beside a.png
-        stems.add(stem)
-        photo = Photo(path.as_posix(), person, stem, stamp)
+        photo = Photo(path.as_posix(), person, stem, _stamp(found[path]))
         (people.setdefault(person, []) if len(path.parts) > 1 else loose).append(photo)
     if not people and not loose:
         raise InputError(f"{folder}: no photos here; expected files such as name.jpg, or one sub-folder per person")

@@ -42,6 +42,7 @@ class Journal:
         """Raises OptionError where the folder was made with other options, InputError where it cannot be read."""
         self.path, self._options = folder / FILE, options
         self.records: dict[str, Record] = {}
+        self._photo_of: dict[str, str] = {}  # by crop
         self._file: TextIO | None = None
         if self.path.exists():
             self._read()
@@ -57,7 +58,16 @@ class Journal:
                 record = Record(**json.loads(line))
             except (ValueError, TypeError):
                 continue  # the line that was being written when the run was stopped; its photo is done again
-            self.records[record.file] = record
+            self._take(record)
+
+    def _take(self, record: Record) -> None:
+        """A crop is that of the photo which was cut last: another one of which it was has none any more."""
+        before = self.records.get(self._photo_of.get(record.crop, ""))
+        if before is not None and before.crop == record.crop:
+            del self.records[before.file]
+        if record.crop:
+            self._photo_of[record.crop] = record.file
+        self.records[record.file] = record
 
     def _compare(self, first: str) -> None:
         """Raises OptionError that names the options that differ. first: the file's first line, which holds them."""
@@ -95,7 +105,8 @@ class Journal:
             self._file = self._file or self._open()
             self._file.write("".join(json.dumps(asdict(record)) + "\n" for record in new.values()))
             self._file.flush()
-            self.records |= new
+            for record in new.values():
+                self._take(record)
         except OSError as error:
             raise output_error(self.path, error) from error
 

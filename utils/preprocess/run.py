@@ -18,7 +18,7 @@ from utils.errors import GhostError, OptionError, ResourceError
 from utils.preprocess import report
 from utils.preprocess.config import PreprocessConfig
 from utils.preprocess.models import models_used
-from utils.preprocess.photos import Unit, list_units
+from utils.preprocess.photos import Photo, Unit, list_units
 from utils.preprocess.records import Journal, Record
 from utils.preprocess.work import Worker
 from utils.progress import progress
@@ -91,17 +91,17 @@ def _in_processes(config: PreprocessConfig, units: list[Unit]) -> Iterator[list[
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _left(units: list[Unit], journal: Journal, folder: Path) -> list[Unit]:
-    """Units with a photo that is new, changed, or whose crop is gone."""
+def _left(units: list[Unit], journal: Journal, config: PreprocessConfig) -> list[Unit]:
+    """Units with a photo that is new, changed, or whose crop is gone or would have another name now."""
 
-    def done(unit: Unit) -> bool:
-        records = [journal.records.get(photo.file) for photo in unit.photos]
-        return all(
-            record is not None and record.stamp == photo.stamp and (not record.crop or (folder / record.crop).is_file())
-            for record, photo in zip(records, unit.photos, strict=True)
-        )
+    def done(photo: Photo) -> bool:
+        record = journal.records.get(photo.file)
+        if record is None or record.stamp != photo.stamp:
+            return False
+        crop = photo.crop(config.format)
+        return not record.crop or (record.crop == crop and (Path(config.save_path) / crop).is_file())
 
-    return [unit for unit in units if not done(unit)]
+    return [unit for unit in units if not all(map(done, unit.photos))]
 
 
 def _check_same_set(config: PreprocessConfig, listed: set[str], journal: Journal) -> None:
@@ -123,7 +123,7 @@ def run(config: PreprocessConfig) -> report.Summary:
     models = models_used(config)
     journal = Journal(folder, {**config.decisive(), **models})
     _check_same_set(config, listed, journal)
-    left = _left(units, journal, folder)
+    left = _left(units, journal, config)
     count = sum(len(unit.photos) for unit in left)
     start = time.monotonic()
     kept = 0

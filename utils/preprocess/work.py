@@ -125,7 +125,7 @@ class Worker:
         kept, config, border = look.candidates[0], self.config, self.config.border
         matrix, template = estimate(kept.face.kps, config.size)
         matrix[:, 2] += border
-        crop = f"{photo.stem}.{config.format}"
+        crop = photo.crop(config.format)
         pixels = warp(image, matrix, (config.size + 2 * border,) * 2)
         write_photo(Path(config.save_path) / crop, Picture(pixels))
         kps = np.round(apply(matrix, kept.face.kps.astype(np.float64)), 3).tolist()

@@ -190,11 +190,14 @@ def decoded(faces: Faces) -> Faces:
 
 
 def digest(folder: Path | str, *sets: Faces) -> str:
-    """A short name for exactly these photos below a folder, and the people they show, wherever the folder is."""
-    root, sha256 = len(str(Path(folder))), hashlib.sha256()
+    """A short name for exactly these photos below a folder, and the people they show, wherever the folder is and
+    however its path is written."""
+    root, sha256 = Path(folder), hashlib.sha256()
     for faces in sets:
         for path, person in zip(faces.paths, faces.identities, strict=True):
-            sha256.update(f"{str(path)[root:]}\0{person}\n".encode("utf-8", "surrogateescape"))
+            # index.csv may name photos that lie elsewhere.
+            name = f"/{path.relative_to(root).as_posix()}" if path.is_relative_to(root) else path.as_posix()
+            sha256.update(f"{name}\0{person}\n".encode("utf-8", "surrogateescape"))
     return sha256.hexdigest()[:16]
 
 
