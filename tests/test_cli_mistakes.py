@@ -19,6 +19,7 @@ from utils import errors
 from utils.inference.config import parse
 from utils.inference.identify import Identifier
 from utils.inference.pipeline import load_pipeline
+from utils.inference.types import FrameReport
 
 
 @pytest.mark.parametrize(("source", "target", "error"), [
@@ -37,7 +38,7 @@ def test_threshold_is_not_blamed_for_small_faces(random_weights: Path, monkeypat
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
     pipeline = load_pipeline(device="cpu")
     with pytest.raises(errors.NobodyMatchedError, match="2 x too small") as caught:
-        pipeline.fail("photo.png", 2, {"too small": 2})
+        pipeline.fail("photo.png", FrameReport(found=2, skipped=["too small"] * 2))
     assert "similarity_th" not in str(caught.value)
 
 

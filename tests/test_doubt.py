@@ -65,8 +65,8 @@ def test_in_between_they_fade_steadily() -> None:
 def test_the_report_counts_them() -> None:
     frame, report = FrameReport(found=3), RunReport()
     for kps in (FRONTAL, PROFILE):
-        frame.add(judge(kps))
-    frame.add(judge(FRONTAL, moved=0.25))
+        frame.add(judge(kps), 0)
+    frame.add(judge(FRONTAL, moved=0.25), 0)
     report.count(frame)
     counted = report.as_dict()["faces"]
     assert counted == {"found": 3, "swapped": 2, "skipped": {TURNED: 1}, "faded": {UNCLEAR: 1}}

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from itertools import islice
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -34,7 +33,7 @@ from utils.inference.config import InferenceConfig
 from utils.inference.doubt import Trust, trust
 from utils.inference.exposure import exposure_of
 from utils.inference.identify import normalise, steer
-from utils.inference.people import identities, photos_of, read
+from utils.inference.people import Person, facts_of, identities, photos_of, read, reasons_of, unused
 from utils.inference.recent import Recent
 from utils.inference.report import RunReport
 from utils.inference.smooth import SteadyLandmarks
@@ -42,7 +41,7 @@ from utils.inference.sparse import fill_in, search
 from utils.inference.stages import Stages, load_stages
 from utils.inference.stream import prefetch
 from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow
-from utils.inference.types import Face, Swap, SwappedFrame, TrackedFace
+from utils.inference.types import Face, FrameReport, Swap, SwappedFrame, TrackedFace
 from utils.io.frame import Frame
 from utils.io.image import check_output, write_photo
 from utils.io.mark import XMP
@@ -84,6 +83,7 @@ class SwapPipeline:
         self.stages, self.config = stages, config
         self.report = RunReport()
         self._loading = {"load": stages.seconds}  # for the report of the first run
+        self._people: list[Person] = []
         self._z_id: np.ndarray | None = None  # (persons, D) float32, raw
         self._references: np.ndarray | None = None  # (persons, D) float32, unit
         self._mask_params: Recent[mask.MaskParams] = Recent()
@@ -115,6 +115,8 @@ class SwapPipeline:
         if references:
             self.config.check_references()
         which = self.config.faces_of(len(sources))
+        self._people = [Person(str(source), str(reference) if reference else None)
+                        for source, reference in zip_longest(sources, references)]
         self._z_id = identities(sources, "source", NoFaceInSourceError, self.stages, self.report, which)
         self._references = None
         if references:
@@ -212,8 +214,8 @@ class SwapPipeline:
         for entry in batch.frames:
             frame, changed = entry.frame, []
             pixels = frame.pixels.copy() if entry.faces else frame.pixels
-            for swap, soft, M_frame2mask, shown in islice(left, len(entry.faces)):
-                entry.report.add(shown)
+            for face, (swap, soft, M_frame2mask, shown) in zip(entry.faces, left, strict=False):  # faces end first
+                entry.report.add(shown, face.person)
                 alpha, grain = soft * np.float32(shown.share), self.stages.grain
                 with self.report.stage("blend"):
                     box = blend.paste_back(pixels, swap.image, swap.M_frame2crop, alpha, M_frame2mask, grain,
@@ -303,6 +305,7 @@ class SwapPipeline:
         self.begin()
         self.set_sources(sources, references)
         self.change_photo(target, output)
+        self.say_unused(str(target))
         return self.result(output)
 
     def change_photo(self, target: Path | str, output: Path | str) -> None:
@@ -311,7 +314,7 @@ class SwapPipeline:
         photo = read(target, self.report)
         (result,) = self.run([Frame(photo.image)], careful=True)
         if not result.report.swapped:
-            self.fail(target, result.report.found, Counter(result.report.skipped))
+            self.fail(target, result.report)
         with self.report.stage("write"):
             written = replace(photo, image=result.image, xmp=XMP)
             notes = write_photo(output, written, not self.config.no_overwrite)
@@ -342,19 +345,27 @@ class SwapPipeline:
 
         return swap_video(self, [sources] if isinstance(sources, (str, Path)) else sources, target, output, references)
 
-    def fail(self, target: Path | str, found: int, skipped: Mapping[str, int]) -> NoReturn:
+    def say_unused(self, place: str) -> None:
+        """Notes on the references whose people were never swapped. place: where they were looked for, in words."""
+        for text in unused(self._people, self.report, place, self.stages.threshold):
+            self.report.note(text)
+
+    def fail(self, target: Path | str, report: FrameReport | RunReport) -> NoReturn:
         """Say why nothing was swapped; raises NoFaceInTargetError, NobodyMatchedError.
 
-        found: number of faces; skipped: of them by reason.
+        report: of the target's frame, or frames.
         """
-        if not found:
+        if not report.found:
             raise NoFaceInTargetError(f"no face found in the target {target}; give one that shows a face clearly")
-        reasons = ", ".join(f"{count} x {reason}" for reason, count in skipped.items())
-        hint = f"; --similarity_th is {self.stages.threshold}" if NO_MATCH in skipped else ""
-        raise NobodyMatchedError(f"none of the {found} faces found in {target} was swapped "
-                                 f"({reasons}){hint}")
+        hint = ""
+        if NO_MATCH in report.skipped:
+            best = f"the best similarity is {max(report.likeness.values()):.3f}, " if report.likeness else ""
+            hint = f"; {best}--similarity_th is {self.stages.threshold}"
+        raise NobodyMatchedError(f"none of the {report.found} faces found in {target} was swapped "
+                                 f"({reasons_of(report.skipped)}){hint}")
 
     def result(self, output: Path | str) -> dict[str, Any]:
         """The run as plain values for JSON."""
-        return {"output": str(output), **self.report.as_dict(), "models": self.stages.used,
+        return {"output": str(output), **self.report.as_dict(), "people": facts_of(self._people, self.report),
+                "models": self.stages.used,
                 "device": self.stages.device, "dtype": self.stages.swapper.dtype}
