@@ -74,8 +74,11 @@ def test_nobody_matches(call: Call, photos: dict[str, str], tmp_path: Path) -> N
     (["--no_such_option"], errors.OptionError, "--no_such_option"),
     (["--image_to_image", "False"], errors.OptionError, "no target"),
     (["--model", "embedded", "--G_path", "x.pth"], errors.OptionError, "--G_path"),
+    (["--model", "embedded", "--G_path", "weights/G_unet_2blocks.pth"], errors.OptionError, "--G_path"),
     (["--select", "all", "--target_faces_paths", "A"], errors.OptionError, "--select all"),
     (["--G_path", "nowhere.pth"], errors.WeightsError, "nowhere.pth"),
+    (["--G_path", "weights/G_unet_2blocks.pth"], errors.WeightsError, "G_unet_2blocks.pth; check the name"),
+    (["--G_path=weights/G_unet_2blocks.pth"], errors.WeightsError, "G_unet_2blocks.pth; check the name"),
     (["--use_sr"], errors.WeightsError, "10_net_G.pth"),
 ])
 def test_mistakes(call: Call, photos: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from dataclasses import MISSING, Field, field, fields
 from typing import Any, NoReturn
 
 from utils.errors import OptionError
 
+_UNSET = object()
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
 
@@ -59,6 +61,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise OptionError(f"{message} (see python {self.prog} --help)")
 
+    def given(self, argv: Sequence[str]) -> dict[str, Any]:
+        """Only the options that a command line names; takes the defaults from this parser. Raises OptionError."""
+        self.set_defaults(**{action.dest: _UNSET for action in self._actions})
+        return {name: value for name, value in vars(self.parse_args(argv)).items() if value is not _UNSET}
+
 
 def _add(target: Any, entry: Field[Any]) -> None:
     """One field as one option; booleans take `--flag`, `--flag True` and `--flag False`."""
@@ -75,10 +82,10 @@ def _add(target: Any, entry: Field[Any]) -> None:
 
 
 def build_parser(options: type[Any], program: str, description: str) -> Parser:
-    """The command line of a dataclass whose fields are made by `option`; `group` in a field starts a new group."""
+    """The command line of a dataclass: its fields that `option` made; `group` in a field starts a new group."""
     result = Parser(prog=program, description=description, allow_abbrev=False, formatter_class=_Formatter)
     target: Any = result
-    for entry in fields(options):
+    for entry in (entry for entry in fields(options) if "help" in entry.metadata):
         if "group" in entry.metadata:
             target = result.add_argument_group(entry.metadata["group"])
         _add(target, entry)

@@ -124,12 +124,19 @@ class InferenceConfig:
                                  "leave out those whose results are there", type=boolean,
                                  alias="--no-overwrite")
 
+    given: Collection[str] = ()  # options that somebody wrote, be it with their defaults
+
+    def asks_for(self, name: str) -> bool:
+        """Whether somebody wrote this option, or in Python gave another value than its (plain) default."""
+        return name in self.given or getattr(self, name) != getattr(type(self), name)
+
     def check(self) -> None:
         """Refuse values and combinations that cannot work, before any work; raises OptionError."""
         self._check_names()
         self.check_values()
         self._check_people()
         self._check_target()
+        self._check_output()
 
     def check_values(self) -> None:
         """Refuse values that cannot work, whatever is to be swapped; raises OptionError."""
@@ -145,7 +152,7 @@ class InferenceConfig:
         if self.tone is not None and not 0 <= self.tone <= 1:
             raise OptionError(f"--tone is a share, from 0 to 1, not {self.tone}")
         self._check_masks()
-        if self.model == "embedded" and self.G_path != G_PATH:
+        if self.model == "embedded" and self.asks_for("G_path"):
             raise OptionError("--model embedded takes the generator of this repository; leave --G_path out")
         if self.target_faces_paths:
             self.check_references()
@@ -198,13 +205,10 @@ class InferenceConfig:
                 "--image_to_image True and --target_image for a photo"
             raise OptionError(f"no target: give --target_video for a video, or {instead}")
 
-    def check_output_given(self, given: Collection[str]) -> None:
-        """Refuse an output for videos alone where a photo is changed, and the reverse; raises OptionError.
-
-        given: names of the options that somebody wrote.
-        """
+    def _check_output(self) -> None:
+        """Refuse an output for videos alone where a photo is changed, and the reverse."""
         this, other = ("image", "video") if self.image_to_image else ("video", "image")
-        if f"out_{other}_name" in given and f"out_{this}_name" not in given:
+        if f"out_{other}_name" in self.given and f"out_{this}_name" not in self.given:
             kind, change = ("photo", "leave out") if self.image_to_image else ("video", "add")
             raise OptionError(f"--out_{other}_name {getattr(self, f'out_{other}_name')} has no effect on a {kind}: "
                               f"give --out_{this}_name, or {change} --image_to_image")
@@ -245,9 +249,7 @@ def parser() -> Parser:
 
 def parse(argv: Sequence[str] | None = None) -> InferenceConfig:
     """Command line to checked options; raises OptionError."""
-    words = sys.argv[1:] if argv is None else argv
-    config = InferenceConfig(**vars(parser().parse_args(words)))
+    given = parser().given(sys.argv[1:] if argv is None else argv)
+    config = InferenceConfig(**given, given=frozenset(given))
     config.check()
-    written = {word.removeprefix("--").partition("=")[0] for word in words if word.startswith("--")}
-    config.check_output_given(written)
     return config

@@ -15,7 +15,7 @@ from utils.errors import OptionError, WeightsError
 from utils.inference import detect, glasses
 from utils.inference.blend import Mixer
 from utils.inference.blend_device import mixer_for
-from utils.inference.config import G_PATH, InferenceConfig
+from utils.inference.config import InferenceConfig
 from utils.inference.enhance import Enhancer
 from utils.inference.glasses import Glasses
 from utils.inference.identify import Identifier
@@ -66,9 +66,12 @@ class Stages:
 
 
 def choose_generator(config: InferenceConfig) -> tuple[Path, list[str]]:
-    """The generator's file that --model and --G_path ask for, and notes on the choice; raises WeightsError."""
+    """The generator's file that --model and --G_path ask for, and notes on the choice; raises WeightsError.
+
+    The default that nobody named may be absent; see InferenceConfig.asks_for.
+    """
     asked = registry.resolve_file(config.G_path)
-    if config.G_path != G_PATH:
+    if config.asks_for("G_path"):
         return asked, []
     arcface = registry.locate(_PUBLISHED_IDENTITY)
     if config.only_permissive and config.model == "auto":
@@ -79,6 +82,17 @@ def choose_generator(config: InferenceConfig) -> tuple[Path, list[str]]:
     if config.model == "auto" and is_file(asked):
         notes.append(f"{asked} is not used, since its identity encoder arcface_model/backbone.pth is missing")
     return registry.require(_EMBEDDED), notes
+
+
+def idle_architecture(config: InferenceConfig, generator: registry.Loaded) -> list[str]:
+    """A note where --backbone or --num_blocks asks for another architecture than that of the generator's JSON."""
+    built = registry.generator_options(generator.network.state_dict())
+    if built is None:
+        return []
+    idle = [f"--{name} {getattr(config, name)}" for name, value in zip(("backbone", "num_blocks"), built, strict=True)
+            if config.asks_for(name) and getattr(config, name) != value]
+    return [f"without effect: {' '.join(idle)}, since {generator.path} is built as its JSON says (--backbone "
+            f"{built[0]} --num_blocks {built[1]}); --G_path names another generator"] if idle else []
 
 
 def check_before_loading(config: InferenceConfig, generator: Path) -> None:
@@ -123,7 +137,8 @@ def load_stages(config: InferenceConfig) -> Stages:
         glasses=_glasses(identity) if config.glasses == "target" else None,
         max_yaw=suits["max_yaw"], threshold=_threshold(config, identity),
         device=str(device), used=used,
-        notes=[*notes, *[idle_card] * bool(idle_card), *provider_notes(device, detector.providers)],
+        notes=[*notes, *idle_architecture(config, generator), *[idle_card] * bool(idle_card),
+               *provider_notes(device, detector.providers)],
         seconds=time.perf_counter() - start,
     )
 
