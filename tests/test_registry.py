@@ -252,6 +252,19 @@ def test_architecture_options_without_effect_are_said(folder: Path) -> None:
     assert load_stages(InferenceConfig(device="cpu", num_blocks=3)).notes == [f"without effect: --num_blocks 3, {rest}"]
 
 
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_precision_is_what_was_asked_for(folder: Path, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utils.device.fastest_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    stages = pipeline.load_pipeline(device="cpu", precision=precision).stages
+    wanted = "bfloat16" if precision == "auto" else "float32"
+    assert stages.swapper.dtype == stages.summary().rpartition(" in ")[2] == wanted
+    assert stages.landmarks._dtype == getattr(torch, stages.swapper.dtype)  # type: ignore[attr-defined]
+    assert torch.backends.cudnn.allow_tf32 == (precision == "auto")
+    with pytest.raises(OptionError, match="--precision"):
+        pipeline.load_pipeline(precision="float16")
+
+
 def test_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(registry.WEIGHTS_VARIABLE, str(tmp_path))
     with pytest.raises(GhostError, match="ghost_compact_generator"):

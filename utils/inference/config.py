@@ -91,6 +91,10 @@ class InferenceConfig:
                                    "MODELS.md)", type=boolean, alias="--only-permissive")
     use_sr: bool = option(False, "enhance swapped faces with the super-resolution network", type=boolean)
     device: str = option("auto", "where the networks run", choices=("auto", "cpu", "cuda", "mps"))
+    precision: str = option("auto", "arithmetic of generator and landmarks. auto: bfloat16 where the device has it, "
+                            "float32 elsewhere and from the first swap on that comes out flat or without numbers; "
+                            "float32: always, as exact as the published networks and slower",
+                            choices=("auto", "float32"))
 
     # video
     decoder: str = option("software", "who decodes videos: the processor, or an NVIDIA card (nvdec), which spares a "

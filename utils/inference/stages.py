@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from coordinate_reg.landmarks import EmbeddedLandmarks, Landmarks, PublishedLandmarks
 from utils import registry
-from utils.device import choose_device, fastest_dtype, half_of_the_cores, why_not_cuda
+from utils.device import choose_device, choose_dtype, half_of_the_cores, keep_float32_whole, why_not_cuda
 from utils.errors import OptionError, WeightsError
 from utils.inference import detect, glasses
 from utils.inference.blend import Mixer
@@ -119,7 +119,10 @@ def load_stages(config: InferenceConfig) -> Stages:
             _entry("identity", identity.name, identity.path, identity.card)]
     if config.only_permissive:
         refuse_restricted({entry["name"]: entry["commercial_use"] for entry in used})
-    swapper = Swapper(generator.network, generator.card["crop_size"], device, fastest_dtype(device), config.batch_size)
+    if config.precision == "float32":
+        keep_float32_whole()
+    dtype = choose_dtype(config.precision, device)
+    swapper = Swapper(generator.network, generator.card["crop_size"], device, dtype, config.batch_size)
     idle_card = why_not_cuda(config.device, device)
     suits = {name: _suiting(config, generator.card, name) for name in registry.WAYS}
     detector = AnyWayUp(_detector(published, device, used, 0 if config.image_to_image else half_of_the_cores()))
@@ -127,7 +130,7 @@ def load_stages(config: InferenceConfig) -> Stages:
         detector=detector,
         identifier=Identifier(identity.network, device, direct=not published),
         swapper=swapper,
-        landmarks=_landmarks(published, device, used),
+        landmarks=_landmarks(published, device, dtype, used),
         enhancer=_enhancer(device, used) if config.use_sr else None,
         mixer=mixer_for(device),
         reach=Reach(int(suits["mask_wider"]), suits["mask_higher"]),
@@ -209,7 +212,7 @@ def _detector(published: bool, device: torch.device, used: list[dict[str, Any]],
     return detect.CenterFace(open_session(path, device, any_size=True, threads=threads))
 
 
-def _landmarks(published: bool, device: torch.device, used: list[dict[str, Any]]) -> Landmarks:
+def _landmarks(published: bool, device: torch.device, dtype: torch.dtype, used: list[dict[str, Any]]) -> Landmarks:
     """InsightFace's 2d106det beside the published generator where its file is there, else the embedded network."""
     path = registry.locate("2d106det") if published else None
     if path is not None:
@@ -217,7 +220,7 @@ def _landmarks(published: bool, device: torch.device, used: list[dict[str, Any]]
         return PublishedLandmarks(open_session(path, device))
     loaded = registry.load_landmarks(registry.require("ghost_compact_landmarks"))
     used.append(_entry("landmarks", loaded.name, loaded.path, loaded.card))
-    return EmbeddedLandmarks(loaded.network, device, fastest_dtype(device))
+    return EmbeddedLandmarks(loaded.network, device, dtype)
 
 
 def _enhancer(device: torch.device, used: list[dict[str, Any]]) -> Enhancer:
