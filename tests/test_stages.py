@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from coordinate_reg.landmarks import EmbeddedLandmarks
-from tests.random_weights import oval_landmarks
+from tests.random_weights import frontal_landmarks
 from utils import registry
 from utils.device import (
     choose_device,
@@ -309,7 +309,7 @@ def test_embedded_landmarks_in_pixels_of_the_crop(random_weights: Path, monkeypa
     loaded = registry.load_landmarks(registry.require("ghost_compact_landmarks"))
     found = EmbeddedLandmarks(loaded.network, CPU).find(crops(3, 224))
     assert found.shape == (3, 106, 2)
-    assert np.abs(found[1] - ((oval_landmarks().numpy() + 0.5) * 224 - 0.5)).max() < 0.1
+    assert np.abs(found[1] - ((frontal_landmarks().numpy() + 0.5) * 224 - 0.5)).max() < 0.1
 
 
 @torch.inference_mode()

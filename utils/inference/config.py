@@ -59,9 +59,9 @@ class InferenceConfig:
     tone: float | None = option(None, "share of the target's light and skin tone that swaps take on, from 0 to 1 "
                                 "(default: what suits the generator, 0 for the published ones)", type=float,
                                 metavar="X")
-    max_yaw: float | None = option(None, "degrees by which a face may be turned away; swaps of others fade, as do "
-                                   "those of tiny and hidden faces; 0: swap them all (default: what suits the "
-                                   "generator, 0 for the published ones)", type=float, metavar="X")
+    max_yaw: float | None = option(None, "degrees by which a face may be turned away; swaps of others fade, as those "
+                                   "of tiny and hidden faces always do; 0: any (default: what suits the generator, 0 "
+                                   "for the published ones)", type=float, metavar="X")
     mask_wider: int | None = option(None, "by how many pixels of 224 masks are wider than the published ones, "
                                     "or narrower below 0 (default: what suits the generator, 0 for the published ones)",
                                     type=int, metavar="N")

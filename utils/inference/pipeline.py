@@ -241,8 +241,7 @@ class SwapPipeline:
         results = []
         for (_, face), swap, points, soft in zip(faces, swaps, after, self._masks(faces, swaps, after), strict=True):
             M_frame2mask, _ = align.estimate(face.kps, mask_size, face.template)
-            shown = trust(face.kps, points, M_frame2mask, stages.max_yaw) if stages.max_yaw else Trust()
-            results.append((swap, soft, M_frame2mask, shown))
+            results.append((swap, soft, M_frame2mask, trust(face.kps, points, M_frame2mask, stages.max_yaw)))
         return results
 
     def _wanted_identities(self, faces: _Faces) -> np.ndarray:

@@ -52,7 +52,7 @@ class Stages:
     least_contrast: float  # of faces for the generator, levels; see utils.inference.exposure
     tone: float  # share of the target's light and skin tone that swaps take on
     glasses: Glasses | None  # how to give swaps the target's, where that is wanted and known
-    max_yaw: float  # degrees that a face may be turned; 0: swap whatever is found
+    max_yaw: float  # degrees that a face may be turned; 0: any
     threshold: float  # cosine similarity that belongs to the identity encoder
     device: str
     used: list[dict[str, Any]]  # one entry per model: role, name, file, licence, commercial_use
