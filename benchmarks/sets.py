@@ -33,7 +33,7 @@ def _landmark_arguments() -> dict[str, Any]:
 
 
 def _landmarks() -> nn.Module:
-    """A landmark network of the shipped size that always finds the same oval, so that masks are as large as usual."""
+    """A landmark network of the shipped size that always finds the same face, so that masks are as large as usual."""
     network = build(lambda: LandmarkNet(**_landmark_arguments()))
     assert isinstance(network, LandmarkNet)
     nn.init.zeros_(network.fc.weight)

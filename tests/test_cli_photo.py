@@ -84,6 +84,17 @@ def test_tiny_and_unclear_faces_fade_with_generators_that_say_nothing_of_yaw(
     assert np.array_equal(judged["as ever"], judged["guarded"]), "other faces are as they were"
 
 
+def test_masks_are_the_same_in_crops_of_all_sizes(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
+    results = {}
+    for size in ("112", "224", "448"):
+        code, _, _ = call(*swap(photos["a"], photos["b"], tmp_path / "o.png", "--crop_size", size))
+        results[size] = read_photo(tmp_path / "o.png").image.astype(int)
+        assert code == 0
+    change = np.abs(results["224"] - read_photo(photos["b"]).image).mean()
+    for size, share in (("112", 0.1), ("448", 0.04)):  # landmarks are whole pixels
+        assert np.abs(results[size] - results["224"]).mean() < share * change
+
+
 def test_no_strength_means_no_source(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
     results = {}
     for source in "ab":

@@ -62,7 +62,7 @@ class InferenceConfig:
     max_yaw: float | None = option(None, "degrees by which a face may be turned away; swaps of others fade, as those "
                                    "of tiny and hidden faces always do; 0: any (default: what suits the generator, 0 "
                                    "for the published ones)", type=float, metavar="X")
-    mask_wider: int | None = option(None, "by how many pixels of 224 masks are wider than the published ones, "
+    mask_wider: int | None = option(None, "by how many pixels of a 224 crop masks are wider than the published ones, "
                                     "or narrower below 0 (default: what suits the generator, 0 for the published ones)",
                                     type=int, metavar="N")
     mask_higher: float | None = option(None, "how much further masks reach above the brows, in half distances from the "
@@ -86,7 +86,7 @@ class InferenceConfig:
     batch_size: int = option(40, "most faces swapped at once; halved by itself when memory runs out", type=int,
                              metavar="N")
     crop_size: int = option(NETWORK_CROP, "side in pixels of the aligned crop that landmarks and mask are computed on; "
-                            "the published numbers belong to 224", type=int, metavar="N")
+                            "the masks' numbers belong to 224 and are scaled to others", type=int, metavar="N")
     only_permissive: bool = option(False, "refuse models whose licence does not plainly allow commercial use (see "
                                    "MODELS.md)", type=boolean, alias="--only-permissive")
     use_sr: bool = option(False, "enhance swapped faces with the super-resolution network", type=boolean)

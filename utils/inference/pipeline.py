@@ -277,15 +277,16 @@ class SwapPipeline:
                 with stage("landmarks"):
                     target = align.cut(frame.pixels, face.kps, size, face.template).image
                     before = self.stages.landmarks.find([target])[0]
-                self._mask_params[face.track] = mask.choose_params(after[position], before, self.stages.reach)
+                self._mask_params[face.track] = mask.choose_params(after[position], before, self.stages.reach, size)
         with stage("mask"):
             return [self._mask(face.track, swap, points)
                     for swap, points, (_, face) in zip(swaps, after, faces, strict=True)]
 
     def _mask(self, track: int, swap: Swap, points: np.ndarray) -> np.ndarray:
         """One face's soft mask; points: (106, 2) float32, landmarks of the swap."""
-        points, contrast = self._landmarks.settle(track, points), self.stages.rim_contrast
-        soft = mask.draw(points, self._mask_params[track], self.config.crop_size)
+        size, contrast = self.config.crop_size, self.stages.rim_contrast
+        points = self._landmarks.settle(track, points, size)
+        soft = mask.draw(points, self._mask_params[track], size)
         return rim.kept(soft, points, swap.image, swap.target, contrast) if contrast else soft
 
     def swap_photo(
