@@ -6,6 +6,7 @@ import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, field, fields
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from utils.errors import OptionError
@@ -60,6 +61,16 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise OptionError(f"{message} (see python {self.prog} --help)")
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Like argparse, but what is no option is answered with the one that was meant; raises OptionError."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            words = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+            near = [name for word in words for name in get_close_matches(word, self._option_string_actions, n=1)]
+            meant = f"; did you mean {' and '.join(dict.fromkeys(near))}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+        return parsed
 
     def given(self, argv: Sequence[str]) -> dict[str, Any]:
         """Only the options that a command line names; takes the defaults from this parser. Raises OptionError."""
