@@ -20,7 +20,7 @@ from coordinate_reg.network import LandmarkNet  # noqa: E402
 from examples.demo_video import write_clip  # noqa: E402
 from tests.fill import build  # noqa: E402
 from tests.published_set import NETWORKS  # noqa: E402
-from tests.random_weights import oval_landmarks, save  # noqa: E402
+from tests.random_weights import frontal_landmarks, save  # noqa: E402
 from utils.weights_file import read_card  # noqa: E402
 
 SOURCE = IMAGES / "portrait.jpg"
@@ -33,11 +33,11 @@ def _landmark_arguments() -> dict[str, Any]:
 
 
 def _landmarks() -> nn.Module:
-    """A landmark network of the shipped size that always finds the same oval, so that masks are as large as usual."""
+    """A landmark network of the shipped size that always finds the same face, so that masks are as large as usual."""
     network = build(lambda: LandmarkNet(**_landmark_arguments()))
     assert isinstance(network, LandmarkNet)
     nn.init.zeros_(network.fc.weight)
-    network.fc.bias.data = oval_landmarks().flatten()
+    network.fc.bias.data = frontal_landmarks().flatten()
     return network
 
 

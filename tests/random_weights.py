@@ -14,6 +14,8 @@ from torch import nn
 from arcface_model.iresnet import iresnet
 from coordinate_reg.network import LandmarkNet
 from network.AEI_Net import AEI_Net
+from tests.parity_data import golden
+from utils.inference.align import BASE
 
 GENERATOR: dict[str, Any] = {"backbone": "unet", "num_blocks": 1, "c_id": 16, "width": 0.125, "size": 64}
 IDENTITY: dict[str, Any] = {"depth": 18, "num_features": 16, "width": 0.125, "size": 64}
@@ -31,14 +33,13 @@ def save(network: nn.Module, folder: Path, name: str, kind: str, arguments: dict
     return path
 
 
-def oval_landmarks() -> torch.Tensor:
-    """(106, 2) points of a face-like oval with eyes and brows, from the crop's centre in units of its side."""
-    angle = torch.linspace(0, 2 * torch.pi, 106)
-    return torch.stack([0.24 * torch.cos(angle), 0.05 + 0.32 * torch.sin(angle)], dim=1)
+def frontal_landmarks() -> torch.Tensor:
+    """(106, 2) float32, points of a face that looks at the camera, from the crop's centre in units of its side."""
+    return torch.from_numpy((golden()["landmarks"] + 0.5) / BASE - 0.5).float()
 
 
 def write_weights(folder: Path) -> Path:
-    """All three embedded models; the landmarks are always those of one oval."""
+    """All three embedded models; the landmarks are always those of one face."""
     torch.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)
     save(AEI_Net(**GENERATOR), folder, "ghost_compact_generator", "AEI_Net", GENERATOR, crop_size=64,
@@ -46,6 +47,6 @@ def write_weights(folder: Path) -> Path:
     save(iresnet(**IDENTITY), folder, "ghost_compact_identity", "iresnet", IDENTITY, crop_size=64, similarity_th=0.3)
     landmarks = LandmarkNet(**LANDMARKS)
     nn.init.zeros_(landmarks.fc.weight)
-    landmarks.fc.bias.data = oval_landmarks().flatten()
+    landmarks.fc.bias.data = frontal_landmarks().flatten()
     save(landmarks, folder, "ghost_compact_landmarks", "LandmarkNet", LANDMARKS, crop_size=112)
     return folder

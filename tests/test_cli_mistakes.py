@@ -19,6 +19,7 @@ from utils import errors
 from utils.inference.config import parse
 from utils.inference.identify import Identifier
 from utils.inference.pipeline import load_pipeline
+from utils.inference.types import FrameReport
 
 
 @pytest.mark.parametrize(("source", "target", "error"), [
@@ -37,7 +38,7 @@ def test_threshold_is_not_blamed_for_small_faces(random_weights: Path, monkeypat
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
     pipeline = load_pipeline(device="cpu")
     with pytest.raises(errors.NobodyMatchedError, match="2 x too small") as caught:
-        pipeline.fail("photo.png", 2, {"too small": 2})
+        pipeline.fail("photo.png", FrameReport(found=2, skipped=["too small"] * 2))
     assert "similarity_th" not in str(caught.value)
 
 
@@ -73,8 +74,11 @@ def test_nobody_matches(call: Call, photos: dict[str, str], tmp_path: Path) -> N
     (["--no_such_option"], errors.OptionError, "--no_such_option"),
     (["--image_to_image", "False"], errors.OptionError, "no target"),
     (["--model", "embedded", "--G_path", "x.pth"], errors.OptionError, "--G_path"),
+    (["--model", "embedded", "--G_path", "weights/G_unet_2blocks.pth"], errors.OptionError, "--G_path"),
     (["--select", "all", "--target_faces_paths", "A"], errors.OptionError, "--select all"),
     (["--G_path", "nowhere.pth"], errors.WeightsError, "nowhere.pth"),
+    (["--G_path", "weights/G_unet_2blocks.pth"], errors.WeightsError, "G_unet_2blocks.pth; check the name"),
+    (["--G_path=weights/G_unet_2blocks.pth"], errors.WeightsError, "G_unet_2blocks.pth; check the name"),
     (["--use_sr"], errors.WeightsError, "10_net_G.pth"),
 ])
 def test_mistakes(call: Call, photos: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests.conftest import ROOT, Call, swap
 from utils import errors
+from utils.inference.doubt import Trust, trust
 from utils.inference.people import identities, photos_of
 from utils.inference.pipeline import load_pipeline
 from utils.io.frame import Frame
@@ -66,6 +67,33 @@ def test_only_the_reference_person_is_swapped(call: Call, photos: dict[str, str]
 def test_select(call: Call, photos: dict[str, str], tmp_path: Path, select: str, count: int) -> None:
     code, result, _ = call(*swap(photos["a"], photos["pair"], tmp_path / "o.png", "--select", select))
     assert code == 0 and result["faces"]["found"] == 2 and result["faces"]["swapped"] == count
+
+
+def test_tiny_and_unclear_faces_fade_with_generators_that_say_nothing_of_yaw(
+    call: Call, photos: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = cv2.resize(read_photo(photos["a"]).image, (56, 56), interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(tmp_path / "tiny.png"), np.pad(small, ((80, 80), (80, 80), (0, 0)), "edge"))
+    code, result, _ = call(*swap(photos["a"], str(tmp_path / "tiny.png"), tmp_path / "o.png"))
+    assert code == 0 and result["faces"]["faded"] == {"too small": 1}
+    judged = {}
+    for name, guard in (("as ever", lambda *arguments: Trust()), ("guarded", trust)):
+        monkeypatch.setattr("utils.inference.pipeline.trust", guard)
+        code, result, _ = call(*swap(photos["a"], photos["pair"], tmp_path / "o.png", "--select", "all"))
+        assert code == 0 and result["faces"]["swapped"] == 2 and not result["faces"]["faded"]
+        judged[name] = read_photo(tmp_path / "o.png").image
+    assert np.array_equal(judged["as ever"], judged["guarded"]), "other faces are as they were"
+
+
+def test_masks_are_the_same_in_crops_of_all_sizes(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
+    results = {}
+    for size in ("112", "224", "448"):
+        code, _, _ = call(*swap(photos["a"], photos["b"], tmp_path / "o.png", "--crop_size", size))
+        results[size] = read_photo(tmp_path / "o.png").image.astype(int)
+        assert code == 0
+    change = np.abs(results["224"] - read_photo(photos["b"]).image).mean()
+    for size, share in (("112", 0.1), ("448", 0.04)):  # landmarks are whole pixels
+        assert np.abs(results[size] - results["224"]).mean() < share * change
 
 
 def test_no_strength_means_no_source(call: Call, photos: dict[str, str], tmp_path: Path) -> None:

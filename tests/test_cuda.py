@@ -119,6 +119,23 @@ def test_numbers_that_are_not_finite_are_told(device: torch.device) -> None:
     assert made.swap(crops(3), people(3), 40, print) is not None
 
 
+def test_grey_faces_in_less_than_float32_are_told(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    compute, grey = FusedAEINet.generate, slice(1, 2)
+
+    def fails(network: FusedAEINet, Xt: torch.Tensor, terms: Any) -> torch.Tensor:
+        Y = compute(network, Xt, terms).clone()
+        Y[grey] = 0.25
+        return Y
+
+    monkeypatch.setattr(FusedAEINet, "generate", fails)
+    for dtype, told in ((torch.bfloat16, True), (torch.float32, False)):
+        made = Staged(FusedAEINet(plain(GENERATOR), dtype).to(device), SIZE, device)
+        assert (made.swap(crops(3), people(3), 40, print) is None) == told
+    grey = slice(3, 4)  # a place of the batch that is filled up
+    made = Staged(FusedAEINet(plain(GENERATOR), torch.bfloat16).to(device), SIZE, device)
+    assert made.swap(crops(3), people(3), 40, print) is not None
+
+
 def on_stages(device: torch.device, network: torch.nn.Module, **more: Any) -> Swapper:
     """A swapper in bfloat16 that goes by batches of fixed sizes on any device."""
     swapper = Swapper(network, SIZE, device, torch.bfloat16, **more)
@@ -171,7 +188,7 @@ def test_damaged_weights_are_an_error_on_stages_too(device: torch.device, monkey
     network = plain(GENERATOR)
     swapper = on_stages(device, network)
     monkeypatch.setattr(Staged, "swap", lambda *arguments: None)
-    monkeypatch.setattr("utils.inference.swap._sound", lambda Y: False)
+    monkeypatch.setattr("utils.inference.swap.sound", lambda Y, dtype: torch.zeros(len(Y), dtype=torch.bool))
     notes: list[str] = []
     swapper.batches.note = notes.append
     with pytest.raises(WeightsError, match="float32"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from utils.inference.align import TEMPLATES, estimate
-from utils.inference.doubt import TINY, TURNED, UNCLEAR, misgiving, trust, yaw
+from utils.inference.doubt import TINY, TURNED, UNCLEAR, Trust, misgiving, trust, yaw
 from utils.inference.report import RunReport
 from utils.inference.types import FrameReport
 from utils.inference.warp import apply
@@ -23,10 +23,10 @@ def landmarks_on(kps: np.ndarray) -> np.ndarray:
     return points
 
 
-def judge(kps: np.ndarray, moved: float = 0.0):
+def judge(kps: np.ndarray, moved: float = 0.0, limit: float = LIMIT) -> Trust:
     M, _ = estimate(kps, 224)
     found = apply(M, kps)
-    return trust(kps, landmarks_on(found + moved * np.linalg.norm(found[1] - found[0])), M, LIMIT)
+    return trust(kps, landmarks_on(found + moved * np.linalg.norm(found[1] - found[0])), M, limit)
 
 
 FRONTAL, LEFT, PROFILE = TEMPLATES[2] / 2, TEMPLATES[1] / 2, TEMPLATES[0] / 2
@@ -48,6 +48,14 @@ def test_profiles_tiny_and_unclear_faces_are_left_out() -> None:
     assert judge(FRONTAL, moved=0.6).share == 0 and judge(FRONTAL, moved=0.6).reason == UNCLEAR
 
 
+def test_generators_that_know_all_yaws_are_trusted_with_profiles_alone() -> None:
+    for kps in (FRONTAL, LEFT, PROFILE, TEMPLATES[4] / 2):
+        assert judge(kps, limit=0) == Trust()
+    assert judge(PROFILE, moved=0.6, limit=0) == Trust(), "where the hidden eye is, is a guess"
+    assert judge(FRONTAL, moved=0.6, limit=0) == Trust(0.0, UNCLEAR)
+    assert judge(FRONTAL * 5 / 32, limit=0) == Trust(0.0, TINY) and judge(PROFILE / 8, limit=0).reason == TINY
+
+
 def test_weak_sources_are_told_from_good_ones() -> None:
     assert misgiving(FRONTAL) == misgiving((FRONTAL + LEFT) / 2) == ""
     assert "turned away by about" in misgiving(PROFILE)
@@ -65,8 +73,8 @@ def test_in_between_they_fade_steadily() -> None:
 def test_the_report_counts_them() -> None:
     frame, report = FrameReport(found=3), RunReport()
     for kps in (FRONTAL, PROFILE):
-        frame.add(judge(kps))
-    frame.add(judge(FRONTAL, moved=0.25))
+        frame.add(judge(kps), 0)
+    frame.add(judge(FRONTAL, moved=0.25), 0)
     report.count(frame)
     counted = report.as_dict()["faces"]
     assert counted == {"found": 3, "swapped": 2, "skipped": {TURNED: 1}, "faded": {UNCLEAR: 1}}

@@ -17,6 +17,7 @@ from utils.errors import InputError, NoFaceInTargetError, OptionError, WeightsEr
 from utils.evaluation import features, measures, people, pixels, report, session, sheet, video
 from utils.evaluation.config import EvaluateConfig, command, parse
 from utils.evaluation.measures import Case, Identity
+from utils.evaluation.models import PipelineSwap
 from utils.evaluation.people import Photo
 from utils.evaluation.recognisers import arcface_crop, cosines
 from utils.evaluation.run import Album, Evaluation, Gallery, Portrait
@@ -299,6 +300,12 @@ def test_command_says_what_differs_from_the_defaults() -> None:
     argv = ["--openpeople", "studio", "--recogniser", "dlib", "sface"]
     assert command(parse(argv)) == "python evaluate.py " + " ".join(argv)
     assert command(EvaluateConfig()) == "python evaluate.py"
+
+
+def test_a_generator_that_is_named_has_to_be_there(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    with pytest.raises(WeightsError, match="G_unet_2blocks"):
+        PipelineSwap(EvaluateConfig(G_path="weights/G_unet_2blocks.pth", device="cpu"))
 
 
 def test_missing_network_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

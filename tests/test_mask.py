@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from utils.inference import mask
+from utils.inference.smooth import SteadyLandmarks
 
 GOLDEN = Path(__file__).parent / "data" / "mask.npz"
 
@@ -26,6 +28,34 @@ def test_parameters_and_mask(golden: dict[str, np.ndarray], case: int) -> None:
     drawn = mask.draw(swap, params, 224)
     assert drawn.dtype == np.float32
     assert np.array_equal(drawn, golden["mask"][case].astype(np.float32) / 255)
+
+
+@pytest.mark.parametrize("size", [64, 112, 200, 320, 448, 1024])
+@pytest.mark.parametrize("case", range(8))
+def test_the_size_of_the_crop_changes_neither_the_choice_nor_the_shape(
+    golden: dict[str, np.ndarray], case: int, size: int
+) -> None:
+    swap, target = golden["landmarks_swap"][case], golden["landmarks_target"][case]
+    scaled = [(points + 0.5) * (size / 224) - 0.5 for points in (swap, target)]
+    params = mask.choose_params(*scaled, size=size)  # type: ignore[misc]
+    assert params == mask.choose_params(swap, target)
+    drawn = cv2.resize(mask.draw(scaled[0], params, size), (224, 224), interpolation=cv2.INTER_AREA)
+    assert np.abs(drawn - mask.draw(swap, params, 224)).mean() < (0.02 if size > 100 else 0.05)
+
+
+@pytest.mark.parametrize("sigma", [(5, 10), (1.43, 2.86), (35.7, 10.2)])
+def test_blurred_like_by_opencv(sigma: tuple[float, float]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (96, 90), np.uint8)
+    assert np.array_equal(mask._blurred(noise, *sigma), cv2.GaussianBlur(noise, (0, 0), sigma[0], sigmaY=sigma[1]))
+
+
+def test_landmarks_are_steadied_alike_in_crops_of_all_sizes() -> None:
+    moved = []
+    for size in (112, 224, 448):
+        steady, points = SteadyLandmarks(), np.full((106, 2), size / 2)
+        steady.settle(0, points, size)
+        moved.append((steady.settle(0, points + 2 * size / 224, size) - points) / size)
+    assert np.allclose(moved, moved[1]) and 0.3 / 224 < moved[1].max() < 1.9 / 224
 
 
 def test_all_four_kinds_are_covered(golden: dict[str, np.ndarray]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import pytest
@@ -18,9 +19,11 @@ from arcface_model.iresnet import iresnet100
 from models.enhancer import LIPSPADEGenerator, SpectralConv
 from models.fan import FAN
 from network.AEI_Net import AEI_Net
+from network.fused import FusedAEINet
 from network.MultiscaleDiscriminator import MultiscaleDiscriminator
 from tests import parity_data
 from tests.fill import build, draw, image
+from utils.inference.swap import inference_form
 
 AEI_BOUND = 5e-4  # batch size and choice of kernel alone move AEI-Net by up to 7e-5
 BOUND = 1e-4
@@ -86,6 +89,21 @@ def test_aei_net(backbone: str, golden: dict[str, np.ndarray]) -> None:
     for i, attribute in enumerate(z_attr):
         check(golden, f"aei_{backbone}_2/attr{i}_mean", attribute.mean(dim=(2, 3)), AEI_BOUND)
         check(golden, f"aei_{backbone}_2/attr{i}_std", attribute.std(dim=(2, 3)), AEI_BOUND)
+
+
+@torch.no_grad()
+def test_both_precisions_of_the_published_generator(golden: dict[str, np.ndarray]) -> None:
+    """What `--precision float32` and bfloat16, which `auto` takes where it is fast, make of the published size.
+
+    The bound of bfloat16 is generous: weights made from names magnify rounding, trained ones do not."""
+    network = cast(AEI_Net, build(aei("unet", 2)).eval())
+    Xt, z_id = image("Xt", 2, 256), torch.from_numpy(draw("z_id", (2, 512)))
+    check(golden, "aei_unet_2/y", inference_form(network, torch.device("cpu"), torch.float32)(Xt, z_id)[0], AEI_BOUND)
+    short = parity_data.reduce_array(FusedAEINet(network, torch.bfloat16)(Xt, z_id)[0].float().numpy())
+    levels = 127.5 * np.abs(short["_pixels"] - golden["aei_unet_2/y_pixels"])
+    assert 0.1 < levels.mean() < 3 and np.quantile(levels, 0.99) < 20
+    for suffix in ("_mean", "_std"):
+        assert np.abs(short[suffix] - golden["aei_unet_2/y" + suffix]).max() * 127.5 < 1
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from tests.random_weights import GENERATOR, IDENTITY, save
 from utils import registry
 from utils.errors import GhostError, OptionError, WeightsError
 from utils.inference import pipeline
-from utils.inference.config import InferenceConfig
+from utils.inference.config import InferenceConfig, parse
 from utils.inference.stages import choose_generator, load_stages
 from utils.weights_file import build, read_state
 
@@ -226,6 +226,43 @@ def test_auto_takes_published_files_only_as_a_pair(folder: Path) -> None:
     (folder / "backbone.pth").touch()
     assert choose_generator(InferenceConfig()) == (folder / "G_unet_2blocks.pth", [])
     assert choose_generator(InferenceConfig(model="embedded"))[0] == generator_file(folder)
+
+
+def test_a_default_that_somebody_wrote_is_no_default(folder: Path) -> None:
+    written = parse(["--source_paths", "a", "--target_video", "b", "--G_path", "weights/G_unet_2blocks.pth"])
+    default, asked = InferenceConfig(G_path="weights/G_unet_2blocks.pth"), folder / "G_unet_2blocks.pth"
+    assert choose_generator(written) == (asked, []) and choose_generator(default) == (generator_file(folder), [])
+    asked.touch()
+    assert choose_generator(written) == (asked, []) and choose_generator(default)[0] == generator_file(folder)
+    assert choose_generator(parse(["--source_paths", "a", "--target_video", "b"]))[0] == generator_file(folder)
+
+
+def test_architecture_options_without_effect_are_said(folder: Path) -> None:
+    def said(*words: str) -> list[str]:
+        return load_stages(parse(["--source_paths", "a", "--target_video", "b", "--device", "cpu", *words])).notes
+
+    rest = f"since {generator_file(folder)} is built as its JSON says (--backbone unet --num_blocks 1); --G_path " \
+           "names another generator"
+    assert said() == said("--num_blocks", "1", "--backbone", "unet") == []
+    assert said("--num_blocks", "3", "--backbone", "linknet") == [
+        f"without effect: --backbone linknet --num_blocks 3, {rest}"]
+    assert said("--num_blocks", "2", "--G_path", str(generator_file(folder))) == [
+        f"without effect: --num_blocks 2, {rest}"]
+    assert load_stages(InferenceConfig(device="cpu", num_blocks=2)).notes == []
+    assert load_stages(InferenceConfig(device="cpu", num_blocks=3)).notes == [f"without effect: --num_blocks 3, {rest}"]
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_precision_is_what_was_asked_for(folder: Path, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utils.device.fastest_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    stages = pipeline.load_pipeline(device="cpu", precision=precision).stages
+    wanted = "bfloat16" if precision == "auto" else "float32"
+    assert stages.swapper.dtype == stages.summary().rpartition(" in ")[2] == wanted
+    assert stages.landmarks._dtype == getattr(torch, stages.swapper.dtype)  # type: ignore[attr-defined]
+    assert torch.backends.cudnn.allow_tf32 == (precision == "auto")
+    with pytest.raises(OptionError, match="--precision"):
+        pipeline.load_pipeline(precision="float16")
 
 
 def test_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from coordinate_reg.landmarks import EmbeddedLandmarks
-from tests.random_weights import oval_landmarks
+from tests.random_weights import frontal_landmarks
 from utils import registry
 from utils.device import (
     choose_device,
@@ -30,6 +30,7 @@ from utils.inference.detect import CenterFace, overlap, suppress
 from utils.inference.enhance import Enhancer
 from utils.inference.identify import Identifier, both_ways, normalise
 from utils.inference.pixels import to_images, to_tensor
+from utils.inference.soundness import sound
 from utils.inference.stages import provider_notes
 from utils.inference.swap import Swapper
 from utils.inference.types import Face
@@ -65,6 +66,18 @@ class Overflowing(Echo):
         return super().forward(Xt, z_id)[0] * (float("inf") if bad else 1.0), []
 
 
+class Grey(Echo):
+    """Gives flat pictures in bfloat16, or everywhere."""
+
+    def __init__(self, everywhere: bool = False) -> None:
+        super().__init__()
+        self.everywhere = everywhere
+
+    def forward(self, Xt: Tensor, z_id: Tensor) -> tuple[Tensor, list[Tensor]]:
+        bad = self.everywhere or Xt.dtype == torch.bfloat16
+        return super().forward(Xt, z_id)[0] * (0.0 if bad else 1.0), []
+
+
 class Hungry(Echo):
     """Runs out of memory above two crops."""
 
@@ -95,20 +108,38 @@ def test_pixels_survive_the_way_there_and_back() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_every_crop_gets_its_identity(dtype: torch.dtype) -> None:
     swapper = Swapper(Echo(), 64, CPU, dtype, batch_size=2)
-    pictures = [np.full((64, 64, 3), 100, np.uint8)] * 5
+    pictures = [np.tile(np.arange(68, 132, dtype=np.uint8)[:, None], (64, 1, 3))] * 5
     z_id = np.linspace(0, 0.4, 5, dtype=np.float32)[:, None]
     levels = [image.mean() for image in swapper.swap(pictures, z_id)]
-    assert np.allclose(levels, 100 + 127.5 * z_id[:, 0], atol=1.5)
+    assert np.allclose(levels, 99.5 + 127.5 * z_id[:, 0], atol=1.5) and swapper.dtype in str(dtype)
 
 
-def test_overflow_goes_on_in_float32_and_says_so_once() -> None:
+@pytest.mark.parametrize("network", [Overflowing(), Grey()])
+def test_what_low_precision_cannot_is_done_in_float32_and_said_once(network: nn.Module) -> None:
     notes: list[str] = []
-    swapper = Swapper(Overflowing(), 64, CPU, torch.bfloat16, batch_size=2)
+    swapper = Swapper(network, 64, CPU, torch.bfloat16, batch_size=2)
     swapper.batches.note = notes.append
     assert swapper.dtype == "bfloat16"
     results = swapper.swap(crops(5), np.zeros((5, 4), np.float32))
     assert np.array_equal(results, crops(5))
     assert len(notes) == 1 and "float32" in notes[0] and swapper.dtype == "float32"
+
+
+def test_flat_pictures_in_float32_are_taken_at_their_word() -> None:
+    notes: list[str] = []
+    for dtype, said in ((torch.bfloat16, 1), (torch.float32, 1)):
+        swapper = Swapper(Grey(everywhere=True), 64, CPU, dtype)
+        swapper.batches.note = notes.append
+        assert all((image == 128).all() for image in swapper.swap(crops(2), np.zeros((2, 4), np.float32)))
+        assert swapper.dtype == "float32" and len(notes) == said
+
+
+def test_soundness_is_of_each_picture() -> None:
+    Y = torch.rand(4, 3, 8, 8)
+    Y[1] = torch.tensor([0.9, 0.1, -0.5])[:, None, None]  # one colour
+    Y[2, 1, 3, 3], Y[3, 0, 0, 0] = float("nan"), float("inf")
+    assert sound(Y, torch.bfloat16).tolist() == [True, False, False, False]
+    assert sound(Y, torch.float32).tolist() == [True, True, False, False]
 
 
 def test_overflow_even_in_float32_is_an_error() -> None:
@@ -278,7 +309,7 @@ def test_embedded_landmarks_in_pixels_of_the_crop(random_weights: Path, monkeypa
     loaded = registry.load_landmarks(registry.require("ghost_compact_landmarks"))
     found = EmbeddedLandmarks(loaded.network, CPU).find(crops(3, 224))
     assert found.shape == (3, 106, 2)
-    assert np.abs(found[1] - ((oval_landmarks().numpy() + 0.5) * 224 - 0.5)).max() < 0.1
+    assert np.abs(found[1] - ((frontal_landmarks().numpy() + 0.5) * 224 - 0.5)).max() < 0.1
 
 
 @torch.inference_mode()

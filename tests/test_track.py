@@ -95,6 +95,12 @@ def test_photo_is_a_stream_of_one() -> None:
     assert tracked.report.found == 2 and tracked.report.skipped == [NO_MATCH]
 
 
+def test_frames_say_how_like_the_references_their_faces_are() -> None:
+    gone, alone, both = run([{}, {"A": (100, 60)}, {"A": (100, 60), "B": (250, 60)}], "AB")
+    assert gone.report.likeness == {} and alone.report.likeness[0] > 0.8 > 0.3 > alone.report.likeness[1]
+    assert min(both.report.likeness.values()) > 0.8
+
+
 def test_each_reference_keeps_its_own_source_while_two_people_cross() -> None:
     script = [{"A": (50 + 4.0 * i, 60), "B": (290 - 4.0 * i, 62)} for i in range(60)]
     script[30] = {"A": script[30]["A"]}  # one hides the other

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from utils.errors import InputError, OptionError, WeightsError
-from utils.training.config import TrainConfig, given, parse
+from utils.training.config import TrainConfig, parse, parser
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = sorted((ROOT / "utils/training/presets").glob("*.yaml"))
@@ -32,7 +32,7 @@ def test_published_options_keep_their_defaults() -> None:
 @pytest.mark.parametrize(("words", "value"), [([], True), (["True"], True), (["False"], False), (["no"], False)])
 def test_booleans_are_read_as_written(words: list[str], value: bool) -> None:
     for name in ("vgg", "diff_eq_same", "pretrained", "use_wandb", "dry_run"):
-        assert given([f"--{name}", *words])[name] is value
+        assert parser().given([f"--{name}", *words])[name] is value
 
 
 @pytest.mark.parametrize(("words", "part"), [

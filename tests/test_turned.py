@@ -93,6 +93,6 @@ def test_a_sure_face_stays_what_it_is() -> None:
 
 def test_what_nobody_sees_does_not_count_as_swapped() -> None:
     report = FrameReport()
-    report.add(Trust(0.05, TURNED))
-    report.add(Trust(0.5, TURNED))
+    report.add(Trust(0.05, TURNED), 0)
+    report.add(Trust(0.5, TURNED), 0)
     assert (report.swapped, report.skipped, report.faded) == (1, [TURNED], [TURNED])

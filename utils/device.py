@@ -74,6 +74,20 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The arithmetic that --precision names, for networks that may run in less than float32; auto: the fastest."""
+    import torch
+
+    return fastest_dtype(device) if precision == "auto" else torch.float32
+
+
+def keep_float32_whole() -> None:
+    """Forbid PyTorch to shorten float32 to TF32 in convolutions on NVIDIA cards, as it does by itself."""
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def _cpu_has_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 in hardware (AVX-512 BF16 or AMX)."""
     import torch

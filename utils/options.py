@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from dataclasses import MISSING, Field, field, fields
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from utils.errors import OptionError
 
+_UNSET = object()
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
 
@@ -59,6 +62,21 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise OptionError(f"{message} (see python {self.prog} --help)")
 
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Like argparse, but what is no option is answered with the one that was meant; raises OptionError."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            words = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+            near = [name for word in words for name in get_close_matches(word, self._option_string_actions, n=1)]
+            meant = f"; did you mean {' and '.join(dict.fromkeys(near))}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+        return parsed
+
+    def given(self, argv: Sequence[str]) -> dict[str, Any]:
+        """Only the options that a command line names; takes the defaults from this parser. Raises OptionError."""
+        self.set_defaults(**{action.dest: _UNSET for action in self._actions})
+        return {name: value for name, value in vars(self.parse_args(argv)).items() if value is not _UNSET}
+
 
 def _add(target: Any, entry: Field[Any]) -> None:
     """One field as one option; booleans take `--flag`, `--flag True` and `--flag False`."""
@@ -75,10 +93,10 @@ def _add(target: Any, entry: Field[Any]) -> None:
 
 
 def build_parser(options: type[Any], program: str, description: str) -> Parser:
-    """The command line of a dataclass whose fields are made by `option`; `group` in a field starts a new group."""
+    """The command line of a dataclass: its fields that `option` made; `group` in a field starts a new group."""
     result = Parser(prog=program, description=description, allow_abbrev=False, formatter_class=_Formatter)
     target: Any = result
-    for entry in fields(options):
+    for entry in (entry for entry in fields(options) if "help" in entry.metadata):
         if "group" in entry.metadata:
             target = result.add_argument_group(entry.metadata["group"])
         _add(target, entry)

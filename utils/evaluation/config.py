@@ -67,6 +67,7 @@ class EvaluateConfig:
     rim_contrast: float | None = option(None, "as for inference.py", type=float, metavar="X")
     glasses: str = option("target", "as for inference.py", choices=("target", "source"))
     device: str = option("auto", "as for inference.py", choices=("auto", "cpu", "cuda", "mps"))
+    precision: str = option("auto", "as for inference.py", choices=("auto", "float32"))
     video: str | None = option(None, "a swapped video, to measure its flicker against --target_video", metavar="P")
     target_video: str | None = option(None, "the video that --video was made from", metavar="P")
 

@@ -98,9 +98,9 @@ class PipelineSwap:
         from utils.inference.pipeline import load_pipeline
 
         same = ("model", "backbone", "num_blocks", "use_sr", "identity_strength", "tone", "max_yaw", "mask_wider",
-                "mask_higher", "rim_contrast", "glasses", "device")
+                "mask_higher", "rim_contrast", "glasses", "device", "precision")
         options: dict[str, Any] = {name: getattr(config, name) for name in same}
-        options |= {"G_path": config.G_path} if config.G_path else {}
+        options |= {"G_path": config.G_path, "given": ("G_path",)} if config.G_path else {}
         self.pipeline: SwapPipeline = load_pipeline(InferenceConfig(select="largest", **options))
         self._source: Path | None = None
 

@@ -59,10 +59,10 @@ class InferenceConfig:
     tone: float | None = option(None, "share of the target's light and skin tone that swaps take on, from 0 to 1 "
                                 "(default: what suits the generator, 0 for the published ones)", type=float,
                                 metavar="X")
-    max_yaw: float | None = option(None, "degrees by which a face may be turned away; swaps of others fade, as do "
-                                   "those of tiny and hidden faces; 0: swap them all (default: what suits the "
-                                   "generator, 0 for the published ones)", type=float, metavar="X")
-    mask_wider: int | None = option(None, "by how many pixels of 224 masks are wider than the published ones, "
+    max_yaw: float | None = option(None, "degrees by which a face may be turned away; swaps of others fade, as those "
+                                   "of tiny and hidden faces always do; 0: any (default: what suits the generator, 0 "
+                                   "for the published ones)", type=float, metavar="X")
+    mask_wider: int | None = option(None, "by how many pixels of a 224 crop masks are wider than the published ones, "
                                     "or narrower below 0 (default: what suits the generator, 0 for the published ones)",
                                     type=int, metavar="N")
     mask_higher: float | None = option(None, "how much further masks reach above the brows, in half distances from the "
@@ -86,11 +86,15 @@ class InferenceConfig:
     batch_size: int = option(40, "most faces swapped at once; halved by itself when memory runs out", type=int,
                              metavar="N")
     crop_size: int = option(NETWORK_CROP, "side in pixels of the aligned crop that landmarks and mask are computed on; "
-                            "the published numbers belong to 224", type=int, metavar="N")
+                            "the masks' numbers belong to 224 and are scaled to others", type=int, metavar="N")
     only_permissive: bool = option(False, "refuse models whose licence does not plainly allow commercial use (see "
                                    "MODELS.md)", type=boolean, alias="--only-permissive")
     use_sr: bool = option(False, "enhance swapped faces with the super-resolution network", type=boolean)
     device: str = option("auto", "where the networks run", choices=("auto", "cpu", "cuda", "mps"))
+    precision: str = option("auto", "arithmetic of generator and landmarks. auto: bfloat16 where the device has it, "
+                            "float32 elsewhere and from the first swap on that comes out flat or without numbers; "
+                            "float32: always, as exact as the published networks and slower",
+                            choices=("auto", "float32"))
 
     # video
     decoder: str = option("software", "who decodes videos: the processor, or an NVIDIA card (nvdec), which spares a "
@@ -124,12 +128,19 @@ class InferenceConfig:
                                  "leave out those whose results are there", type=boolean,
                                  alias="--no-overwrite")
 
+    given: Collection[str] = ()  # options that somebody wrote, be it with their defaults
+
+    def asks_for(self, name: str) -> bool:
+        """Whether somebody wrote this option, or in Python gave another value than its (plain) default."""
+        return name in self.given or getattr(self, name) != getattr(type(self), name)
+
     def check(self) -> None:
         """Refuse values and combinations that cannot work, before any work; raises OptionError."""
         self._check_names()
         self.check_values()
         self._check_people()
         self._check_target()
+        self._check_output()
 
     def check_values(self) -> None:
         """Refuse values that cannot work, whatever is to be swapped; raises OptionError."""
@@ -145,7 +156,7 @@ class InferenceConfig:
         if self.tone is not None and not 0 <= self.tone <= 1:
             raise OptionError(f"--tone is a share, from 0 to 1, not {self.tone}")
         self._check_masks()
-        if self.model == "embedded" and self.G_path != G_PATH:
+        if self.model == "embedded" and self.asks_for("G_path"):
             raise OptionError("--model embedded takes the generator of this repository; leave --G_path out")
         if self.target_faces_paths:
             self.check_references()
@@ -198,13 +209,10 @@ class InferenceConfig:
                 "--image_to_image True and --target_image for a photo"
             raise OptionError(f"no target: give --target_video for a video, or {instead}")
 
-    def check_output_given(self, given: Collection[str]) -> None:
-        """Refuse an output for videos alone where a photo is changed, and the reverse; raises OptionError.
-
-        given: names of the options that somebody wrote.
-        """
+    def _check_output(self) -> None:
+        """Refuse an output for videos alone where a photo is changed, and the reverse."""
         this, other = ("image", "video") if self.image_to_image else ("video", "image")
-        if f"out_{other}_name" in given and f"out_{this}_name" not in given:
+        if f"out_{other}_name" in self.given and f"out_{this}_name" not in self.given:
             kind, change = ("photo", "leave out") if self.image_to_image else ("video", "add")
             raise OptionError(f"--out_{other}_name {getattr(self, f'out_{other}_name')} has no effect on a {kind}: "
                               f"give --out_{this}_name, or {change} --image_to_image")
@@ -245,9 +253,7 @@ def parser() -> Parser:
 
 def parse(argv: Sequence[str] | None = None) -> InferenceConfig:
     """Command line to checked options; raises OptionError."""
-    words = sys.argv[1:] if argv is None else argv
-    config = InferenceConfig(**vars(parser().parse_args(words)))
+    given = parser().given(sys.argv[1:] if argv is None else argv)
+    config = InferenceConfig(**given, given=frozenset(given))
     config.check()
-    written = {word.removeprefix("--").partition("=")[0] for word in words if word.startswith("--")}
-    config.check_output_given(written)
     return config

@@ -17,6 +17,7 @@ _NOSE = 0.55  # how far the nose's tip stands out, in eye distances
 _EYE_DISTANCES = (6.0, 10.0)  # frame pixels: nothing to be seen below the first, trusted from the second on
 _MISSES = (0.5, 0.25)  # of the landmarks from the keypoints, in eye distances: not trusted from the first on
 _YAW_RANGE = 15.0  # degrees over which a swap fades
+_GUESSED = (45.0, 60.0)  # degrees of yaw: from the second on, the farther eye is hidden and its keypoint a guess
 _SOURCE_YAW, _SOURCE_EYES = 40, 20  # degrees and pixels between the eyes beyond which likeness suffers
 _SEEN = (LEFT_EYE, RIGHT_EYE, (NOSE_TIP,), *((corner,) for corner in MOUTH_CORNERS))  # their means are the keypoints
 
@@ -65,14 +66,18 @@ def trust(kps: np.ndarray, landmarks: np.ndarray, M_frame2crop: np.ndarray, max_
     """Judge one swap.
 
     kps: (5, 2) float, keypoints of the face, frame pixels. landmarks: (106, 2) float, of the swap, crop pixels.
-    M_frame2crop: (2, 3). max_yaw: degrees beyond which the generator is not to be used.
+    M_frame2crop: (2, 3). max_yaw: degrees beyond which the generator is not to be used, 0 for none: then a profile does
+    not count as unclear either.
     """
     distance = _eye_distance(kps)
     seen = np.stack([landmarks[list(part)].mean(axis=0) for part in _SEEN])
     scale = float(np.sqrt(abs(np.linalg.det(M_frame2crop[:, :2]))))
     miss = np.linalg.norm(seen - apply(M_frame2crop, kps), axis=1).mean() / max(distance * scale, 1e-6)
-    turned = _rising(yaw(kps), max_yaw, max(max_yaw - _YAW_RANGE, 0.0))
-    shares = {TURNED: turned, TINY: _rising(distance, *_EYE_DISTANCES),
-              UNCLEAR: _rising(float(miss), *_MISSES)}
+    turned, clear = 1.0, _rising(float(miss), *_MISSES)
+    if max_yaw:
+        turned = _rising(yaw(kps), max_yaw, max(max_yaw - _YAW_RANGE, 0.0))
+    else:
+        clear = max(clear, _rising(yaw(kps), *_GUESSED))
+    shares = {TURNED: turned, TINY: _rising(distance, *_EYE_DISTANCES), UNCLEAR: clear}
     reason = min(shares, key=lambda name: shares[name])
     return Trust(shares[reason], reason if shares[reason] < 1 else "")

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from coordinate_reg.points import BROWS, LIDS
+from utils.inference.align import BASE
 
 # Landmarks.
 _LEFT_CHEEK, _RIGHT_CHEEK = [1, 2, 13], [17, 18, 29]
@@ -17,7 +18,7 @@ _BROWS, _LIDS = list(BROWS), list(LIDS)
 
 @dataclass(frozen=True)
 class MaskParams:
-    """Numbers of one face's mask, in pixels of the crop."""
+    """Numbers of one face's mask, in pixels of a 224 crop; crops of other sizes scale them."""
 
     erode: int  # side of the square kernel; negative: dilate
     sigma_x: int
@@ -43,17 +44,17 @@ class Reach:
 
 
 def choose_params(
-    landmarks_swap: np.ndarray, landmarks_target: np.ndarray, reach: Reach = Reach()
+    landmarks_swap: np.ndarray, landmarks_target: np.ndarray, reach: Reach = Reach(), size: int = BASE
 ) -> MaskParams:
     """Mask numbers from how far the swap's face contour lies inside or outside of the target's.
 
-    landmarks_swap, landmarks_target: (106, 2) float, crop pixels.
+    landmarks_swap, landmarks_target: (106, 2) float, pixels of a crop with sides of `size`.
     """
-    return reach.applied(_published(landmarks_swap, landmarks_target))
+    return reach.applied(_published((landmarks_swap[:, 0] - landmarks_target[:, 0]) * (BASE / size)))
 
 
-def _published(landmarks_swap: np.ndarray, landmarks_target: np.ndarray) -> MaskParams:
-    moved = landmarks_swap[:, 0] - landmarks_target[:, 0]
+def _published(moved: np.ndarray) -> MaskParams:
+    """moved: (106,) float, pixels of a 224 crop to the right."""
     offset = max(moved[_LEFT_CHEEK].sum(), -moved[_RIGHT_CHEEK].sum())
     if offset > 6:
         return _WIDER
@@ -68,19 +69,20 @@ def draw(landmarks: np.ndarray, params: MaskParams, size: int) -> np.ndarray:
     landmarks: (106, 2) float, crop pixels, of the swap. size: side of the crop.
     Returns (size, size) float32 [0, 1]; 1 shows the swap.
     """
+    scale = size / BASE
     points = landmarks.astype(np.int32).astype(np.float64)
     points[_BROWS] += params.brow * 0.5 * (points[_BROWS] - points[_LIDS])
     mask = np.zeros((size, size), np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(points.astype(np.int32)), 255)
-    square = np.ones((max(abs(params.erode), 1),) * 2, np.uint8)
+    square = np.ones((max(round(abs(params.erode) * scale), 1),) * 2, np.uint8)
     shaped = cv2.erode(mask, square) if params.erode > 0 else cv2.dilate(mask, square)
-    border = 2 * params.sigma_y
+    border = round(2 * params.sigma_y * scale)
     shaped[:border] = shaped[-border:] = 0
     shaped[:, :border] = shaped[:, -border:] = 0
-    return _blurred(shaped, params.sigma_x, params.sigma_y).astype(np.float32) / 255
+    return _blurred(shaped, params.sigma_x * scale, params.sigma_y * scale).astype(np.float32) / 255
 
 
-def _blurred(mask: np.ndarray, sigma_x: int, sigma_y: int) -> np.ndarray:
+def _blurred(mask: np.ndarray, sigma_x: float, sigma_y: float) -> np.ndarray:
     """cv2.GaussianBlur of bytes, (H, W) uint8, to the last bit and many times as fast.
 
     Its kernels are whole 256ths, so all sums are below 2^24, which float32 holds exactly.
@@ -90,7 +92,7 @@ def _blurred(mask: np.ndarray, sigma_x: int, sigma_y: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)
-def _kernel(sigma: int) -> np.ndarray:
+def _kernel(sigma: float) -> np.ndarray:
     """OpenCV's Gaussian kernel for bytes, in 256ths, float32: what it makes of a single bright pixel."""
     side = round(6 * sigma + 1) | 1
     pixel = np.zeros((1, 2 * side - 1), np.uint8)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +22,14 @@ from utils.paths import is_folder
 from utils.weights_file import read_card
 
 _FAR = 0.1  # below an encoder's own threshold; as much is granted to whoever was recognised before
+
+
+@dataclass(frozen=True)
+class Person:
+    """Files, or folders of several, as they were named."""
+
+    source: str
+    reference: str | None  # of whom gets it, where that is said
 
 
 def photos_of(people: Sequence[Path | str]) -> list[Path]:
@@ -124,3 +135,37 @@ def _embedding(
         report.note(f"the face in the {kind} {path} {weak}")
     with report.stage("identify"):
         return stages.identifier.embed(image, [face])[0]
+
+
+def reasons_of(skipped: Iterable[str]) -> str:
+    """Reasons, or a counter of them, in words."""
+    return ", ".join(f"{count} x {reason}" for reason, count in Counter(skipped).items())
+
+
+def facts_of(people: Sequence[Person], report: RunReport) -> list[dict[str, Any]]:
+    """What --json says of each person: swaps that show and, where there is a reference, the best cosine to it."""
+    best = [report.likeness.get(number) if person.reference else None for number, person in enumerate(people)]
+    return [{"source": person.source, "reference": person.reference, "swapped": report.swaps[number],
+             "similarity": None if cosine is None else round(cosine, 4)}
+            for number, (person, cosine) in enumerate(zip(people, best, strict=True))]
+
+
+def unused(people: Sequence[Person], report: RunReport, place: str, threshold: float) -> list[str]:
+    """A note for each person with a reference who was never swapped.
+
+    place: where the people were looked for, in words. threshold: cosine from which somebody is the reference's person.
+    """
+    return [f"{_why_not(number, person.reference, report, place, threshold)}, so source {person.source} was not used"
+            for number, person in enumerate(people) if person.reference and not report.swaps[number]]
+
+
+def _why_not(number: int, reference: str, report: RunReport, place: str, threshold: float) -> str:
+    unseen = Counter({reason: count for (person, reason), count in report.unseen.items() if person == number})
+    if unseen:
+        return (f"the person of reference {reference} was found in {place}, but never well enough to swap "
+                f"({reasons_of(unseen)})")
+    cosine = report.likeness.get(number)
+    if cosine is not None and cosine >= threshold:
+        return f"whoever is like reference {reference} in {place} (similarity {cosine:.3f}) got another source"
+    best = "" if cosine is None else f" (best similarity {cosine:.3f}; --similarity_th is {threshold:g})"
+    return f"nobody in {place} matched reference {reference}{best}"

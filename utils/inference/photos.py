@@ -80,6 +80,8 @@ def swap_photos(
                 advance()
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(f"what is done is in {output}; --no-overwrite goes on with the rest") from stop
+    if not there:  # else they may be in those of the earlier runs
+        pipeline.say_unused(str(folder))
     result = {**pipeline.result(output), "photos": [photo.name for photo in photos if photo.name not in left_out],
               "left_out": {name: str(error) for name, error in left_out.items()}, "photo_notes": report.photo_notes}
     _check(pipeline, folder, left_out, count, result)
@@ -93,7 +95,7 @@ def _check(
     if len(left_out) == count:
         if all(isinstance(error, InputError) for error in left_out.values()):
             raise InputError(f"none of the {count} pictures of {folder} can be read")
-        pipeline.fail(folder, pipeline.report.found, pipeline.report.skipped)
+        pipeline.fail(folder, pipeline.report)
     if len(left_out) > count * pipeline.config.max_skipped:
         raise SkippedError(f"{len(left_out)} of {count} photos of {folder} not swapped, but --max-skipped allows "
                            f"{pipeline.config.max_skipped:.0%}", result)

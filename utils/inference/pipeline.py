@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from itertools import islice
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -34,7 +33,7 @@ from utils.inference.config import InferenceConfig
 from utils.inference.doubt import UNSEEN, Trust, trust
 from utils.inference.exposure import exposure_of
 from utils.inference.identify import normalise, steer
-from utils.inference.people import identities, photos_of, read
+from utils.inference.people import Person, facts_of, identities, photos_of, read, reasons_of, unused
 from utils.inference.recent import Recent
 from utils.inference.report import RunReport
 from utils.inference.smooth import SteadyLandmarks
@@ -42,7 +41,7 @@ from utils.inference.sparse import fill_in, search
 from utils.inference.stages import Stages, load_stages
 from utils.inference.stream import prefetch
 from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow
-from utils.inference.types import Face, Swap, SwappedFrame, TrackedFace
+from utils.inference.types import Face, FrameReport, Swap, SwappedFrame, TrackedFace
 from utils.io.frame import Frame
 from utils.io.image import check_output, write_photo
 from utils.io.mark import XMP
@@ -85,6 +84,7 @@ class SwapPipeline:
         self.stages, self.config = stages, config
         self.report = RunReport()
         self._loading = {"load": stages.seconds}  # for the report of the first run
+        self._people: list[Person] = []
         self._z_id: np.ndarray | None = None  # (persons, D) float32, raw
         self._references: np.ndarray | None = None  # (persons, D) float32, unit
         self._mask_params: Recent[mask.MaskParams] = Recent()
@@ -117,6 +117,8 @@ class SwapPipeline:
         if references:
             self.config.check_references()
         which = self.config.faces_of(len(sources))
+        self._people = [Person(str(source), str(reference) if reference else None)
+                        for source, reference in zip_longest(sources, references)]
         self._z_id = identities(sources, "source", NoFaceInSourceError, self.stages, self.report, which)
         self._references = None
         if references:
@@ -214,13 +216,13 @@ class SwapPipeline:
         for entry in batch.frames:
             frame, changed = entry.frame, []
             pixels = frame.pixels.copy() if entry.faces else frame.pixels
-            for swap, soft, M_frame2mask, shown in islice(left, len(entry.faces)):
+            for face, (swap, soft, M_frame2mask, shown) in zip(entry.faces, left, strict=False):  # faces end first
                 alpha, grain = soft * np.float32(shown.share), self.stages.grain
                 with self.report.stage("blend"):
                     box = blend.paste_back(pixels, swap.image, swap.M_frame2crop, alpha, M_frame2mask, grain,
                                            self.stages.mixer)
                 changed += [box] if box else []
-                entry.report.add(shown if box or not shown.share else Trust(0.0, UNSEEN))
+                entry.report.add(shown if box or not shown.share else Trust(0.0, UNSEEN), face.person)
             self.report.count(entry.report)
             yield SwappedFrame(pixels, frame.index, frame.time, tuple(changed), entry.report)
 
@@ -241,8 +243,7 @@ class SwapPipeline:
         results = []
         for (_, face), swap, points, soft in zip(faces, swaps, after, self._masks(faces, swaps, after), strict=True):
             M_frame2mask, _ = align.estimate(face.kps, mask_size, face.template)
-            shown = trust(face.kps, points, M_frame2mask, stages.max_yaw) if stages.max_yaw else Trust()
-            results.append((swap, soft, M_frame2mask, shown))
+            results.append((swap, soft, M_frame2mask, trust(face.kps, points, M_frame2mask, stages.max_yaw)))
         return results
 
     def _wanted_identities(self, faces: _Faces) -> np.ndarray:
@@ -278,15 +279,16 @@ class SwapPipeline:
                 with stage("landmarks"):
                     target = align.cut(frame.pixels, face.kps, size, face.template).image
                     before = self.stages.landmarks.find([target])[0]
-                self._mask_params[face.track] = mask.choose_params(after[position], before, self.stages.reach)
+                self._mask_params[face.track] = mask.choose_params(after[position], before, self.stages.reach, size)
         with stage("mask"):
             return [self._mask(face.track, swap, points)
                     for swap, points, (_, face) in zip(swaps, after, faces, strict=True)]
 
     def _mask(self, track: int, swap: Swap, points: np.ndarray) -> np.ndarray:
         """One face's soft mask; points: (106, 2) float32, landmarks of the swap."""
-        points, contrast = self._landmarks.settle(track, points), self.stages.rim_contrast
-        soft = mask.draw(points, self._mask_params[track], self.config.crop_size)
+        size, contrast = self.config.crop_size, self.stages.rim_contrast
+        points = self._landmarks.settle(track, points, size)
+        soft = mask.draw(points, self._mask_params[track], size)
         return rim.kept(soft, points, swap.image, swap.target, contrast) if contrast else soft
 
     def swap_photo(
@@ -305,6 +307,7 @@ class SwapPipeline:
         self.begin()
         self.set_sources(sources, references)
         self.change_photo(target, output)
+        self.say_unused(str(target))
         return self.result(output)
 
     def change_photo(self, target: Path | str, output: Path | str) -> None:
@@ -313,7 +316,7 @@ class SwapPipeline:
         photo = read(target, self.report)
         (result,) = self.run([Frame(photo.image)], careful=True)
         if not result.report.swapped:
-            self.fail(target, result.report.found, Counter(result.report.skipped))
+            self.fail(target, result.report)
         with self.report.stage("write"):
             written = replace(photo, image=result.image, xmp=XMP)
             notes = write_photo(output, written, not self.config.no_overwrite)
@@ -344,19 +347,27 @@ class SwapPipeline:
 
         return swap_video(self, as_list(sources), target, output, as_list(references))
 
-    def fail(self, target: Path | str, found: int, skipped: Mapping[str, int]) -> NoReturn:
+    def say_unused(self, place: str) -> None:
+        """Notes on the references whose people were never swapped. place: where they were looked for, in words."""
+        for text in unused(self._people, self.report, place, self.stages.threshold):
+            self.report.note(text)
+
+    def fail(self, target: Path | str, report: FrameReport | RunReport) -> NoReturn:
         """Say why nothing was swapped; raises NoFaceInTargetError, NobodyMatchedError.
 
-        found: number of faces; skipped: of them by reason.
+        report: of the target's frame, or frames.
         """
-        if not found:
+        if not report.found:
             raise NoFaceInTargetError(f"no face found in the target {target}; give one that shows a face clearly")
-        reasons = ", ".join(f"{count} x {reason}" for reason, count in skipped.items())
-        hint = f"; --similarity_th is {self.stages.threshold}" if NO_MATCH in skipped else ""
-        raise NobodyMatchedError(f"none of the {found} faces found in {target} was swapped "
-                                 f"({reasons}){hint}")
+        hint = ""
+        if NO_MATCH in report.skipped:
+            best = f"the best similarity is {max(report.likeness.values()):.3f}, " if report.likeness else ""
+            hint = f"; {best}--similarity_th is {self.stages.threshold}"
+        raise NobodyMatchedError(f"none of the {report.found} faces found in {target} was swapped "
+                                 f"({reasons_of(report.skipped)}){hint}")
 
     def result(self, output: Path | str) -> dict[str, Any]:
         """The run as plain values for JSON."""
-        return {"output": str(output), **self.report.as_dict(), "models": self.stages.used,
+        return {"output": str(output), **self.report.as_dict(), "people": facts_of(self._people, self.report),
+                "models": self.stages.used,
                 "device": self.stages.device, "dtype": self.stages.swapper.dtype}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from utils.inference.align import BASE
 from utils.inference.associate import face_size
 from utils.inference.recent import Recent
 
@@ -57,10 +58,11 @@ class SteadyLandmarks:
     def __init__(self) -> None:
         self._last: Recent[np.ndarray] = Recent()
 
-    def settle(self, track: int, landmarks: np.ndarray) -> np.ndarray:
-        """Next landmarks (N, 2) float of a track, in the aligned crop; returns them steadied, like the input."""
+    def settle(self, track: int, landmarks: np.ndarray, size: int = BASE) -> np.ndarray:
+        """Next landmarks (N, 2) float of a track, in an aligned crop with sides of `size`; returns them steadied, like
+        the input."""
         last = self._last.get(track, landmarks)
-        moved = np.linalg.norm(landmarks - last, axis=-1, keepdims=True) / _REAL_MOTION
+        moved = np.linalg.norm(landmarks - last, axis=-1, keepdims=True) * (BASE / size) / _REAL_MOTION
         result = last + np.clip(moved, _LEAST_WEIGHT, 1.0) * (landmarks - last)
         self._last[track] = result
         return result

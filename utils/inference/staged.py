@@ -16,6 +16,7 @@ import torch
 
 from network.fused import FusedAEINet
 from utils.inference.pixels import from_levels, to_levels
+from utils.inference.soundness import sound
 
 _STEP = 4  # faces by which graphs differ: videos of 720p and 1080p come in batches of 25 and 11 (see `pipeline`)
 _WARM_UP = 3  # runs before the recording, in which the libraries choose their ways
@@ -31,8 +32,8 @@ class _Batch:
         pinned, shape = device.type == "cuda", (count, size, size, 3)
         self._given = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)  # BGR, like the others
         self._crops = torch.zeros(shape, dtype=torch.uint8, device=device)
-        # Pictures and, in the last byte, whether the numbers are finite: both come back at once.
-        self._results = torch.empty(self._crops.numel() + 1, dtype=torch.uint8, device=device)
+        # Pictures and, behind them, whether each is sound: both come back at once.
+        self._results = torch.empty(self._crops.numel() + count, dtype=torch.uint8, device=device)
         self._taken = torch.empty(self._results.shape, dtype=torch.uint8, pin_memory=pinned)
         self._people = b""  # whose terms are in place
         self._terms: list[torch.Tensor] = []
@@ -47,8 +48,10 @@ class _Batch:
         self._taken.copy_(self._results, non_blocking=True)
         if self._results.device.type == "cuda":
             torch.cuda.current_stream().synchronize()
-        taken = self._taken.numpy()
-        return taken[:-1].reshape(self._crops.shape)[: len(crops)].copy() if taken[-1] else None
+        pictures, sound_ones = np.split(self._taken.numpy(), [-self.count])
+        if not sound_ones[: len(crops)].all():
+            return None
+        return pictures.reshape(self._crops.shape)[: len(crops)].copy()
 
     def _place(self, z_id: torch.Tensor) -> None:
         """Put the people's terms where the graph reads them; those of a video are mostly the ones before."""
@@ -65,8 +68,8 @@ class _Batch:
     def _compute(self) -> None:
         x = from_levels(self._crops.flip(3)).permute(0, 3, 1, 2)
         Y = self._network.generate(x.to(self._network.dtype, memory_format=torch.channels_last), self._terms)
-        self._results[:-1].view(self._crops.shape).copy_(to_levels(Y).permute(0, 2, 3, 1).flip(3))
-        self._results[-1:].copy_(torch.isfinite(Y.sum(dtype=torch.float32)))  # any other number makes the sum so
+        self._results[: -self.count].view(self._crops.shape).copy_(to_levels(Y).permute(0, 2, 3, 1).flip(3))
+        self._results[-self.count :].copy_(sound(Y, self._network.dtype))
 
     def record(self, z_id: torch.Tensor, stream: torch.cuda.Stream, pool: Any) -> None:
         """Record the computation as a graph, on the current stream.
@@ -105,7 +108,7 @@ class Staged:
 
     @torch.inference_mode()
     def swap(self, crops: Sequence[np.ndarray], z_id: torch.Tensor, most: int, note: Note) -> np.ndarray | None:
-        """Swapped crops, or None where some numbers are not finite.
+        """Swapped crops, or None where some are not sound.
 
         crops: N pictures (size, size, 3) uint8 BGR. z_id: (N, D) float32, raw, on the CPU. most: N at most, in this
         call and others. note: told where graphs cannot be recorded. Returns (N, size, size, 3) uint8 BGR.

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from coordinate_reg.landmarks import EmbeddedLandmarks, Landmarks, PublishedLandmarks
 from utils import registry
-from utils.device import choose_device, fastest_dtype, half_of_the_cores, why_not_cuda
+from utils.device import choose_device, choose_dtype, half_of_the_cores, keep_float32_whole, why_not_cuda
 from utils.errors import OptionError, WeightsError
 from utils.inference import detect, glasses
 from utils.inference.blend import Mixer
 from utils.inference.blend_device import mixer_for
-from utils.inference.config import G_PATH, InferenceConfig
+from utils.inference.config import InferenceConfig
 from utils.inference.enhance import Enhancer
 from utils.inference.glasses import Glasses
 from utils.inference.identify import Identifier
@@ -52,7 +52,7 @@ class Stages:
     least_contrast: float  # of faces for the generator, levels; see utils.inference.exposure
     tone: float  # share of the target's light and skin tone that swaps take on
     glasses: Glasses | None  # how to give swaps the target's, where that is wanted and known
-    max_yaw: float  # degrees that a face may be turned; 0: swap whatever is found
+    max_yaw: float  # degrees that a face may be turned; 0: any
     threshold: float  # cosine similarity that belongs to the identity encoder
     device: str
     used: list[dict[str, Any]]  # one entry per model: role, name, file, licence, commercial_use
@@ -66,9 +66,12 @@ class Stages:
 
 
 def choose_generator(config: InferenceConfig) -> tuple[Path, list[str]]:
-    """The generator's file that --model and --G_path ask for, and notes on the choice; raises WeightsError."""
+    """The generator's file that --model and --G_path ask for, and notes on the choice; raises WeightsError.
+
+    The default that nobody named may be absent; see InferenceConfig.asks_for.
+    """
     asked = registry.resolve_file(config.G_path)
-    if config.G_path != G_PATH:
+    if config.asks_for("G_path"):
         return asked, []
     arcface = registry.locate(_PUBLISHED_IDENTITY)
     if config.only_permissive and config.model == "auto":
@@ -79,6 +82,17 @@ def choose_generator(config: InferenceConfig) -> tuple[Path, list[str]]:
     if config.model == "auto" and is_file(asked):
         notes.append(f"{asked} is not used, since its identity encoder arcface_model/backbone.pth is missing")
     return registry.require(_EMBEDDED), notes
+
+
+def idle_architecture(config: InferenceConfig, generator: registry.Loaded) -> list[str]:
+    """A note where --backbone or --num_blocks asks for another architecture than that of the generator's JSON."""
+    built = registry.generator_options(generator.network.state_dict())
+    if built is None:
+        return []
+    idle = [f"--{name} {getattr(config, name)}" for name, value in zip(("backbone", "num_blocks"), built, strict=True)
+            if config.asks_for(name) and getattr(config, name) != value]
+    return [f"without effect: {' '.join(idle)}, since {generator.path} is built as its JSON says (--backbone "
+            f"{built[0]} --num_blocks {built[1]}); --G_path names another generator"] if idle else []
 
 
 def check_before_loading(config: InferenceConfig, generator: Path) -> None:
@@ -105,7 +119,10 @@ def load_stages(config: InferenceConfig) -> Stages:
             _entry("identity", identity.name, identity.path, identity.card)]
     if config.only_permissive:
         refuse_restricted({entry["name"]: entry["commercial_use"] for entry in used})
-    swapper = Swapper(generator.network, generator.card["crop_size"], device, fastest_dtype(device), config.batch_size)
+    if config.precision == "float32":
+        keep_float32_whole()
+    dtype = choose_dtype(config.precision, device)
+    swapper = Swapper(generator.network, generator.card["crop_size"], device, dtype, config.batch_size)
     idle_card = why_not_cuda(config.device, device)
     suits = {name: _suiting(config, generator.card, name) for name in registry.WAYS}
     detector = AnyWayUp(_detector(published, device, used, 0 if config.image_to_image else half_of_the_cores()))
@@ -113,7 +130,7 @@ def load_stages(config: InferenceConfig) -> Stages:
         detector=detector,
         identifier=Identifier(identity.network, device, direct=not published),
         swapper=swapper,
-        landmarks=_landmarks(published, device, used),
+        landmarks=_landmarks(published, device, dtype, used),
         enhancer=_enhancer(device, used) if config.use_sr else None,
         mixer=mixer_for(device),
         reach=Reach(int(suits["mask_wider"]), suits["mask_higher"]),
@@ -123,7 +140,8 @@ def load_stages(config: InferenceConfig) -> Stages:
         glasses=_glasses(identity) if config.glasses == "target" else None,
         max_yaw=suits["max_yaw"], threshold=_threshold(config, identity),
         device=str(device), used=used,
-        notes=[*notes, *[idle_card] * bool(idle_card), *provider_notes(device, detector.providers)],
+        notes=[*notes, *idle_architecture(config, generator), *[idle_card] * bool(idle_card),
+               *provider_notes(device, detector.providers)],
         seconds=time.perf_counter() - start,
     )
 
@@ -194,7 +212,7 @@ def _detector(published: bool, device: torch.device, used: list[dict[str, Any]],
     return detect.CenterFace(open_session(path, device, any_size=True, threads=threads))
 
 
-def _landmarks(published: bool, device: torch.device, used: list[dict[str, Any]]) -> Landmarks:
+def _landmarks(published: bool, device: torch.device, dtype: torch.dtype, used: list[dict[str, Any]]) -> Landmarks:
     """InsightFace's 2d106det beside the published generator where its file is there, else the embedded network."""
     path = registry.locate("2d106det") if published else None
     if path is not None:
@@ -202,7 +220,7 @@ def _landmarks(published: bool, device: torch.device, used: list[dict[str, Any]]
         return PublishedLandmarks(open_session(path, device))
     loaded = registry.load_landmarks(registry.require("ghost_compact_landmarks"))
     used.append(_entry("landmarks", loaded.name, loaded.path, loaded.card))
-    return EmbeddedLandmarks(loaded.network, device, fastest_dtype(device))
+    return EmbeddedLandmarks(loaded.network, device, dtype)
 
 
 def _enhancer(device: torch.device, used: list[dict[str, Any]]) -> Enhancer:

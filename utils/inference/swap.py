@@ -18,6 +18,7 @@ from network.packed import pack
 from utils.errors import WeightsError
 from utils.inference.batches import Batches
 from utils.inference.pixels import to_images, to_tensor
+from utils.inference.soundness import sound
 from utils.inference.staged import Staged
 
 _HEAVY = 50_000_000  # weights
@@ -55,7 +56,7 @@ class Swapper:
         self._device, self._dtype = device, dtype
         self._workers: ThreadPoolExecutor | None = None
         self._parts = 1
-        self._exact = network if dtype != torch.float32 else None  # for the day the fast one overflows
+        self._exact = network if dtype != torch.float32 else None  # for the day the fast one fails
         self._place(network)
         self.heavy = sum(parameter.numel() for parameter in network.parameters()) > _HEAVY
 
@@ -111,7 +112,7 @@ class Swapper:
     def _run(self, crops: Sequence[np.ndarray], z_id: torch.Tensor) -> np.ndarray:
         images = self._images(crops, z_id)
         if images is None and self._exact is not None:
-            self.batches.note(f"the generator overflowed in {self.dtype}; going on in float32")
+            self.batches.note(f"the generator overflowed or gave flat pictures in {self.dtype}; going on in float32")
             exact, self._exact, self._dtype = self._exact, None, torch.float32
             self._place(exact)
             images = self._images(crops, z_id)
@@ -120,11 +121,11 @@ class Swapper:
         return images
 
     def _images(self, crops: Sequence[np.ndarray], z_id: torch.Tensor) -> np.ndarray | None:
-        """Swapped crops (N, size, size, 3) uint8 BGR, or None where some numbers are not finite."""
+        """Swapped crops (N, size, size, 3) uint8 BGR, or None where some are not sound."""
         if self._staged is not None:
             return self._staged.swap(crops, z_id, self.batches.size, self.batches.note)
         Y = self._forward(crops, z_id)
-        return to_images(Y) if _sound(Y) else None
+        return to_images(Y) if bool(sound(Y, self._dtype).all()) else None
 
     def _forward(self, crops: Sequence[np.ndarray], z_id: torch.Tensor) -> torch.Tensor:
         Xt = to_tensor(crops, self._device).to(self._dtype)
@@ -135,8 +136,3 @@ class Swapper:
     @torch.inference_mode()  # which each thread has to enter by itself
     def _part(self, Xt: torch.Tensor, z_id: torch.Tensor) -> torch.Tensor:
         return self._network(Xt, z_id)[0]
-
-
-def _sound(Y: torch.Tensor) -> bool:
-    """Whether all of a tensor's numbers are finite: one pass, since any other makes the sum so."""
-    return bool(torch.isfinite(Y.sum(dtype=torch.float32)))

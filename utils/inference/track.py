@@ -127,6 +127,7 @@ class _People:
         self.selection = selection
         self.references = None if selection.references is None else unit(selection.references)
         self.tracks: list[Track] = []
+        self.likeness: dict[int, float] = {}  # person -> largest cosine of the last frame's faces to the reference
         self._embed = embed
         self._next = 0
         self._last: Frame | None = None
@@ -246,10 +247,12 @@ class _People:
         return max(sizes, key=sizes.__getitem__)
 
     def _match_references(self, seen: dict[int, Track]) -> dict[int, int]:
+        self.likeness = {}
         if not seen or self.references is None:
             return {}
         positions = list(seen)
         likeness = np.stack([seen[p].likeness(self.references) for p in positions])
+        self.likeness = dict(enumerate(likeness.max(axis=0).tolist()))
         # Whatever passes the threshold has to score more than 0, but no more than that: with a larger bonus, two poor
         # matches would outdo a good one.
         lift = _ANY - min(self.selection.threshold, 0.0)
@@ -305,6 +308,7 @@ def _take_in(people: _People, frame: Frame, faces: list[Face], cut: bool, pendin
         entry.sightings[track.number] = _Sighting(track.kps, track.person)
         if track.number in before and frame.index - before[track.number][0] > 1:
             _bridge(pending, track, *before[track.number], people.selection.mode == "all")
+    report.likeness = people.likeness
     pending.append(entry)
 
 

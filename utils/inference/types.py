@@ -5,6 +5,7 @@ Pixel coordinates are (x, y) with pixel centres at integers; matrices are 2x3 an
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,13 +58,18 @@ class FrameReport:
     swapped: int = 0
     skipped: list[str] = field(default_factory=list)  # one reason per face, or one for the frame
     faded: list[str] = field(default_factory=list)  # one reason per swap that shows only in part
+    swaps: Counter[int] = field(default_factory=Counter)  # person -> swaps that show
+    unseen: Counter[tuple[int, str]] = field(default_factory=Counter)  # person and reason -> swaps that do not
+    likeness: dict[int, float] = field(default_factory=dict)  # person -> largest cosine of a face to the reference
 
-    def add(self, shown: Trust) -> None:
-        """Count one swap."""
+    def add(self, shown: Trust, person: int) -> None:
+        """Count one swap, that of a face which gets the source `person`."""
         if shown.share < NEXT_TO_NOTHING:
             self.skipped.append(shown.reason)
+            self.unseen[person, shown.reason] += 1
             return
         self.swapped += 1
+        self.swaps[person] += 1
         if shown.reason:
             self.faded.append(shown.reason)
 

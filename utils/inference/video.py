@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from utils.device import full_memory_as_error, half_of_the_cores, shared_processor
 from utils.errors import NOTHING_WRITTEN, OutputError, ResourceError, SkippedError
 from utils.inference.config import InferenceConfig
-from utils.inference.people import photos_of, say_low_threshold
+from utils.inference.people import photos_of, reasons_of, say_low_threshold
 from utils.inference.report import RunReport
 from utils.inference.stream import prefetch
 from utils.inference.types import SwappedFrame
@@ -96,7 +96,8 @@ def swap_video(
             known.result()
             _stream(pipeline, video, writer, output)
             if not report.swapped:
-                pipeline.fail(target, report.found, report.skipped)
+                pipeline.fail(target, report)
+    pipeline.say_unused(str(target))
     report.seconds["wall"] = time.perf_counter() - begin
     result = {**pipeline.result(output), "video": _facts(video.info, report)}
     _check_share(report, config.max_skipped, target, result)
@@ -180,10 +181,10 @@ def _check_share(report: RunReport, most: float, target: Path | str, result: Map
     """Fail when fewer frames have a swapped face than were asked for; the video stays, since it took long."""
     share = report.frames_skipped / report.frames
     if share > most:
-        reasons = ", ".join(f"{count} x {reason}" for reason, count in report.skipped.items())
         raise SkippedError(
-            f"{report.frames_skipped} of {report.frames} frames ({share:.0%}) of {target} not swapped ({reasons}), "
-            f"but --max-skipped allows {most:.0%}; the video is {result['output']}", result,
+            f"{report.frames_skipped} of {report.frames} frames ({share:.0%}) of {target} not swapped "
+            f"({reasons_of(report.skipped)}), but --max-skipped allows {most:.0%}; the video is {result['output']}",
+            result,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from utils.training import checks
 
 TASKS = ("generator", "identity", "landmarks")
 SOURCES = ("G_path", "D_path")
-_UNSET = object()
 
 
 @dataclass(frozen=True)
@@ -324,13 +323,6 @@ def parser() -> Parser:
     return build_parser(TrainConfig, "train.py", "Train the generator, or one of the small networks beside it.")
 
 
-def given(argv: Sequence[str]) -> dict[str, Any]:
-    """Only the options that a command line names."""
-    reader = parser()
-    reader.set_defaults(**{entry.name: _UNSET for entry in fields(TrainConfig)})
-    return {name: value for name, value in vars(reader.parse_args(argv)).items() if value is not _UNSET}
-
-
 def read_preset(path: Path) -> dict[str, Any]:
     """Options of a YAML file, checked like those of a command line.
 
@@ -346,14 +338,14 @@ def read_preset(path: Path) -> dict[str, Any]:
         raise InputError(f"--config {path}: expected lines such as `batch_size: 16`")
     argv = [word for name, value in content.items() if value is not None for word in (f"--{name}", str(value))]
     try:
-        return given(argv)
+        return parser().given(argv)
     except OptionError as error:
         raise OptionError(f"--config {path}: {error}") from error
 
 
 def parse(argv: Sequence[str]) -> TrainConfig:
     """Command line, and the preset that it names, to checked options; raises OptionError, InputError."""
-    chosen = given(argv)
+    chosen = parser().given(argv)
     if chosen.get("config"):
         chosen = read_preset(Path(chosen["config"])) | chosen
     config = TrainConfig(**chosen)

@@ -1,0 +1,42 @@
+"""Command lines that do not exist, and what was written of those that do."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import convert_weights
+import evaluate
+import inference
+import preprocess_vgg
+import train
+from utils.inference.config import parser
+
+
+@pytest.mark.parametrize(("script", "words", "meant"), [
+    (inference, "--source_path a.jpg", "--source_path a.jpg; did you mean --source_paths?"),
+    (inference, "--source-paths=a --image_to_imag", "did you mean --source_paths and --image_to_image?"),
+    (inference, "--source_path a --source_path b", "did you mean --source_paths?"),
+    (inference, "--wings", "unrecognized arguments: --wings (see"),
+    (inference, "stray.jpg --quiet", "unrecognized arguments: stray.jpg (see"),
+    (train, "--run_name x --weigth_id 3", "did you mean --weight_id?"),
+    (evaluate, "--G_paht x", "did you mean --G_path?"),
+    (preprocess_vgg, "--path_to_datasets x", "did you mean --path_to_dataset?"),
+    (convert_weights, "a.pth b.onnx --onnxfor visomaster", "did you mean --onnx_for?"),
+])
+def test_what_was_meant_is_said(
+    script: object, words: str, meant: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [f"{Path(script.__file__).name}", *words.split()])  # type: ignore[attr-defined]
+    assert script.main() == 2  # type: ignore[attr-defined]
+    said = capsys.readouterr().err
+    assert meant in said and said.count("error: ") == 1 and "usage" not in said
+
+
+def test_only_what_was_written_is_given() -> None:
+    words = ["--num_blocks=2", "--quiet", "--target_path", "b.jpg", "--source_paths", "a", "--tone", "0"]
+    assert parser().given(words) == {"num_blocks": 2, "quiet": True, "target_image": "b.jpg", "source_paths": ["a"],
+                                     "tone": 0.0}
+    assert parser().given([]) == {}
