@@ -19,6 +19,7 @@ from utils.io.image import Photo, read_photo, write_photo
 from utils.io.mark import COMMENT, SOURCE_TYPE, XMP
 from utils.io.span import Span
 from utils.io.video import open_video
+from utils.version import VERSION
 
 
 @pytest.mark.parametrize("profile", [False, True])
@@ -78,4 +79,4 @@ def test_videos_carry_it(tmp_path: Path, name: str) -> None:
             writer.write(frame)
     with av.open(str(output)) as container:
         found = {key.lower(): value for key, value in container.metadata.items()}
-    assert found["comment"] == COMMENT and SOURCE_TYPE in COMMENT
+    assert found["comment"] == COMMENT and SOURCE_TYPE in COMMENT and f"GHOST {VERSION}" in COMMENT

@@ -8,6 +8,7 @@ from dataclasses import MISSING, Field, field, fields
 from typing import Any, NoReturn
 
 from utils.errors import OptionError
+from utils.version import TOOL
 
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
@@ -54,7 +55,11 @@ class _Formatter(argparse.HelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Gives bad options one message and the exit code of OptionError, like every other error."""
+    """Gives bad options one message and the exit code of OptionError, like every other error, and has `--version`."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+        self.add_argument("--version", action="version", version=TOOL, help="print name and version, and exit")
 
     def error(self, message: str) -> NoReturn:
         raise OptionError(f"{message} (see python {self.prog} --help)")
@@ -76,7 +81,7 @@ def _add(target: Any, entry: Field[Any]) -> None:
 
 def build_parser(options: type[Any], program: str, description: str) -> Parser:
     """The command line of a dataclass whose fields are made by `option`; `group` in a field starts a new group."""
-    result = Parser(prog=program, description=description, allow_abbrev=False, formatter_class=_Formatter)
+    result = Parser(prog=program, description=description, formatter_class=_Formatter)
     target: Any = result
     for entry in fields(options):
         if "group" in entry.metadata:

@@ -46,6 +46,7 @@ from utils.inference.types import Face, Swap, SwappedFrame, TrackedFace
 from utils.io.frame import Frame
 from utils.io.image import check_output, write_photo
 from utils.io.mark import XMP
+from utils.version import VERSION
 
 log = logging.getLogger("ghost")
 _CPU_BATCH = 4  # faces; larger batches are no faster there, and the encoder would wait for them
@@ -356,5 +357,5 @@ class SwapPipeline:
 
     def result(self, output: Path | str) -> dict[str, Any]:
         """The run as plain values for JSON."""
-        return {"output": str(output), **self.report.as_dict(), "models": self.stages.used,
+        return {"version": VERSION, "output": str(output), **self.report.as_dict(), "models": self.stages.used,
                 "device": self.stages.device, "dtype": self.stages.swapper.dtype}
