@@ -45,7 +45,7 @@ from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow
 from utils.inference.types import Face, Swap, SwappedFrame, TrackedFace
 from utils.io.frame import Frame
 from utils.io.image import check_output, write_photo
-from utils.io.mark import XMP
+from utils.io.mark import Mark
 from utils.version import VERSION
 
 log = logging.getLogger("ghost")
@@ -314,10 +314,11 @@ class SwapPipeline:
         if not result.report.swapped:
             self.fail(target, result.report.found, Counter(result.report.skipped))
         with self.report.stage("write"):
-            written = replace(photo, image=result.image, xmp=XMP)
-            notes = write_photo(output, written, not self.config.no_overwrite)
+            mark = Mark("metadata", self.report.note)
+            notes = write_photo(output, replace(photo, image=result.image), not self.config.no_overwrite, mark)
         for text in notes:
             self.report.note(text)
+        self.report.carry(mark.carried)
 
     def swap_photos(
         self,

@@ -24,7 +24,7 @@ from utils.io.encode import VideoWriter, video_writer
 from utils.io.encoders import EncodeOptions, choose_encoder, holds_high_range
 from utils.io.folder import is_picture
 from utils.io.image import Photo, check_input, write_photo
-from utils.io.mark import COMMENT, XMP
+from utils.io.mark import Mark
 from utils.io.span import Span
 from utils.io.video import Video, VideoInfo, open_video
 from utils.memory import give_freed_frames_back, uncollected
@@ -86,13 +86,14 @@ def swap_video(
     if config.select == "reference" and not references:  # the first face is one, else those that are read say it
         say_low_threshold(pipeline.stages, report)
     span = Span(config.start, config.end)
+    mark = Mark("metadata", report.note)
     begin = time.perf_counter()
     with ThreadPoolExecutor(1) as aside:
         known = aside.submit(pipeline.set_sources, sources, references)
         with (
             open_video(target, span, report.note, half_of_the_cores(), config.decoder == "nvdec",
                        holds_high_range(output, encode_options(config))) as video,
-            video_writer(output, video.info, encode_options(config), report.note, COMMENT,
+            video_writer(output, video.info, encode_options(config), report.note, mark,
                          not config.no_overwrite) as writer,
         ):
             known.result()
@@ -100,6 +101,7 @@ def swap_video(
             if not report.swapped:
                 pipeline.fail(target, report.found, report.skipped)
     report.seconds["wall"] = time.perf_counter() - begin
+    report.carry(mark.carried)
     result = {**pipeline.result(output), "video": _facts(video.info, report)}
     _check_share(report, config.max_skipped, target, result)
     return result
@@ -164,7 +166,7 @@ class _Partial:
 
 def _preview(result: SwappedFrame, output: Path) -> None:
     """Show how far it is, in a picture beside the output."""
-    write_photo(_preview_path(output), Photo(result.image, xmp=XMP))
+    write_photo(_preview_path(output), Photo(result.image), mark=Mark("metadata"))
 
 
 def _partial_path(output: Path) -> Path:

@@ -1,24 +1,48 @@
-"""The statement, for programs, that a picture was changed by a generative network.
+"""What results say of themselves, for programs that ask: that faces were replaced by a generative network.
 
-It stands in a photo's XMP and in a video's comment, says nothing of who is shown, and does not survive every tool: it
-serves those who want to tell, and stops nobody who does not.
+The statement stands in a photo's XMP or a video's comment, says nothing of who is shown and does not survive every
+tool: it serves those who want to tell, and stops nobody who does not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+from utils.io import xmp
+from utils.io.xmp import SOURCE_TYPE
 from utils.version import TOOL
 
-# IPTC's term for pictures edited by generative AI (NewsCodes, digital source type).
-SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+LEVELS = ("metadata", "off")
 COMMENT = f"Faces were replaced by generative AI ({TOOL}). Digital source type: {SOURCE_TYPE}"
-XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/">
- <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-  <rdf:Description rdf:about=""
-    xmlns:xmp="http://ns.adobe.com/xap/1.0/"
-    xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
-    xmp:CreatorTool="{TOOL}"
-    Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"/>
- </rdf:RDF>
-</x:xmpmeta>
-<?xpacket end="w"?>""".encode()
+
+
+class Mark:
+    """What one result says; writers ask for it and tell what became of it."""
+
+    def __init__(self, level: str, note: Callable[[str], None] = lambda text: None) -> None:
+        """level: of LEVELS. note: told what the result cannot say."""
+        self._level, self._note = level, note
+        self.carried: list[str] = []  # of "xmp" and "comment"
+
+    def packet(self, own: bytes | None) -> bytes | None:
+        """XMP for a photo whose own is given, as utils.io.xmp keeps it."""
+        if self._level == "off":
+            return own
+        self.carried.append("xmp")
+        return xmp.stated(own)
+
+    def comment(self) -> str:
+        """A video's comment, "" for none."""
+        if self._level == "off":
+            return ""
+        self.carried.append("comment")
+        return COMMENT
+
+    def seal(self, file: Path) -> None:
+        """The last step before a finished file gets its name."""
+        if self._level != "off" and not self.carried:
+            self._note(f"{file.suffix} holds no statement that faces were replaced by AI; the result carries none")
+
+
+UNMARKED = Mark("off")
