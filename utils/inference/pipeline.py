@@ -102,6 +102,8 @@ class SwapPipeline:
         log.info(self.stages.summary())
         for text in self.stages.notes:
             self.report.note(text)
+        if self.config.provenance == "off":
+            self.report.note("--provenance off: nothing in the result says that faces were replaced by AI")
         return self.report
 
     def set_sources(self, sources: Sequence[Path | str], references: Sequence[Path | str] = ()) -> None:
@@ -314,7 +316,7 @@ class SwapPipeline:
         if not result.report.swapped:
             self.fail(target, result.report.found, Counter(result.report.skipped))
         with self.report.stage("write"):
-            mark = Mark("metadata", self.report.note)
+            mark = Mark(self.config.provenance, target, self.report.note)
             notes = write_photo(output, replace(photo, image=result.image), not self.config.no_overwrite, mark)
         for text in notes:
             self.report.note(text)

@@ -86,7 +86,7 @@ def swap_video(
     if config.select == "reference" and not references:  # the first face is one, else those that are read say it
         say_low_threshold(pipeline.stages, report)
     span = Span(config.start, config.end)
-    mark = Mark("metadata", report.note)
+    mark = Mark(config.provenance, target, report.note)
     begin = time.perf_counter()
     with ThreadPoolExecutor(1) as aside:
         known = aside.submit(pipeline.set_sources, sources, references)
@@ -125,7 +125,7 @@ def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: P
             with report.stage("encode"):
                 writer.write(result)
             if every and result.index % every == 0:
-                _preview(result, output)
+                _preview(result, output, pipeline.config.provenance)
             advance()
             partial.reached(result)
 
@@ -164,9 +164,10 @@ class _Partial:
         return f"what is done is in {path}; --start {self._time + self._after:.3f} goes on from there"
 
 
-def _preview(result: SwappedFrame, output: Path) -> None:
-    """Show how far it is, in a picture beside the output."""
-    write_photo(_preview_path(output), Photo(result.image), mark=Mark("metadata"))
+def _preview(result: SwappedFrame, output: Path, provenance: str) -> None:
+    """Show how far it is, in a picture beside the output, which is quickly replaced and not worth a manifest."""
+    mark = Mark("off" if provenance == "off" else "metadata")
+    write_photo(_preview_path(output), Photo(result.image), mark=mark)
 
 
 def _partial_path(output: Path) -> Path:
