@@ -7,6 +7,7 @@ does not.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,13 @@ from utils.version import TOOL
 
 LEVELS = ("full", "metadata", "off")
 COMMENT = f"Faces were replaced by generative AI ({TOOL}). Digital source type: {SOURCE_TYPE}"
+_COMMENT = re.compile(r"generative AI \((?P<tool>[^)]+)\)\. Digital source type: (?P<source_type>\S+)")
+
+
+def said_in(comment: str) -> dict[str, str]:
+    """What a comment says of its file's making, as far as it is one of ours: `tool` and `source_type`."""
+    found = _COMMENT.search(comment)
+    return found.groupdict() if found else {}
 
 
 class Mark:
