@@ -23,7 +23,7 @@ largest difference that the conversion makes to the network's output on a fixed 
 
 def parser() -> Parser:
     """The command line."""
-    result = Parser(prog="convert_weights.py", description=DESCRIPTION, allow_abbrev=False)
+    result = Parser(prog="convert_weights.py", description=DESCRIPTION)
     result.add_argument("source", type=Path, metavar="INPUT", help="weights to read: .pth or .safetensors")
     result.add_argument("output", type=Path, metavar="OUTPUT", help="where to write them: .pth, .safetensors or .onnx")
     result.add_argument("--dtype", choices=("float32", "float16"), default="float32",

@@ -17,7 +17,7 @@ from utils.command import carried_out  # noqa: E402 - the repository is not inst
 from utils.inference.pipeline import load_pipeline  # noqa: E402
 from utils.io.frame import to_uint8  # noqa: E402
 from utils.io.image import Photo, read_photo, write_photo  # noqa: E402
-from utils.io.mark import XMP  # noqa: E402
+from utils.io.mark import Mark  # noqa: E402
 
 IMAGES, RESULTS = ROOT / "examples" / "images", ROOT / "examples" / "results"
 _HEIGHT = 420  # of the pictures in the side-by-side view
@@ -68,7 +68,7 @@ def main() -> int:
     def work() -> None:
         for case in CASES:
             row = side_by_side([IMAGES / case.source, IMAGES / case.target, swap(case)])
-            write_photo(RESULTS / f"{case.name}_side_by_side.jpg", Photo(row, xmp=XMP))
+            write_photo(RESULTS / f"{case.name}_side_by_side.jpg", Photo(row), mark=Mark("metadata"))
         print(f"source, target and result side by side: {RESULTS.relative_to(ROOT)}/*_side_by_side.jpg")
 
     return carried_out(work)

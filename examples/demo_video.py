@@ -21,7 +21,7 @@ from utils.io.encode import video_writer  # noqa: E402
 from utils.io.encoders import EncodeOptions  # noqa: E402
 from utils.io.frame import Frame  # noqa: E402
 from utils.io.image import read_photo  # noqa: E402
-from utils.io.mark import COMMENT  # noqa: E402
+from utils.io.mark import Mark  # noqa: E402
 from utils.io.video import open_video  # noqa: E402
 
 IMAGES, RESULTS = ROOT / "examples" / "images", ROOT / "examples" / "results"
@@ -88,7 +88,7 @@ def beside(before: Path, after: Path, output: Path) -> None:
     """Write two videos of the same length as one, side by side, with the sound of the first."""
     with open_video(before) as left, open_video(after) as right:
         info = replace(left.info, width=left.info.width + right.info.width)
-        with video_writer(output, info, EncodeOptions(), print, COMMENT) as writer:
+        with video_writer(output, info, EncodeOptions(), print, Mark("metadata")) as writer:
             for one, other in zip(left.frames, right.frames, strict=True):
                 writer.write(Frame(np.concatenate([one.image, other.image], axis=1), one.index, one.time))
 

@@ -22,7 +22,7 @@ from utils.inference.people import identities, photos_of
 from utils.inference.pipeline import load_pipeline
 from utils.io.frame import Frame
 from utils.io.image import read_photo
-from utils.io.mark import SOURCE_TYPE
+from utils.io.xmp import SOURCE_TYPE
 
 
 def test_real_command(photos: dict[str, str], random_weights: Path, tmp_path: Path) -> None:

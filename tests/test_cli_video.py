@@ -25,7 +25,7 @@ from utils.inference.pipeline import SwapPipeline, load_pipeline
 from utils.inference.types import TrackedFace
 from utils.inference.video import check_video
 from utils.io.frame import Frame
-from utils.io.mark import SOURCE_TYPE
+from utils.io.xmp import SOURCE_TYPE
 
 FRAMES = 15
 

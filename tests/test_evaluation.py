@@ -23,6 +23,7 @@ from utils.evaluation.recognisers import arcface_crop, cosines
 from utils.evaluation.run import Album, Evaluation, Gallery, Portrait
 from utils.evaluation.video import jitter
 from utils.inference.types import Face
+from utils.io.xmp import SOURCE_TYPE
 
 KPS = np.array([[40, 50], [72, 50], [56, 68], [43, 87], [69, 87]], np.float32)
 
@@ -342,6 +343,7 @@ def test_the_whole_of_it_on_random_weights(
     assert "embedded (a teacher)" in table
     assert "| portrait | portrait_2 |" in table
     assert cv2.imread(str(out / "sheet.png")) is not None
+    assert SOURCE_TYPE.encode() in (out / "sheet.png").read_bytes()
     assert report.markdown(metrics).startswith("# Evaluation")
     again = [*argv, "--beside", str(out / "metrics.json"), "--pairs", "4", "--sheet_rows", "0", "--self_swaps", "0"]
     assert main(again) == 0

@@ -14,7 +14,7 @@ from tests.clips import make_clip
 from tests.test_video_io import EXACT, copy
 from utils.io.encode import video_writer
 from utils.io.encoders import EncodeOptions
-from utils.io.mark import COMMENT
+from utils.io.mark import COMMENT, Mark
 from utils.io.span import Span
 from utils.io.video import open_video
 
@@ -141,15 +141,15 @@ def test_what_a_format_cannot_hold_is_said(tmp_path: Path) -> None:
 
 def test_the_statement_takes_the_place_of_a_comment(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.mp4", frames=3, comment="seen in May")
-    for source, comment, found, said in (
-        (clip, "", "seen in May", []),
-        (clip, COMMENT, COMMENT, ["tags left out: comment"]),
-        (tmp_path / "out.mp4", COMMENT, COMMENT, []),
+    for source, level, found, said in (
+        (clip, "off", "seen in May", []),
+        (clip, "metadata", COMMENT, ["tags left out: comment"]),
+        (tmp_path / "out.mp4", "metadata", COMMENT, []),
     ):
         notes: list[str] = []
         with (
             open_video(source) as video,
-            video_writer(tmp_path / "new.mp4", video.info, EXACT, notes.append, comment) as writer,
+            video_writer(tmp_path / "new.mp4", video.info, EXACT, notes.append, Mark(level)) as writer,
         ):
             for frame in video.frames:
                 writer.write(frame)

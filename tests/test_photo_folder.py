@@ -43,12 +43,13 @@ def test_all_photos_become_what_each_becomes_alone(
     call: Call, folder: Path, people: People, tmp_path: Path
 ) -> None:
     source = people(1, "studio_portrait")
-    code, result, said = call(*swap(source, folder, tmp_path / "out"))
+    level = ("--provenance", "metadata")  # two manifests are never the same
+    code, result, said = call(*swap(source, folder, tmp_path / "out", *level))
     assert code == 0 and result["photos"] == ["2.jpg", "10.png"] and result["faces"]["swapped"] == 2
     assert set(result["left_out"]) == {"nobody.png", "broken.jpg"} and "nobody.png" in said and "broken.jpg" in said
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"2.jpg", "10.png"}
     for name in result["photos"]:
-        assert call(*swap(source, folder / name, tmp_path / name))[0] == 0
+        assert call(*swap(source, folder / name, tmp_path / name, *level))[0] == 0
         assert (tmp_path / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
         assert not np.array_equal(read_photo(tmp_path / name).image, read_photo(folder / name).image)
 
@@ -108,7 +109,7 @@ def test_notes_say_which_photo(
     assert code == 0 and result["photo_notes"].keys() == {"1.gif", "2.jpg", "10.png"}
     assert result["photo_notes"]["2.jpg"] == result["photo_notes"]["10.png"] == [about]
     assert result["photo_notes"]["1.gif"][:2] == [several, about]
-    assert result["photo_notes"]["1.gif"][2].startswith(colours)
+    assert result["photo_notes"]["1.gif"][-1].startswith(colours)
     for note in (several, f"2.jpg: {about}", f"10.png: {about}", f"1.gif: {colours}"):
         assert said.count(note) == 1 and any(text.startswith(note) for text in result["notes"])
     code, result, _ = call(*swap(source, folder / "2.jpg", tmp_path / "o.jpg", "--max_yaw", "65"))

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from utils.errors import OptionError
+from utils.version import TOOL
 
 _UNSET = object()
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
@@ -57,7 +58,11 @@ class _Formatter(argparse.HelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Gives bad options one message and the exit code of OptionError, like every other error."""
+    """Gives bad options one message and the exit code of OptionError, like every other error, and has `--version`."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+        self.add_argument("--version", action="version", version=TOOL, help="print name and version, and exit")
 
     def error(self, message: str) -> NoReturn:
         raise OptionError(f"{message} (see python {self.prog} --help)")
@@ -93,8 +98,8 @@ def _add(target: Any, entry: Field[Any]) -> None:
 
 
 def build_parser(options: type[Any], program: str, description: str) -> Parser:
-    """The command line of a dataclass: its fields that `option` made; `group` in a field starts a new group."""
-    result = Parser(prog=program, description=description, allow_abbrev=False, formatter_class=_Formatter)
+    """The command line of a dataclass whose fields are made by `option`; `group` in a field starts a new group."""
+    result = Parser(prog=program, description=description, formatter_class=_Formatter)
     target: Any = result
     for entry in (entry for entry in fields(options) if "help" in entry.metadata):
         if "group" in entry.metadata:

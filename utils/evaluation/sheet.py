@@ -13,6 +13,7 @@ from utils.evaluation.run import Portrait
 from utils.inference.align import estimate
 from utils.inference.warp import rescaled, warp
 from utils.io.image import Photo, write_photo
+from utils.io.mark import Mark
 
 _TILE = 256
 _TITLE = 26
@@ -65,4 +66,4 @@ def write(path: Path, rows: Sequence[np.ndarray]) -> None:
     columns = 3 if len(rows) % 3 == 0 and len(rows) > 3 else 1
     height = len(rows) // columns
     sheet = np.hstack([np.vstack(rows[i * height : (i + 1) * height]) for i in range(columns)])
-    write_photo(path, Photo(sheet))
+    write_photo(path, Photo(sheet), mark=Mark("metadata"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from utils.errors import OptionError
+from utils.io.mark import LEVELS
 from utils.options import Parser, boolean, build_parser, check_choices, clock, option
 from utils.paths import is_folder
 
@@ -127,6 +128,9 @@ class InferenceConfig:
     no_overwrite: bool = option(False, "fail instead of replacing an existing output file; of a folder of photos, "
                                  "leave out those whose results are there", type=boolean,
                                  alias="--no-overwrite")
+    provenance: str = option("full", "how results say that faces were replaced by AI. full: in their metadata and, "
+                             "where the format holds one, in a signed C2PA manifest; metadata: without the manifest; "
+                             "off: not at all", choices=LEVELS)
 
     given: Collection[str] = ()  # options that somebody wrote, be it with their defaults
 

@@ -44,8 +44,9 @@ from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow
 from utils.inference.types import Face, FrameReport, Swap, SwappedFrame, TrackedFace
 from utils.io.frame import Frame
 from utils.io.image import check_output, write_photo
-from utils.io.mark import XMP
+from utils.io.mark import Mark
 from utils.paths import OneOrMore, as_list
+from utils.version import VERSION
 
 log = logging.getLogger("ghost")
 _CPU_BATCH = 4  # faces; larger batches are no faster there, and the encoder would wait for them
@@ -102,6 +103,8 @@ class SwapPipeline:
         log.info(self.stages.summary())
         for text in self.stages.notes:
             self.report.note(text)
+        if self.config.provenance == "off":
+            self.report.note("--provenance off: nothing in the result says that faces were replaced by AI")
         return self.report
 
     def set_sources(self, sources: OneOrMore, references: OneOrMore = ()) -> None:
@@ -318,10 +321,11 @@ class SwapPipeline:
         if not result.report.swapped:
             self.fail(target, result.report)
         with self.report.stage("write"):
-            written = replace(photo, image=result.image, xmp=XMP)
-            notes = write_photo(output, written, not self.config.no_overwrite)
+            mark = Mark(self.config.provenance, target, self.report.note)
+            notes = write_photo(output, replace(photo, image=result.image), not self.config.no_overwrite, mark)
         for text in notes:
             self.report.note(text)
+        self.report.carry(mark.carried)
 
     def swap_photos(
         self,
@@ -368,6 +372,6 @@ class SwapPipeline:
 
     def result(self, output: Path | str) -> dict[str, Any]:
         """The run as plain values for JSON."""
-        return {"output": str(output), **self.report.as_dict(), "people": facts_of(self._people, self.report),
-                "models": self.stages.used,
+        return {"version": VERSION, "output": str(output), **self.report.as_dict(),
+                "people": facts_of(self._people, self.report), "models": self.stages.used,
                 "device": self.stages.device, "dtype": self.stages.swapper.dtype}

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -48,6 +48,7 @@ class RunReport:
     notes: list[str] = field(default_factory=list)  # what was adapted or needs attention, each once
     photo_notes: dict[str, list[str]] = field(default_factory=dict)  # photo of a folder -> the notes that are its
     seconds: dict[str, float] = field(default_factory=dict)  # stage -> time spent in it
+    provenance: list[str] | None = None  # marks that all results carry; None: there is no result yet
     _photo: str = ""  # that is worked on
     _inside: threading.local = field(default_factory=threading.local, repr=False)  # seconds of stages inside this one
     _adding: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -61,6 +62,10 @@ class RunReport:
         if text not in self.notes:
             self.notes.append(text)
             log.warning(text)
+
+    def carry(self, marks: Sequence[str]) -> None:
+        """Take note of what one more result says of itself."""
+        self.provenance = [mark for mark in marks if self.provenance is None or mark in self.provenance]
 
     @contextmanager
     def of_photo(self, name: str) -> Iterator[None]:
@@ -117,6 +122,7 @@ class RunReport:
             "faces": {"found": self.found, "swapped": self.swapped, "skipped": dict(self.skipped),
                       "faded": dict(self.faded)},
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
+            "provenance": list(self.provenance or ()),
             "notes": list(self.notes),
         }
 

@@ -24,7 +24,7 @@ from utils.io.encode import VideoWriter, video_writer
 from utils.io.encoders import EncodeOptions, choose_encoder, holds_high_range
 from utils.io.folder import is_picture
 from utils.io.image import Photo, check_input, write_photo
-from utils.io.mark import COMMENT, XMP
+from utils.io.mark import Mark
 from utils.io.span import Span
 from utils.io.video import Video, VideoInfo, open_video
 from utils.memory import give_freed_frames_back, uncollected
@@ -84,13 +84,14 @@ def swap_video(
     if config.select == "reference" and not references:  # the first face is one, else those that are read say it
         say_low_threshold(pipeline.stages, report)
     span = Span(config.start, config.end)
+    mark = Mark(config.provenance, target, report.note)
     begin = time.perf_counter()
     with ThreadPoolExecutor(1) as aside:
         known = aside.submit(pipeline.set_sources, sources, references)
         with (
             open_video(target, span, report.note, half_of_the_cores(), config.decoder == "nvdec",
                        holds_high_range(output, encode_options(config))) as video,
-            video_writer(output, video.info, encode_options(config), report.note, COMMENT,
+            video_writer(output, video.info, encode_options(config), report.note, mark,
                          not config.no_overwrite) as writer,
         ):
             known.result()
@@ -99,6 +100,7 @@ def swap_video(
                 pipeline.fail(target, report)
     pipeline.say_unused(str(target))
     report.seconds["wall"] = time.perf_counter() - begin
+    report.carry(mark.carried)
     result = {**pipeline.result(output), "video": _facts(video.info, report)}
     _check_share(report, config.max_skipped, target, result)
     return result
@@ -122,7 +124,7 @@ def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: P
             with report.stage("encode"):
                 writer.write(result)
             if every and result.index % every == 0:
-                _preview(result, output)
+                _preview(result, output, pipeline.config.provenance)
             advance()
             partial.reached(result)
 
@@ -161,9 +163,10 @@ class _Partial:
         return f"what is done is in {path}; --start {self._time + self._after:.3f} goes on from there"
 
 
-def _preview(result: SwappedFrame, output: Path) -> None:
-    """Show how far it is, in a picture beside the output."""
-    write_photo(_preview_path(output), Photo(result.image, xmp=XMP))
+def _preview(result: SwappedFrame, output: Path, provenance: str) -> None:
+    """Show how far it is, in a picture beside the output, which is quickly replaced and not worth a manifest."""
+    mark = Mark("off" if provenance == "off" else "metadata")
+    write_photo(_preview_path(output), Photo(result.image), mark=mark)
 
 
 def _partial_path(output: Path) -> Path:

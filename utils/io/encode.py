@@ -18,6 +18,7 @@ from utils.io.decoded import DecodedPicture
 from utils.io.encoders import ENCODERS, EncodeOptions, choose_encoder, container_for
 from utils.io.frame import Frame
 from utils.io.layout import Layout
+from utils.io.mark import UNMARKED, Mark
 from utils.io.video import Note, VideoInfo
 
 if TYPE_CHECKING:
@@ -174,9 +175,12 @@ def _failures_as_os_errors() -> Iterator[None]:
 class VideoWriter:
     """Takes frames in order and writes them, with what is heard and read meanwhile."""
 
-    def __init__(self, container: OutputContainer, pictures: _Pictures, beside: Beside, place: Path) -> None:
-        """place: where the file is written."""
+    def __init__(
+        self, container: OutputContainer, pictures: _Pictures, beside: Beside, place: Path, mark: Mark
+    ) -> None:
+        """place: where the file is written. mark: what it says of itself."""
         self._container, self._pictures, self._beside, self._place = container, pictures, beside, place
+        self._mark = mark
         self._held: list[Packet[Any]] = []  # that the last frame brought, since it may be the last of all
 
     def write(self, frame: Frame) -> None:
@@ -199,6 +203,7 @@ class VideoWriter:
             self._mux(packets)
             self._beside.finish(end)
             self._container.close()
+        self._mark.seal(self._place)
 
     def keep(self, path: Path) -> None:
         """Complete the file as a shorter one, with the sound up to the end of its last picture, and give it this name,
@@ -215,13 +220,13 @@ class VideoWriter:
 
 @contextmanager
 def video_writer(
-    path: Path | str, info: VideoInfo, options: EncodeOptions, note: Note, comment: str = "", overwrite: bool = True
+    path: Path | str, info: VideoInfo, options: EncodeOptions, note: Note, mark: Mark = UNMARKED, overwrite: bool = True
 ) -> Iterator[VideoWriter]:
     """Open a video for writing; it appears under its name when the block ends well, and never otherwise.
 
     info: of the video whose size, timing, colours and sound the result keeps.
-    note: told what has to be adapted. comment: that the file carries, in formats that hold one. overwrite: what is
-    there when all is written.
+    note: told what has to be adapted. mark: what the file is to say of itself. overwrite: what is there when all is
+    written.
     Raises OutputError when the result cannot be written, OptionError for an encoder that does not fit.
     """
     import av
@@ -243,11 +248,10 @@ def video_writer(
             file = str(temporary.absolute())  # names with a colon alone would be taken for addresses
             chosen = dict(form.options) | ({"loop": str(info.loops)} if name == "gif" else {})
             container = stack.enter_context(av.open(file, "w", format=form.muxer, options=chosen))
-            container.metadata.update({"comment": comment} if comment else {})
-            if comment and name == "gif":
-                note("this format holds no statement that faces were replaced by AI")
+            if name != "gif" and (comment := mark.comment()):
+                container.metadata["comment"] = comment
             pictures = _Pictures(container, info, name, settings, layout)
             beside = Beside(stack, container, pictures.stream, info, form.sound, note)
-        writer = VideoWriter(container, pictures, beside, temporary)
+        writer = VideoWriter(container, pictures, beside, temporary, mark)
         yield writer
         writer.finish()

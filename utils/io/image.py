@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from utils.errors import InputError, OutputError
-from utils.io import exif, tiff
+from utils.io import exif, tiff, xmp
 from utils.io.atomic import atomic_path, check_place, check_writable
+from utils.io.mark import UNMARKED, Mark
 from utils.paths import is_file, is_there
 
 _LYING = (5, 6, 7, 8)  # EXIF orientations
@@ -41,7 +42,7 @@ class Photo:
     alpha: np.ndarray | None = None  # (H, W), type of image; None: opaque
     icc_profile: bytes | None = None  # of an RGB colour space; None: sRGB
     notes: tuple[str, ...] = field(default=())  # what reading had to adapt
-    xmp: bytes | None = None  # to write, in formats that hold it; reading leaves it out
+    xmp: bytes | None = None  # what utils.io.xmp keeps of it
     exif: bytes | None = None  # what utils.io.exif keeps of it
     dpi: tuple[float, float] | None = None  # x, y
 
@@ -144,7 +145,8 @@ def _decode(path: Path, picture: Image.Image, data: bytes) -> Photo:
         pixels = upright(pixels, orientation)
     alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
     said, dpi = _facts(picture, data, pixels.shape, orientation in _LYING)
-    return Photo(np.ascontiguousarray(pixels[..., :3]), alpha, profile, tuple(notes), exif=said, dpi=dpi)
+    packet = _xmp(path, picture, notes)
+    return Photo(np.ascontiguousarray(pixels[..., :3]), alpha, profile, tuple(notes), packet, said, dpi)
 
 
 def _facts(
@@ -155,6 +157,15 @@ def _facts(
     said, dpi = exif.read(stored, shape[1], shape[0]) if isinstance(stored, bytes) else (None, None)
     dpi = dpi or exif.plausible(picture.info.get("dpi"))
     return said, dpi[::-1] if dpi and lay else dpi
+
+
+def _xmp(path: Path, picture: Image.Image, notes: list[str]) -> bytes | None:
+    packet = picture.info.get("xmp")
+    try:
+        return xmp.kept(packet) if isinstance(packet, bytes) and packet else None
+    except ValueError as error:
+        notes.append(f"{path}: its XMP {error} and was left out")
+        return None
 
 
 def _orientation(path: Path, picture: Image.Image, notes: list[str]) -> int:
@@ -253,14 +264,15 @@ def check_output(path: Path | str, overwrite: bool = True, inputs: Iterable[Path
     check_writable(path)
 
 
-def write_photo(path: Path | str, photo: Photo, overwrite: bool = True) -> list[str]:
-    """Write a photo in the format that its name asks for; overwrite: what may be there by then.
+def write_photo(path: Path | str, photo: Photo, overwrite: bool = True, mark: Mark = UNMARKED) -> list[str]:
+    """Write a photo in the format that its name asks for; overwrite: what may be there by then. mark: what the file is
+    to say of itself.
 
     Returns notes on what the format cannot hold and was adapted; raises OutputError.
     """
     path = Path(path)
     kind = FORMATS[path.suffix.lower()]
-    photo, notes = _adapt(photo, kind, path.suffix)
+    photo, notes = _adapt(photo, kind, path.suffix, mark)
     try:
         data = _encode_deep(photo, kind) if photo.image.dtype == np.uint16 else _encode(photo, kind)
     except (OSError, ValueError, struct.error, cv2.error) as error:
@@ -272,10 +284,11 @@ def write_photo(path: Path | str, photo: Photo, overwrite: bool = True) -> list[
         data = exif.in_tiff(data, photo.exif, photo.dpi, photo.xmp)
     with atomic_path(path, overwrite) as temporary:
         temporary.write_bytes(data)
+        mark.seal(temporary)
     return notes
 
 
-def _adapt(photo: Photo, kind: _Format, suffix: str) -> tuple[Photo, list[str]]:
+def _adapt(photo: Photo, kind: _Format, suffix: str, mark: Mark) -> tuple[Photo, list[str]]:
     """What of a photo the format holds, and notes on the rest."""
     image, alpha, profile, notes = photo.image, photo.alpha, photo.icc_profile, []
     if image.dtype == np.uint16 and not kind.deep:
@@ -291,7 +304,9 @@ def _adapt(photo: Photo, kind: _Format, suffix: str) -> tuple[Photo, list[str]]:
     if kind.name == "GIF":
         notes.append(f"{suffix} holds 256 colours; the photo was reduced to them")
     photo = replace(photo, image=image, alpha=alpha, icc_profile=profile)
-    return photo if kind.facts else replace(photo, xmp=None, exif=None, dpi=None), notes
+    if kind.facts:
+        return replace(photo, xmp=mark.packet(photo.xmp)), notes
+    return replace(photo, xmp=None, exif=None, dpi=None), notes
 
 
 def _encode(photo: Photo, kind: _Format) -> bytes:

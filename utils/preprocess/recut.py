@@ -150,7 +150,7 @@ def _find(name: str, folders: Sequence[Path]) -> Path:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, cut, report; returns the exit code."""
-    parser = Parser(prog="-m utils.preprocess.recut", description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
+    parser = Parser(prog="-m utils.preprocess.recut", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pictures", type=Path, nargs="+", required=True, metavar="FOLDER", help="checkouts of both")
     parser.add_argument("--save_path", type=Path, required=True, metavar="P", help="folder for the faces")
 

@@ -39,7 +39,7 @@ def average(first: Path, second: Path, output: Path, share: float) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, average, report; returns the exit code."""
-    parser = Parser(prog="-m utils.training.average", description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
+    parser = Parser(prog="-m utils.training.average", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("first", type=Path, metavar="FIRST", help="weights to begin with: .pth or .safetensors")
     parser.add_argument("second", type=Path, metavar="SECOND", help="weights that the training went on to")
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="where to write the mean: .safetensors")

@@ -119,7 +119,7 @@ def write(faces: Path, wearers: Mapping[str, int], held: set[str], identity: Pat
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, fit, report; returns the exit code."""
-    parser = Parser(prog="-m utils.training.glasses", description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
+    parser = Parser(prog="-m utils.training.glasses", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--faces", type=Path, required=True, metavar="P", help="folder of photos, one person each")
     parser.add_argument("--wearers", type=Path, required=True, metavar="P", help="names and kinds of glasses")
     parser.add_argument("--validation", type=Path, metavar="P", help="names that are not fitted to, one a line")
