@@ -153,3 +153,16 @@ def test_what_a_format_cannot_hold_is_dropped(tmp_path: Path) -> None:
     photo = read_photo(photo_file(tmp_path / "in.png", exif.tobytes(), dpi=(1e6, 1e6)))
     assert photo.exif is None and photo.dpi is None
     assert write_photo(tmp_path / "o.jpg", photo) == []
+
+
+def test_as_much_as_a_jpeg_holds_comes_along(tmp_path: Path) -> None:
+    kept = []
+    for length in (65_000, *range(65_200, 65_500, 4)):
+        exif = Image.Exif()
+        exif[315] = "x" * length
+        photo = read_photo(photo_file(tmp_path / "in.png", exif.tobytes(), (8, 8), dpi=(300, 300)))
+        write_photo(tmp_path / "o.jpg", photo)
+        written = read_photo(tmp_path / "o.jpg")
+        assert written.exif == photo.exif and written.dpi == pytest.approx((300, 300), abs=0.01)
+        kept.append(written.exif is not None)
+    assert kept[0] and not kept[-1]

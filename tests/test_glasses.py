@@ -122,8 +122,8 @@ def club(
         image = cv2.imread(str(people(number, "studio_portrait")))
         assert image is not None
         cv2.imwrite(str(tmp_path / "faces" / f"{number}.png"), cv2.resize(image, (300, 300)))
-    (tmp_path / "worn.txt").write_text("1 clear\n2 clear\n\n3 sunglasses\n4 sunglasses\n")
-    (tmp_path / "held.txt").write_text("4\n7\n")
+    (tmp_path / "worn.txt").write_text("# who wears what\n1 clear\n2 clear\n\n3 sunglasses\n4 sunglasses\n")
+    (tmp_path / "held.txt").write_text("# looked at alone\n4\n7\n")
     return tmp_path
 
 
@@ -137,7 +137,7 @@ def test_the_command_writes_into_the_encoders_json(club: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(
-    "worn, message", [("1 round\n", "line 1: expected a name and clear or sunglasses"),
+    "worn, message", [("1 round\n", "worn.txt: expected a name and clear or sunglasses, not '1 round'"),
                       ("1 clear\n99 sunglasses\n", "1 names have no face"), ("1 clear\n", "expected bare faces and")]
 )
 def test_lists_that_fit_nothing(club: Path, capsys: pytest.CaptureFixture[str], worn: str, message: str) -> None:

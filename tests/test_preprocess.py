@@ -272,7 +272,7 @@ def test_odd_entries_of_a_data_set(tmp_path: Path) -> None:
 
 
 def test_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 96)
+    monkeypatch.setattr("utils.device.cores", lambda: 96)
     assert parse([]).processes == 96 and parse(["--workers", "3"]).processes == 3
     monkeypatch.setattr("sys.platform", "win32")
     assert parse([]).processes == parse(["--workers", "70"]).processes == 61

@@ -17,6 +17,7 @@ from tests.random_weights import frontal_landmarks
 from utils import registry
 from utils.device import (
     choose_device,
+    cores,
     fastest_dtype,
     half_of_the_cores,
     has_many_cores,
@@ -294,14 +295,24 @@ def test_cards_that_pytorch_was_not_built_for_are_left_alone(
 
 
 @pytest.mark.parametrize(
-    ("cores", "threads", "many"),
-    [(None, 1, False), (1, 1, False), (2, 1, False), (4, 2, True), (8, 4, True), (64, 16, True)],
+    ("count", "threads", "many"),
+    [(1, 1, False), (2, 1, False), (4, 2, True), (8, 4, True), (64, 16, True)],
 )
 def test_threads_go_by_the_number_of_cores(
-    cores: int | None, threads: int, many: bool, monkeypatch: pytest.MonkeyPatch
+    count: int, threads: int, many: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr("utils.device.cores", lambda: count)
     assert half_of_the_cores() == threads and has_many_cores() == many
+
+
+def test_only_the_cores_that_are_allowed_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 96)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 5, 7}, raising=False)
+    assert cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS and Windows
+    assert cores() == 96
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert cores() == 1
 
 
 def test_embedded_landmarks_in_pixels_of_the_crop(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

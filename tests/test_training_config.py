@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from utils.errors import InputError, OptionError, WeightsError
+from utils.inference.config import InferenceConfig
+from utils.options import RANGES
 from utils.training.config import TrainConfig, parse, parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,6 +35,19 @@ def test_published_options_keep_their_defaults() -> None:
 def test_booleans_are_read_as_written(words: list[str], value: bool) -> None:
     for name in ("vgg", "diff_eq_same", "pretrained", "use_wandb", "dry_run"):
         assert parser().given([f"--{name}", *words])[name] is value
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_training_and_inference_take_the_same_numbers(name: str) -> None:
+    least, most = RANGES[name]
+    for value in (least, most):
+        assert getattr(parse(["--run_name", "x", f"--{name}", str(value)]), name) == value
+        InferenceConfig(**{name: value}).check_values()
+    for value in (least - 1, most + 1):
+        with pytest.raises(OptionError, match=f"--{name} must be from {least} to {most}, not {value}"):
+            parse(["--run_name", "x", f"--{name}", str(value)])
+        with pytest.raises(OptionError, match=f"--{name} must be from {least} to {most}, not {value}"):
+            InferenceConfig(**{name: value}).check_values()
 
 
 @pytest.mark.parametrize(("words", "part"), [

@@ -110,13 +110,28 @@ def test_broken_pictures_are_skipped_and_named(tmp_path: Path, caplog: pytest.Lo
 
 def test_reading_here_leaves_the_threads_as_they_are(tmp_path: Path) -> None:
     faces = find_faces(write_set(tmp_path / "set"), True)
-    before = torch.get_num_threads()
+    before, pictures = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(2)
+    cv2.setNumThreads(2)
     try:
         next(batches(faces, PairPlan(faces.identities, 0.5, True, 0), Share(2), range(1), 0))
-        assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == cv2.getNumThreads() == 2
     finally:
         torch.set_num_threads(before)
+        cv2.setNumThreads(pictures)
+
+
+class Threads(Faces):
+    """Pictures as bright as there are threads where they are read: tens for OpenCV, ones for PyTorch."""
+
+    def read(self, position: int) -> np.ndarray:
+        return np.full((3, 8, 8), 10 * cv2.getNumThreads() + torch.get_num_threads(), np.uint8)
+
+
+def test_workers_read_by_one_thread_each() -> None:
+    faces = Threads([Path("a.png")] * 4, ["a", "a", "b", "b"], None, Framing(8, 8))
+    (batch,) = batches(faces, PairPlan(faces.identities, 0.5, True, 0), Share(4), range(1), 1)
+    assert batch.source_images is not None and (batch.source_images == 11).all()
 
 
 def test_a_list_of_faces_that_is_no_text(tmp_path: Path) -> None:

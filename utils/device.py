@@ -96,6 +96,11 @@ def _cpu_has_bfloat16() -> bool:
     return bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
 
 
+def cores() -> int:
+    """Cores that this process may use: fewer than the machine has where a scheduler or `taskset` allots them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
 def shared_processor() -> Iterator[None]:
     """Divide the cores among stages that work at the same time, for as long as the block lasts: networks only lose by
@@ -103,9 +108,9 @@ def shared_processor() -> Iterator[None]:
     import cv2
     import torch
 
-    before, pictures, cores = torch.get_num_threads(), cv2.getNumThreads(), os.cpu_count() or 1
-    torch.set_num_threads(min(before, max(1, min(4, cores // 2))))
-    cv2.setNumThreads(max(1, min(4, cores // 2)))
+    before, pictures, threads = torch.get_num_threads(), cv2.getNumThreads(), max(1, min(4, cores() // 2))
+    torch.set_num_threads(min(before, threads))
+    cv2.setNumThreads(threads)
     try:
         yield
     finally:
@@ -115,12 +120,12 @@ def shared_processor() -> Iterator[None]:
 
 def has_many_cores() -> bool:
     """Whether small stages of a video gain from threads of their own; else they would only hold more frames."""
-    return (os.cpu_count() or 1) >= _MANY_CORES
+    return cores() >= _MANY_CORES
 
 
 def half_of_the_cores() -> int:
     """Threads of decoder, encoder or detector beside the networks: more of them cost more time than they save."""
-    return max(1, min(16, (os.cpu_count() or 1) // 2))
+    return max(1, min(16, cores() // 2))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

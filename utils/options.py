@@ -13,6 +13,7 @@ from utils.errors import OptionError
 from utils.version import TOOL
 
 _UNSET = object()
+RANGES = {"max_yaw": (0, 180), "mask_wider": (-100, 100), "mask_higher": (-10, 10), "rim_contrast": (0, 10)}
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
 
@@ -45,6 +46,14 @@ def check_choices(options: Any) -> None:
         choices, value = entry.metadata.get("choices"), getattr(options, entry.name)
         if choices is not None and value not in choices:
             raise OptionError(f"--{entry.name} must be one of {', '.join(map(str, choices))}, not {value!r}")
+
+
+def check_ranges(options: Any) -> None:
+    """Refuse numbers beyond RANGES; raises OptionError."""
+    for name, (least, most) in RANGES.items():
+        value = getattr(options, name)
+        if value is not None and not least <= value <= most:
+            raise OptionError(f"--{name} must be from {least} to {most}, not {value}")
 
 
 class _Formatter(argparse.HelpFormatter):

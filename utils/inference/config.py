@@ -9,7 +9,7 @@ from pathlib import Path
 
 from utils.errors import OptionError
 from utils.io.mark import LEVELS
-from utils.options import Parser, boolean, build_parser, check_choices, clock, option
+from utils.options import Parser, boolean, build_parser, check_choices, check_ranges, clock, option
 from utils.paths import is_folder
 
 G_PATH = "weights/G_unet_2blocks.pth"
@@ -159,7 +159,7 @@ class InferenceConfig:
             raise OptionError(f"--identity_strength must be from 0 to {STRONGEST:g}, not {self.identity_strength}")
         if self.tone is not None and not 0 <= self.tone <= 1:
             raise OptionError(f"--tone is a share, from 0 to 1, not {self.tone}")
-        self._check_masks()
+        check_ranges(self)
         if self.model == "embedded" and self.asks_for("G_path"):
             raise OptionError("--model embedded takes the generator of this repository; leave --G_path out")
         if self.target_faces_paths:
@@ -172,13 +172,6 @@ class InferenceConfig:
             value = getattr(self, name)
             if "" in (value if isinstance(value, (list, tuple)) else [value]):
                 raise OptionError(f"--{name} has an empty name, expected a file or a folder; is a variable unset?")
-
-    def _check_masks(self) -> None:
-        ranges = {"max_yaw": (0, 180), "mask_wider": (-100, 100), "mask_higher": (-10, 10), "rim_contrast": (0, 10)}
-        for name, (least, most) in ranges.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                raise OptionError(f"--{name} must be from {least} to {most}, not {value}")
 
     def check_references(self) -> None:
         """Refuse reference photos where they would have no effect; raises OptionError."""

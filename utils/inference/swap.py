@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from torch import nn
 from network.AEI_Net import AEI_Net
 from network.fused import FusedAEINet
 from network.packed import pack
+from utils.device import cores
 from utils.errors import WeightsError
 from utils.inference.batches import Batches
 from utils.inference.pixels import to_images, to_tensor
@@ -79,12 +79,12 @@ class Swapper:
         So another stage that takes a core for a moment holds up one of them; threads that share one face all wait.
         Small networks gain nothing by it.
         """
-        cores = min(os.cpu_count() or 1, torch.get_num_threads())
-        if self._device.type != "cpu" or cores < 2 or not self.heavy:
+        at_once = min(cores(), torch.get_num_threads())
+        if self._device.type != "cpu" or at_once < 2 or not self.heavy:
             yield
             return
-        count = min(cores, _MOST_WORKERS)
-        threads = min(cores // count, _MOST_THREADS)
+        count = min(at_once, _MOST_WORKERS)
+        threads = min(at_once // count, _MOST_THREADS)
         with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,)) as self._workers:
             self._parts = count
             try:

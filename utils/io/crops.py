@@ -12,7 +12,6 @@ from utils.io.atomic import atomic_path
 
 def read_square(path: Path, side: int | None = None) -> np.ndarray | None:
     """A picture as (3, side, side) uint8 RGB, resized where it has another size; None where it is broken."""
-    cv2.setNumThreads(1)  # the processes around it keep all cores busy
     try:
         data = np.fromfile(path, np.uint8)  # OpenCV opens not every name on Windows
     except OSError:

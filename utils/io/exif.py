@@ -24,7 +24,7 @@ _NOT_KEPT = {37500, 59932}  # of the further directories: the maker's notes, oft
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}  # type of value -> bytes
 _UNITS = _SIZES | {5: 4, 10: 4}  # bytes that are turned for another order
 _BYTE, _SHORT, _LONG, _RATIONAL = 1, 3, 4, 5
-_MOST_TAGS, _MOST_BYTES = 1000, 2**16 - 64  # more is damage, or does not fit into a JPEG
+_MOST_TAGS, _MOST_BYTES = 1000, 2**16 - 256  # more is damage, or does not fit into a JPEG with what `whole` adds
 
 
 class _Value(NamedTuple):

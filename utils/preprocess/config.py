@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,8 +88,10 @@ class PreprocessConfig:
     @property
     def processes(self) -> int:
         """How many processes work."""
+        from utils.device import cores  # and with it NumPy, which --help need not wait for
+
         most = _MOST_ON_WINDOWS if sys.platform == "win32" else math.inf
-        return int(min(self.workers or os.cpu_count() or 1, most))
+        return int(min(self.workers or cores(), most))
 
     @property
     def border(self) -> int:

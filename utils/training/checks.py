@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import OptionError
+from utils.options import RANGES, check_ranges
 
 if TYPE_CHECKING:
     from utils.training.config import TrainConfig
@@ -29,9 +30,10 @@ def check(config: TrainConfig) -> None:
 
 
 def _check_numbers(config: TrainConfig) -> None:
+    check_ranges(config)
     for entry in fields(config):
         name, value = entry.name, getattr(config, entry.name)
-        if not isinstance(value, (int, float)):
+        if not isinstance(value, (int, float)) or name in RANGES:
             continue
         if not 0 <= value < math.inf:
             raise OptionError(f"--{name} must be a number, 0 or more, not {value}")

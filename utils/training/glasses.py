@@ -25,6 +25,7 @@ from utils.inference.report import RunReport
 from utils.inference.stages import Stages, load_stages
 from utils.inference.track import most_prominent
 from utils.io.folder import pictures_in
+from utils.name_lists import read_names
 from utils.options import Parser
 from utils.weights_file import read_card, write_card
 
@@ -32,23 +33,14 @@ _SHRUNK = 0.05  # share of the sphere in the covariance
 _DIGITS = 5
 
 
-def read_lines(option: str, path: Path) -> list[str]:
-    """A text file's lines; raises InputError."""
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{option} {path}: cannot be read ({error})") from error
-
-
 def read_wearers(path: Path) -> dict[str, int]:
     """Photo names and the number of the kind of glasses in them, from 1; raises InputError."""
     result = {}
-    for number, line in enumerate(read_lines("--wearers", path), 1):
+    for line in read_names(path):
         words = line.split()
-        if words and (len(words) != 2 or words[1] not in KINDS):
-            raise InputError(f"--wearers {path}, line {number}: expected a name and {' or '.join(KINDS)}: {line!r}")
-        if words:
-            result[words[0]] = 1 + KINDS.index(words[1])
+        if len(words) != 2 or words[1] not in KINDS:
+            raise InputError(f"--wearers {path}: expected a name and {' or '.join(KINDS)}, not {line!r}")
+        result[words[0]] = 1 + KINDS.index(words[1])
     return result
 
 
@@ -128,10 +120,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         options = parser.parse_args(argv)
-        held = read_lines("--validation", options.validation) if options.validation else []
-        names = {line.strip() for line in held if line.strip()}
+        held = set(read_names(options.validation)) if options.validation else set()
         identity = registry.require("ghost_compact_identity")
-        for line in write(options.faces, read_wearers(options.wearers), names, identity, options.gain):
+        for line in write(options.faces, read_wearers(options.wearers), held, identity, options.gain):
             print(line)
 
     return carried_out(work)

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -200,6 +201,7 @@ def _read(loader: DataLoader[Pairs | InputError]) -> Iterator[Pairs]:
 def _start_worker(worker: int) -> None:
     """One thread each, and signals are left to the parent."""
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     leave_to_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
