@@ -203,7 +203,8 @@ class InferenceConfig:
 
     def _check_target(self) -> None:
         if self.image_to_image and not self.target_image:
-            raise OptionError("--image_to_image needs the photo to change: give --target_image")
+            instead = ", or leave --image_to_image out for your --target_video" if self.target_video else ""
+            raise OptionError(f"--image_to_image needs the photo to change: give --target_image{instead}")
         if not self.image_to_image and not self.target_video:
             instead = "--image_to_image True with your --target_image" if self.target_image else \
                 "--image_to_image True and --target_image for a photo"
