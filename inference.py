@@ -17,10 +17,10 @@ def run(config: InferenceConfig) -> dict[str, Any]:
     """Swap as the options say; returns the result for --json."""
     from utils.device import full_memory_as_error
     from utils.inference.people import photos_of
-    from utils.inference.photos import check_photos
+    from utils.inference.photos import check_photo, check_photos
     from utils.inference.pipeline import load_pipeline  # PyTorch and all: --help must not wait for it
     from utils.inference.video import check_video
-    from utils.io.image import check_input, check_output
+    from utils.io.image import check_input
     from utils.paths import is_folder
 
     photos = photos_of((*config.source_paths, *config.target_faces_paths))
@@ -30,8 +30,7 @@ def run(config: InferenceConfig) -> dict[str, Any]:
         if is_folder(config.target):
             check_photos(config, config.target, config.output, photos)
         else:
-            check_input(config.target)
-            check_output(config.output, not config.no_overwrite, inputs=(*photos, config.target))
+            check_photo(config, config.target, config.output, photos)
     else:
         check_video(config, config.target, config.output, photos)
     with full_memory_as_error("close other programs, or use --device cpu"):

@@ -210,6 +210,16 @@ def test_options_without_effect_are_said_once(call: Call, photos: dict[str, str]
     assert folder.idle() == []
 
 
+def test_a_threshold_that_nobody_is_compared_with_is_said(
+    call: Call, photos: dict[str, str], tmp_path: Path
+) -> None:
+    for select, said in (("all", True), ("largest", True), ("reference", False)):
+        given = ["--select", select, "--similarity_th", "0.3"]
+        note = f"without effect with --select {select}, which compares nobody: --similarity_th"
+        assert call(*swap(photos["a"], photos["b"], tmp_path / "o.png", *given))[1]["notes"] == [note] * said
+    assert call(*swap(photos["a"], photos["b"], tmp_path / "o.png", "--select", "all"))[1]["notes"] == []
+
+
 def test_help_is_quick_and_complete() -> None:
     published = ["G_path", "backbone", "num_blocks", "batch_size", "crop_size", "use_sr", "similarity_th",
                  "source_paths", "target_faces_paths", "target_video", "out_video_name", "image_to_image",

@@ -200,7 +200,8 @@ class InferenceConfig:
 
     def _check_target(self) -> None:
         if self.image_to_image and not self.target_image:
-            raise OptionError("--image_to_image needs the photo to change: give --target_image")
+            instead = ", or leave --image_to_image out for your --target_video" if self.target_video else ""
+            raise OptionError(f"--image_to_image needs the photo to change: give --target_image{instead}")
         if not self.image_to_image and not self.target_video:
             instead = "--image_to_image True with your --target_image" if self.target_image else \
                 "--image_to_image True and --target_image for a photo"
@@ -215,12 +216,15 @@ class InferenceConfig:
                               f"give --out_{this}_name, or {change} --image_to_image")
 
     def idle(self) -> list[str]:
-        """A note on the options that change nothing of a photo, or a video, where this run has any."""
+        """Notes on options that change nothing of a photo, or a video, or of this selection, where there are any."""
         kind, names = ("photo", _OF_VIDEOS) if self.image_to_image else ("video", _OF_PHOTOS)
         names = names - {"max_skipped"} if is_folder(self.target) else names
         idle = [f"--{entry.name}" for entry in fields(self)
                 if entry.name in names and getattr(self, entry.name) != entry.default]
-        return [f"without effect on a {kind}: {', '.join(idle)}"] if idle else []
+        notes = [f"without effect on a {kind}: {', '.join(idle)}"] if idle else []
+        if self.select != "reference" and self.similarity_th is not None:
+            notes.append(f"without effect with --select {self.select}, which compares nobody: --similarity_th")
+        return notes
 
     def _check_video(self) -> None:
         if self.start < 0:

@@ -16,14 +16,27 @@ from utils.errors import (
 )
 from utils.inference.config import InferenceConfig
 from utils.inference.people import photos_of
+from utils.inference.targets import check_not_video, pictures_of
 from utils.io.atomic import check_place
 from utils.io.folder import is_picture, pictures_in
-from utils.io.image import check_output
+from utils.io.image import check_input, check_output
 from utils.paths import is_file, is_there
 from utils.progress import progress
 
 if TYPE_CHECKING:
     from utils.inference.pipeline import SwapPipeline
+
+
+def check_photo(
+    config: InferenceConfig, target: Path | str, output: Path | str, people: Iterable[Path | str] = ()
+) -> None:
+    """Refuse, before any work, a photo that cannot be changed; people: like for `check_photos`.
+
+    Raises InputError, OutputError, OptionError.
+    """
+    check_not_video(target)
+    check_input(target)
+    check_output(output, not config.no_overwrite, inputs=(*people, target))
 
 
 def check_photos(
@@ -39,9 +52,7 @@ def check_photos(
                           f"of a folder, not {output}")
     if is_there(output) and output.samefile(folder):
         raise OutputError(f"{output} is the folder that is read; choose another one for the results")
-    photos = pictures_in(folder)
-    if not photos:
-        raise InputError(f"{folder} has no pictures")
+    photos = pictures_of(folder)
     people = list(people)
     for photo in photos:
         check_place(output / photo.name, True, people)

@@ -34,6 +34,7 @@ from utils.inference.doubt import UNSEEN, Trust, trust
 from utils.inference.exposure import exposure_of
 from utils.inference.identify import normalise, steer
 from utils.inference.people import Person, facts_of, identities, photos_of, read, reasons_of, unused
+from utils.inference.photos import check_photo, swap_photos
 from utils.inference.recent import Recent
 from utils.inference.report import RunReport
 from utils.inference.smooth import SteadyLandmarks
@@ -43,7 +44,7 @@ from utils.inference.stream import prefetch
 from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow
 from utils.inference.types import Face, FrameReport, Swap, SwappedFrame, TrackedFace
 from utils.io.frame import Frame
-from utils.io.image import check_output, write_photo
+from utils.io.image import write_photo
 from utils.io.mark import Mark
 from utils.paths import OneOrMore, as_list
 from utils.version import VERSION
@@ -303,10 +304,10 @@ class SwapPipeline:
     ) -> dict[str, Any]:
         """Swap faces in a photo and write it; returns the result that --json prints.
 
-        Raises the errors of utils.errors: InputError, OutputError, the NoFace errors, NobodyMatchedError.
+        Raises the errors of utils.errors: InputError, OutputError, OptionError, the NoFace errors, NobodyMatchedError.
         """
         sources, references = as_list(sources), as_list(references)
-        check_output(output, not self.config.no_overwrite, inputs=(*photos_of((*sources, *references)), target))
+        check_photo(self.config, target, output, photos_of((*sources, *references)))
         self.begin()
         self.set_sources(sources, references)
         self.change_photo(target, output)
@@ -335,8 +336,6 @@ class SwapPipeline:
         references: OneOrMore = (),
     ) -> dict[str, Any]:
         """Swap faces in all photos of a folder; see utils.inference.photos."""
-        from utils.inference.photos import swap_photos
-
         return swap_photos(self, as_list(sources), folder, output, as_list(references))
 
     def swap_video(

@@ -18,6 +18,7 @@ from utils.inference.config import InferenceConfig
 from utils.inference.people import photos_of, reasons_of, say_low_threshold
 from utils.inference.report import RunReport
 from utils.inference.stream import prefetch
+from utils.inference.targets import check_not_photo, pictures_of
 from utils.inference.types import SwappedFrame
 from utils.io.atomic import behind, beside, check_place, check_writable
 from utils.io.encode import VideoWriter, video_writer
@@ -55,8 +56,11 @@ def check_video(
     """
     path, inputs = Path(output), (target, *photos)
     of_images = is_folder(target)
-    if not of_images:
+    if of_images:
+        pictures_of(Path(target))
+    else:
         check_input(target)
+        check_not_photo(target)
     choose_encoder(path, encode_options(config), lambda text: None)
     for result in (path, _preview_path(path)) if config.preview else (path,):
         check_place(result, not config.no_overwrite, inputs)
