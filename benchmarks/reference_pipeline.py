@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from utils.inference import align, mask
-from utils.inference.identify import normalise
+from utils.inference.embeddings import normalise
 from utils.inference.pipeline import SwapPipeline
 from utils.inference.pixels import to_images, to_tensor
 from utils.inference.smooth import smooth

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from utils.inference.align import TEMPLATES, estimate
-from utils.inference.doubt import TINY, TURNED, UNCLEAR, Trust, misgiving, trust, yaw
+from utils.inference.doubt import TINY, TURNED, UNCLEAR, Trust, misgiving, trust
+from utils.inference.keypoints import yaw
 from utils.inference.report import RunReport
 from utils.inference.types import FrameReport
 from utils.inference.warp import apply

@@ -13,7 +13,7 @@ import pytest
 
 from utils.errors import OptionError
 from utils.inference.config import InferenceConfig
-from utils.inference.identify import steer
+from utils.inference.embeddings import steer
 from utils.inference.pipeline import SwapPipeline
 from utils.inference.stages import load_stages
 from utils.inference.types import TrackedFace

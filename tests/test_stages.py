@@ -28,8 +28,9 @@ from utils.device import (
 from utils.errors import ResourceError, WeightsError
 from utils.inference import align
 from utils.inference.detect import CenterFace, overlap, suppress
+from utils.inference.embeddings import normalise
 from utils.inference.enhance import Enhancer
-from utils.inference.identify import Identifier, both_ways, normalise
+from utils.inference.identify import Identifier, both_ways
 from utils.inference.pixels import to_images, to_tensor
 from utils.inference.soundness import sound
 from utils.inference.stages import provider_notes

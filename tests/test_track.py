@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.inference.doubt import yaw
+from utils.inference.keypoints import yaw
 from utils.inference.recent import Recent
 from utils.inference.smooth import Templates, jumped, smooth
 from utils.inference.track import (

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from utils.inference.doubt import TURNED, Trust
+from utils.inference.keypoints import roll
 from utils.inference.pipeline import SwapPipeline, load_pipeline
-from utils.inference.turned import AnyWayUp, roll
+from utils.inference.turned import AnyWayUp
 from utils.inference.types import Face, FrameReport
 from utils.io.image import read_photo
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from utils.errors import NoFaceInTargetError, ResourceError
 from utils.inference.align import cut, estimate
+from utils.inference.warp import invert, scale_of
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -74,9 +75,9 @@ class Dlib:
 
     def embed(self, image: np.ndarray, kps: np.ndarray) -> np.ndarray:
         """dlib finds its own five points in a square where its own detector would have put it."""
-        to_frame = cv2.invertAffineTransform(estimate(kps, 112)[0])
+        to_frame = invert(estimate(kps, 112)[0])
         centre = to_frame[:, :2] @ _DLIB_CENTRE + to_frame[:, 2]
-        half = _DLIB_SIDE / 2 * float(np.hypot(*to_frame[:, 0]))
+        half = _DLIB_SIDE / 2 * scale_of(to_frame)
         left, top, right, bottom = (round(float(v)) for v in (*(centre - half), *(centre + half)))
         rgb = np.ascontiguousarray(image[:, :, ::-1])
         shape = self._points(rgb, self._rectangle(left, top, right, bottom))

@@ -8,6 +8,8 @@ from itertools import combinations
 
 import numpy as np
 
+from utils.inference.embeddings import normalise
+from utils.inference.keypoints import face_size
 from utils.inference.types import Face
 
 # Distances between faces are mean distances of their key points in units of the face's size.
@@ -17,21 +19,6 @@ _MARGIN = 0.3  # how much farther the next best has to be
 _FORGET = 0.5  # weight of the newest motion in a track's velocity
 
 Embed = Callable[[Sequence[int]], np.ndarray]  # positions of faces in the frame -> (N, D) embeddings
-
-
-def face_size(kps: np.ndarray) -> float:
-    """Size of a face in pixels that hardly depends on its pose: about the distance of the eyes seen from the front.
-
-    kps: (5, 2) float, pixels (x, y).
-    """
-    eyes = float(np.linalg.norm(kps[1] - kps[0]))
-    height = float(np.linalg.norm((kps[3] + kps[4] - kps[0] - kps[1]) / 2))
-    return max(eyes, height, 1e-3)
-
-
-def unit(embeddings: np.ndarray) -> np.ndarray:
-    """Scale embeddings (..., D) to length 1."""
-    return embeddings / np.maximum(np.linalg.norm(embeddings, axis=-1, keepdims=True), 1e-12)
 
 
 @dataclass
@@ -64,14 +51,14 @@ class Track:
 
     def learn(self, embedding: np.ndarray) -> None:
         """Add one look (D,) to what is known of the face."""
-        look = unit(embedding)
+        look = normalise(embedding)
         self.embedding = look if self.embedding is None else self.embedding + look
         self.looks += 1
 
     def doubt(self, embedding: np.ndarray, threshold: float) -> bool:
         """Whether one look (D,) is of somebody else, by the cosine similarity `threshold`; such looks are kept."""
-        look = unit(embedding)
-        if self.embedding is None or float(look @ unit(self.embedding)) >= threshold:
+        look = normalise(embedding)
+        if self.embedding is None or float(look @ normalise(self.embedding)) >= threshold:
             self.strange.clear()
             return False
         self.strange.append(look)
@@ -79,7 +66,7 @@ class Track:
 
     def likeness(self, embeddings: np.ndarray) -> np.ndarray:
         """Cosine similarity (N,) to unit embeddings (N, D); 1 while the track has none of its own."""
-        return np.ones(len(embeddings)) if self.embedding is None else embeddings @ unit(self.embedding)
+        return np.ones(len(embeddings)) if self.embedding is None else embeddings @ normalise(self.embedding)
 
 
 def best_pairs(scores: np.ndarray) -> list[tuple[int, int]]:

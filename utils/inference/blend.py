@@ -7,7 +7,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from utils.inference.warp import bounds, invert, rescaled, warp
+from utils.inference.warp import bounds, invert, rescaled, scale_of, warp
 from utils.io.frame import Box, Pixels
 
 COARSE = 3.5  # pixels of a swap, whose mean is too coarse to be called detail: swaps are softer than their pixels
@@ -74,7 +74,7 @@ def paste_back(
 
 def enlargement(M_frame2swap: np.ndarray) -> float:
     """Pixels of the frame per pixel of the swap, along a side."""
-    return 1.0 / float(np.sqrt(abs(np.linalg.det(M_frame2swap[:, :2]))))
+    return 1.0 / scale_of(M_frame2swap)
 
 
 def layers_of(swap_side: int, mask_side: int, M_frame2mask: np.ndarray) -> tuple[int, np.ndarray]:

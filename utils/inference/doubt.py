@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from coordinate_reg.points import LEFT_EYE, MOUTH_CORNERS, NOSE_TIP, RIGHT_EYE
-from utils.inference.warp import apply
+from utils.inference.keypoints import eye_distance, yaw
+from utils.inference.warp import apply, scale_of
 
 NEXT_TO_NOTHING = 0.1  # share of a swap that nobody sees
 TURNED, TINY, UNCLEAR = "turned too far away", "too small", "hidden, on its side or unclear"
 UNSEEN = "its mask is empty or outside the picture"
-_NOSE = 0.55  # how far the nose's tip stands out, in eye distances
 _EYE_DISTANCES = (6.0, 10.0)  # frame pixels: nothing to be seen below the first, trusted from the second on
 _MISSES = (0.5, 0.25)  # of the landmarks from the keypoints, in eye distances: not trusted from the first on
 _YAW_RANGE = 15.0  # degrees over which a swap fades
@@ -36,29 +36,12 @@ def _rising(value: float, none: float, full: float) -> float:
     return part * part * (3 - 2 * part)
 
 
-def yaw(kps: np.ndarray) -> float:
-    """How far a face is turned to its side, in degrees, from keypoints (5, 2) in any units; 0 is towards the camera.
-
-    The nose's tip stands out, so it moves over the face as the tangent of the angle.
-    """
-    eyes = kps[1] - kps[0]
-    across = eyes / max(float(np.linalg.norm(eyes)), 1e-6)
-    middle = (kps[:2].mean(axis=0) + kps[3:].mean(axis=0)) / 2
-    offset = float((kps[2] - middle) @ across) / max(float(np.linalg.norm(eyes)), 1e-6)
-    return float(np.degrees(np.arctan(abs(offset) / _NOSE)))
-
-
-def _eye_distance(kps: np.ndarray) -> float:
-    """Pixels between the eyes (5, 2), as if the face looked at the camera."""
-    return float(np.linalg.norm(kps[1] - kps[0])) / max(float(np.cos(np.radians(yaw(kps)))), 0.2)
-
-
 def misgiving(kps: np.ndarray) -> str:
     """What keeps a source's face, keypoints (5, 2) in pixels, from giving full likeness; empty where nothing does."""
     if yaw(kps) > _SOURCE_YAW:
         return f"is turned away by about {yaw(kps):.0f} degrees; a photo that looks at the camera gives more likeness"
-    if _eye_distance(kps) < _SOURCE_EYES:
-        return f"has {_eye_distance(kps):.0f} pixels between the eyes; from {_SOURCE_EYES} on there is more likeness"
+    if eye_distance(kps) < _SOURCE_EYES:
+        return f"has {eye_distance(kps):.0f} pixels between the eyes; from {_SOURCE_EYES} on there is more likeness"
     return ""
 
 
@@ -69,10 +52,9 @@ def trust(kps: np.ndarray, landmarks: np.ndarray, M_frame2crop: np.ndarray, max_
     M_frame2crop: (2, 3). max_yaw: degrees beyond which the generator is not to be used, 0 for none: then a profile does
     not count as unclear either.
     """
-    distance = _eye_distance(kps)
+    distance = eye_distance(kps)
     seen = np.stack([landmarks[list(part)].mean(axis=0) for part in _SEEN])
-    scale = float(np.sqrt(abs(np.linalg.det(M_frame2crop[:, :2]))))
-    miss = np.linalg.norm(seen - apply(M_frame2crop, kps), axis=1).mean() / max(distance * scale, 1e-6)
+    miss = np.linalg.norm(seen - apply(M_frame2crop, kps), axis=1).mean() / max(distance * scale_of(M_frame2crop), 1e-6)
     turned, clear = 1.0, _rising(float(miss), *_MISSES)
     if max_yaw:
         turned = _rising(yaw(kps), max_yaw, max(max_yaw - _YAW_RANGE, 0.0))

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from utils.inference.associate import face_size
+from utils.inference.keypoints import face_size
 from utils.inference.warp import warp
 from utils.io.frame import Pixels
 

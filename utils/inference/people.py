@@ -12,7 +12,7 @@ import numpy as np
 
 from utils.errors import GhostError, InputError, OptionError
 from utils.inference.doubt import misgiving
-from utils.inference.identify import normalise
+from utils.inference.embeddings import normalise
 from utils.inference.report import RunReport
 from utils.inference.stages import Stages
 from utils.inference.track import most_prominent

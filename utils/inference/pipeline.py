@@ -31,8 +31,8 @@ from utils.errors import (
 from utils.inference import align, blend, mask, rim, tone
 from utils.inference.config import InferenceConfig
 from utils.inference.doubt import UNSEEN, Trust, trust
+from utils.inference.embeddings import normalise, steer
 from utils.inference.exposure import exposure_of
-from utils.inference.identify import normalise, steer
 from utils.inference.people import Person, facts_of, identities, photos_of, read, reasons_of, unused
 from utils.inference.photos import check_photo, swap_photos
 from utils.inference.recent import Recent

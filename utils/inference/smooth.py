@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from utils.inference.align import BASE
-from utils.inference.associate import face_size
+from utils.inference.keypoints import face_size
 from utils.inference.recent import Recent
 
 RADIUS = 2  # frames on either side

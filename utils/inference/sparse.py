@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.inference import motion
-from utils.inference.associate import face_size
+from utils.inference.keypoints import face_size
 from utils.inference.types import Face
 from utils.inference.warp import apply
 from utils.io.frame import Frame

@@ -13,9 +13,10 @@ from typing import Literal
 import numpy as np
 
 from utils.inference import motion
-from utils.inference.associate import Track, best_pairs, continue_tracks, note_crowds, unit
-from utils.inference.doubt import yaw
+from utils.inference.associate import Track, best_pairs, continue_tracks, note_crowds
+from utils.inference.embeddings import normalise
 from utils.inference.glance import alike, glance
+from utils.inference.keypoints import yaw
 from utils.inference.scene import SceneCuts
 from utils.inference.smooth import RADIUS, TemplateErrors, Templates, smooth
 from utils.inference.types import Face, FrameReport, TrackedFace
@@ -115,7 +116,7 @@ class _Looks:
         positions = list(positions)
         new = [p for p in positions if p not in self._known]
         if new:
-            embeddings = unit(np.asarray(self._embed(self._frame, [self._faces[p] for p in new]), np.float64))
+            embeddings = normalise(np.asarray(self._embed(self._frame, [self._faces[p] for p in new]), np.float64))
             self._known.update(zip(new, embeddings, strict=True))
         return np.stack([self._known[p] for p in positions])
 
@@ -125,7 +126,7 @@ class _People:
 
     def __init__(self, embed: EmbedFaces, selection: Selection) -> None:
         self.selection = selection
-        self.references = None if selection.references is None else unit(selection.references)
+        self.references = None if selection.references is None else normalise(selection.references)
         self.tracks: list[Track] = []
         self.likeness: dict[int, float] = {}  # person -> largest cosine of the last frame's faces to the reference
         self._embed = embed

@@ -5,17 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from utils.inference.detect import Detector, overlap
+from utils.inference.keypoints import roll
 from utils.inference.types import Face
 
 _SURE = 0.65  # score of a detection that nobody need look at again
 _MOST_ROLL = 45.0  # degrees; a face that is tilted further is upright in the picture turned by a quarter
 _SAME = 0.3  # overlap from which two detections are one face
-
-
-def roll(kps: np.ndarray) -> float:
-    """By how many degrees a face is tilted to either side, keypoints (5, 2) in pixels."""
-    across = kps[1] - kps[0]
-    return abs(float(np.degrees(np.arctan2(across[1], across[0]))))
 
 
 def _back(face: Face, quarters: int, size: tuple[int, int]) -> Face:

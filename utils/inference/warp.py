@@ -21,6 +21,11 @@ def apply(M: np.ndarray, points: np.ndarray) -> np.ndarray:
     return points @ M[:, :2].T + M[:, 2]
 
 
+def scale_of(M: np.ndarray) -> float:
+    """By how much an affine map (2, 3) enlarges, along a side."""
+    return float(np.sqrt(abs(np.linalg.det(M[:, :2]))))
+
+
 def rescaled(M: np.ndarray, ratio: float) -> np.ndarray:
     """M followed by a resize by `ratio` with pixel centres at integers: x' = ratio x + (ratio - 1) / 2."""
     result = np.asarray(M, np.float64) * ratio
@@ -58,7 +63,7 @@ def warp(
     average: blocks of pixels, where the picture shrinks by 2 or more.
     """
     width, height = size
-    shrink = max(1, int(1.0 / max(float(np.sqrt(abs(np.linalg.det(M[:, :2])))), 1e-6))) if average else 1
+    shrink = max(1, int(1.0 / max(scale_of(M), 1e-6))) if average else 1
     box = (0.0, 0.0, width - 1.0, height - 1.0)
     left, top, right, bottom = bounds(invert(M), box, image.shape, margin=2 * shrink)
     if right <= left or bottom <= top:  # nothing of the picture is seen: what is seen is its nearest corner

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from utils.inference.align import BASE, estimate
+from utils.inference.embeddings import normalise
 from utils.inference.types import Face
+from utils.inference.warp import scale_of
 
 _ROUNDS = 4  # of choosing and averaging; settles after two
 ENOUGH = 3  # photos of a person from which on their agreement says something
@@ -15,7 +17,7 @@ ENOUGH = 3  # photos of a person from which on their agreement says something
 
 def face_side(kps: np.ndarray) -> float:
     """How many photo pixels the aligned crop shows along its side. kps: (5, 2), photo pixels."""
-    return BASE / float(np.hypot(*estimate(kps, BASE)[0][0, :2]))
+    return BASE / scale_of(estimate(kps, BASE)[0])
 
 
 def refusal(face: Face, min_face: float, min_score: float) -> str:
@@ -42,11 +44,11 @@ def agreeing(embeddings: Sequence[np.ndarray]) -> tuple[list[int], np.ndarray]:
     for _ in range(_ROUNDS):
         chosen = [int(np.argmax(rows @ reference)) if len(rows) else 0 for rows in embeddings]
         total = sum(embeddings[i][chosen[i]] for i in there)
-        reference = total / max(float(np.linalg.norm(total)), 1e-12)
+        reference = normalise(total)
     agreement = np.full(len(embeddings), np.nan)
     for i in there:
         rest = total - embeddings[i][chosen[i]]  # a face must not vouch for itself
-        agreement[i] = embeddings[i][chosen[i]] @ rest / max(float(np.linalg.norm(rest)), 1e-12)
+        agreement[i] = embeddings[i][chosen[i]] @ normalise(rest)
     return chosen, agreement
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from utils.errors import InputError
 from utils.inference.align import estimate
 from utils.inference.detect import Detector
+from utils.inference.embeddings import normalise
 from utils.inference.track import prominence
 from utils.inference.types import Face
 from utils.inference.warp import apply, warp
@@ -105,9 +106,9 @@ class Worker:
 
     def _embed(self, image: np.ndarray, look: Look) -> None:
         assert self._identifier is not None
-        rows = self._identifier.embed(image, [candidate.face for candidate in look.candidates])
+        rows = normalise(self._identifier.embed(image, [candidate.face for candidate in look.candidates]))
         for candidate, row in zip(look.candidates, rows, strict=True):
-            candidate.embedding = row / max(float(np.linalg.norm(row)), 1e-12)
+            candidate.embedding = row
 
     def _faces(self, photo: Photo, image: np.ndarray) -> list[Face]:
         if self._detector is not None:

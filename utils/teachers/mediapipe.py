@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from utils.errors import ResourceError, WeightsError
-from utils.inference.warp import invert
+from utils.inference.warp import invert, scale_of
 from utils.paths import is_file
 
 _INPUT = 256  # side of the landmarker's input
@@ -90,7 +90,7 @@ class MediaPipeLandmarks:
         to_frame = invert(M_frame2crop)
         centre = to_frame[:, :2] @ (np.array(_CROP_CENTRE) * size) + to_frame[:, 2]
         across = to_frame[:, 0]  # the crop's x axis in the picture
-        side = _CROP_SIDE * size * float(np.hypot(*across))
+        side = _CROP_SIDE * size * scale_of(to_frame)
         return self._refined(image, centre, side, float(np.arctan2(across[1], across[0])))
 
     def _refined(self, image: np.ndarray, centre: np.ndarray, side: float, angle: float) -> Mesh:
