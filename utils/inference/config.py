@@ -216,7 +216,7 @@ class InferenceConfig:
                               f"give --out_{this}_name, or {change} --image_to_image")
 
     def idle(self) -> list[str]:
-        """Notes on options that change nothing of a photo, or a video, or of this selection, where there are any."""
+        """Notes on the options that change nothing of a photo, a video, or with this selection, where there are any."""
         kind, names = ("photo", _OF_VIDEOS) if self.image_to_image else ("video", _OF_PHOTOS)
         names = names - {"max_skipped"} if is_folder(self.target) else names
         idle = [f"--{entry.name}" for entry in fields(self)

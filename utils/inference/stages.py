@@ -55,14 +55,15 @@ class Stages:
     max_yaw: float  # degrees that a face may be turned; 0: any
     threshold: float  # cosine similarity that belongs to the identity encoder
     device: str
-    used: list[dict[str, Any]]  # one entry per model: role, name, file, licence, commercial_use
+    used: list[dict[str, Any]]  # one entry per model: role, name, file, licence, commercial_use, provider if by ONNX
     notes: list[str]
     seconds: float  # spent loading
 
     def summary(self) -> str:
-        """The models in one line."""
-        models = ", ".join(f"{entry['role']} {entry['name']}" for entry in self.used)
-        return f"models: {models}; on {self.device} in {self.swapper.dtype}"
+        """The models in one line, those in ONNX Runtime with the provider that they really run on."""
+        names = [f"{entry['role']} {entry['name']}" + f" ({entry.get('provider')})" * ("provider" in entry)
+                 for entry in self.used]
+        return f"models: {', '.join(names)}; on {self.device} in {self.swapper.dtype}"
 
 
 def choose_generator(config: InferenceConfig) -> tuple[Path, list[str]]:
@@ -201,23 +202,31 @@ def _entry(role: str, name: str, path: Path, card: Any = None) -> dict[str, Any]
             "commercial_use": registry.commercial_use(name, stated)}
 
 
+def _onnx_entry(role: str, name: str, path: Path, providers: Sequence[str]) -> dict[str, Any]:
+    """The same of a model that ONNX Runtime runs; providers: of its session, best first."""
+    return {**_entry(role, name, path), "provider": providers[0]}
+
+
 def _detector(published: bool, device: torch.device, used: list[dict[str, Any]], threads: int) -> detect.Detector:
     """SCRFD beside the published generator where its file is there, else CenterFace; threads: 0 for one per core."""
     path = registry.locate("scrfd") if published else None
     if path is not None:
-        used.append(_entry("detector", "scrfd", path))
-        return detect.Scrfd(open_scrfd(path, device, detect.SCRFD_SCORE, detect.SCRFD_OVERLAP, detect.SCRFD_SIDE))
+        scrfd = detect.Scrfd(open_scrfd(path, device, detect.SCRFD_SCORE, detect.SCRFD_OVERLAP, detect.SCRFD_SIDE))
+        used.append(_onnx_entry("detector", "scrfd", path, scrfd.providers))
+        return scrfd
     path = registry.require("centerface")
-    used.append(_entry("detector", "centerface", path))
-    return detect.CenterFace(open_session(path, device, any_size=True, threads=threads))
+    centerface = detect.CenterFace(open_session(path, device, any_size=True, threads=threads))
+    used.append(_onnx_entry("detector", "centerface", path, centerface.providers))
+    return centerface
 
 
 def _landmarks(published: bool, device: torch.device, dtype: torch.dtype, used: list[dict[str, Any]]) -> Landmarks:
     """InsightFace's 2d106det beside the published generator where its file is there, else the embedded network."""
     path = registry.locate("2d106det") if published else None
     if path is not None:
-        used.append(_entry("landmarks", "2d106det", path))
-        return PublishedLandmarks(open_session(path, device))
+        session = open_session(path, device)
+        used.append(_onnx_entry("landmarks", "2d106det", path, session.get_providers()))
+        return PublishedLandmarks(session)
     loaded = registry.load_landmarks(registry.require("ghost_compact_landmarks"))
     used.append(_entry("landmarks", loaded.name, loaded.path, loaded.card))
     return EmbeddedLandmarks(loaded.network, device, dtype)

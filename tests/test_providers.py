@@ -1,0 +1,39 @@
+"""Which provider of ONNX Runtime really runs a model is said, not the one that was wanted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from utils import registry
+from utils.inference import stages
+from utils.inference.config import InferenceConfig
+
+ON_CPU = ["CPUExecutionProvider"]
+
+
+def test_the_models_line_and_the_result_say_it(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    loaded = stages.load_stages(InferenceConfig(device="cpu"))
+    assert {entry["role"]: entry.get("provider") for entry in loaded.used} == {
+        "generator": None, "identity": None, "detector": "CPUExecutionProvider", "landmarks": None}
+    assert ", detector centerface (CPUExecutionProvider), landmarks ghost_compact_landmarks; on" in loaded.summary()
+
+
+@pytest.mark.parametrize("providers", [ON_CPU, ["CUDAExecutionProvider", *ON_CPU]])
+def test_it_is_what_the_session_says(providers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    place = SimpleNamespace(name="input", shape=["n", 3, 192, 192])
+    session = SimpleNamespace(get_providers=lambda: providers, get_inputs=lambda: [place], get_outputs=lambda: [place])
+    monkeypatch.setattr(stages, "open_session", lambda *arguments, **options: session)
+    monkeypatch.setattr(stages, "open_scrfd", lambda *arguments: SimpleNamespace(session=session))
+    monkeypatch.setattr(registry, "locate", lambda name: Path(f"{name}.onnx"))
+    used: list[dict[str, Any]] = []
+    for published in (True, False):
+        stages._detector(published, torch.device("cuda"), used, 0)
+    stages._landmarks(True, torch.device("cuda"), torch.float32, used)
+    assert [(entry["name"], entry["provider"]) for entry in used] == [
+        (name, providers[0]) for name in ("scrfd", "centerface", "2d106det")]
