@@ -100,7 +100,7 @@ def made_plain(pipeline: Any) -> Any:
     pipeline.stages.swapper._network = pipeline.stages.swapper._exact = None
     device = choose_device("cpu")
     pipeline.stages.detector = CenterFace(open_session(registry.require("centerface"), device, any_size=True))
-    landmarks = registry.load_landmarks(registry.require("ghost_compact_landmarks"))
+    landmarks = registry.load_landmarks(registry.require(registry.EMBEDDED_LANDMARKS))
     pipeline.stages.landmarks = EmbeddedLandmarks(landmarks.network, device)
     generator = registry.load_generator(path).network
     assert isinstance(generator, AEI_Net)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from utils import registry
-from utils.inference import stages
+from utils.inference import detectors, stages
 from utils.inference.config import InferenceConfig
 
 ON_CPU = ["CPUExecutionProvider"]
@@ -28,8 +28,9 @@ def test_the_models_line_and_the_result_say_it(random_weights: Path, monkeypatch
 def test_it_is_what_the_session_says(providers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     place = SimpleNamespace(name="input", shape=["n", 3, 192, 192])
     session = SimpleNamespace(get_providers=lambda: providers, get_inputs=lambda: [place], get_outputs=lambda: [place])
-    monkeypatch.setattr(stages, "open_session", lambda *arguments, **options: session)
-    monkeypatch.setattr(stages, "open_scrfd", lambda *arguments: SimpleNamespace(session=session))
+    for module in (stages, detectors):
+        monkeypatch.setattr(module, "open_session", lambda *arguments, **options: session)
+    monkeypatch.setattr(detectors, "open_scrfd", lambda *arguments: SimpleNamespace(session=session))
     monkeypatch.setattr(registry, "locate", lambda name: Path(f"{name}.onnx"))
     used: list[dict[str, Any]] = []
     for published in (True, False):

@@ -24,7 +24,6 @@ TARGETS = (*SUFFIXES, ".onnx")
 _SEED = 0  # of the fixed input
 _MOST_DIFFERENCE = 0.1  # of the largest value of the output; what half precision changes is far less
 _PUBLISHED_IDENTITY = {"depth": 100, "num_features": 512, "width": 1.0, "size": 112}
-_PUBLISHED_THRESHOLD = 0.15  # similarity that belongs to it
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,8 @@ def _generator(state: Mapping[str, Tensor]) -> Architecture | None:
         size = 2 ** (levels + 1)
         arguments |= {"width": state["encoder.conv1.0.weight"].shape[0] / 32, "size": size}
     return Architecture("AEI_Net", arguments, lambda: AEI_Net(**arguments),
-                        ((1, 3, size, size), (1, arguments["c_id"])), {"crop_size": size, "identity": "arcface"})
+                        ((1, 3, size, size), (1, arguments["c_id"])),
+                        {"crop_size": size, "identity": registry.PUBLISHED_IDENTITY})
 
 
 def _identity(state: Mapping[str, Tensor]) -> Architecture | None:
@@ -88,7 +88,7 @@ def _identity(state: Mapping[str, Tensor]) -> Architecture | None:
                                  "width": state["conv1.weight"].shape[0] / 64, "size": 16 * math.isqrt(cells)}
     size, facts = arguments["size"], {"crop_size": arguments["size"]}
     if arguments == _PUBLISHED_IDENTITY:
-        facts["similarity_th"] = _PUBLISHED_THRESHOLD
+        facts["similarity_th"] = registry.PUBLISHED_THRESHOLD
     return Architecture("iresnet", arguments, lambda: iresnet(**arguments), ((1, 3, size, size),), facts)
 
 
@@ -181,7 +181,7 @@ def convert(source: Path, target: Path, dtype: str, program: str = "facefusion")
                                "largest value; the numbers in it are broken, or need --dtype float32")
     advice = ""
     if target.suffix == ".onnx":
-        identity = known.get("identity", "arcface")
+        identity = known.get("identity", registry.PUBLISHED_IDENTITY)
         advice = onnx_export.complete(architecture.network, architecture.arguments, identity, target, program)
     elif target.suffix == ".safetensors":
         digest = hashlib.sha256(target.read_bytes()).hexdigest()

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parents[1]
+PUBLISHED_IDENTITY, PUBLISHED_THRESHOLD = "arcface", 0.15  # and the cosine similarity from which it knows a person
+EMBEDDED_GENERATOR, EMBEDDED_IDENTITY = "ghost_compact_generator", "ghost_compact_identity"
+EMBEDDED_LANDMARKS = "ghost_compact_landmarks"
 WEIGHTS_VARIABLE = "GHOST_WEIGHTS"  # names a folder that is used instead of weights/
 # What a generator's JSON may ask of the pipeline, all numbers.
 WAYS = ("max_yaw", "grain", "identity_reach", "tone", "mask_wider", "mask_higher", "rim_contrast",
@@ -29,7 +32,7 @@ _GHOST = "releases of github.com/ai-forever/ghost (sber-swap)"
 _OURS = "trained with this repository"
 _INSIGHTFACE = "non-commercial research only (InsightFace)"
 _INSTEAD = {  # what to do without a model of some roles
-    "identity": "swap with --model embedded and train with --identity ghost_compact_identity",
+    "identity": f"swap with --model embedded and train with --identity {EMBEDDED_IDENTITY}",
     "enhancer": "leave --use_sr out",
 }
 PERMISSIVE = ("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0")
@@ -53,7 +56,7 @@ SPECS = {spec.name: spec for spec in (
     *(ModelSpec(f"ghost_unet_{n}", "generator", (f"weights/G_unet_{n}block{'s' * (n > 1)}.pth",),
                 f"AEI-Net, unet, {n} AAD layers per block, 256 pixels", "Apache-2.0", _GHOST, "unclear")
       for n in (1, 2, 3)),
-    ModelSpec("arcface", "identity", ("arcface_model/backbone.pth", "weights/backbone.pth"),
+    ModelSpec(PUBLISHED_IDENTITY, "identity", ("arcface_model/backbone.pth", "weights/backbone.pth"),
               "iresnet100, 512 numbers", _INSIGHTFACE, _GHOST, "no"),
     ModelSpec("scrfd", "detector", (f"{_ANTELOPE}/scrfd_10g_bnkps.onnx", "weights/scrfd_10g_bnkps.onnx"),
               "SCRFD-10G with key points", _INSIGHTFACE, "InsightFace, antelope", "no"),
@@ -64,11 +67,11 @@ SPECS = {spec.name: spec for spec in (
               "106 landmarks, 192 pixels", _INSIGHTFACE, "InsightFace, buffalo_l", "no"),
     ModelSpec("hifacegan", "enhancer", ("weights/10_net_G.pth",), "LIPSPADE generator, 256 pixels",
               "CC BY-NC-SA 4.0 (NVIDIA SPADE) in part", _GHOST, "no"),
-    ModelSpec("ghost_compact_generator", "generator", ("weights/ghost_compact_generator.safetensors",),
+    ModelSpec(EMBEDDED_GENERATOR, "generator", ("weights/ghost_compact_generator.safetensors",),
               "AEI-Net, compact; see the JSON beside it", "Apache-2.0", _OURS, "yes"),
-    ModelSpec("ghost_compact_identity", "identity", ("weights/ghost_compact_identity.safetensors",),
+    ModelSpec(EMBEDDED_IDENTITY, "identity", ("weights/ghost_compact_identity.safetensors",),
               "iresnet, compact; see the JSON beside it", "Apache-2.0", _OURS, "yes"),
-    ModelSpec("ghost_compact_landmarks", "landmarks", ("weights/ghost_compact_landmarks.safetensors",),
+    ModelSpec(EMBEDDED_LANDMARKS, "landmarks", ("weights/ghost_compact_landmarks.safetensors",),
               "106 landmarks; see the JSON beside it", "Apache-2.0", _OURS, "yes"),
 )}
 
@@ -165,7 +168,7 @@ def load_generator(path: Path, backbone: str = "unet", num_blocks: int = 2) -> L
     _check_generator_options(state, path, backbone, num_blocks)
     expected = f"a published generator (AEI_Net, {backbone}, num_blocks {num_blocks})"
     network = build(lambda: AEI_Net(backbone, num_blocks=num_blocks, c_id=512), state, path, expected)
-    return Loaded(network, path, name_of(path), {"crop_size": 256, "identity": "arcface"})
+    return Loaded(network, path, name_of(path), {"crop_size": 256, "identity": PUBLISHED_IDENTITY})
 
 
 def _check_generator_options(state: Mapping[str, Tensor], path: Path, backbone: str, num_blocks: int) -> None:
@@ -207,7 +210,7 @@ def load_identity(name: str, beside: Path | None = None) -> Loaded:
     from arcface_model.iresnet import iresnet100
 
     network = build(lambda: iresnet100(fp16=False), read_state(path), path, "ArcFace's iresnet100")
-    return Loaded(network, path, name, {"similarity_th": 0.15})
+    return Loaded(network, path, name, {"similarity_th": PUBLISHED_THRESHOLD})
 
 
 def load_landmarks(path: Path) -> Loaded:

@@ -26,7 +26,7 @@ from utils.paths import is_file
 if TYPE_CHECKING:
     from utils.inference.pipeline import SwapPipeline
 
-_IDENTITY = {"arcface": "arcface", "embedded": "ghost_compact_identity"}
+_IDENTITY = {"arcface": registry.PUBLISHED_IDENTITY, "embedded": registry.EMBEDDED_IDENTITY}
 
 
 def load_recogniser(name: str, config: EvaluateConfig) -> recognisers.Recogniser:
@@ -67,7 +67,7 @@ def load_landmarker(name: str, config: EvaluateConfig) -> landmarkers.Landmarker
     if name == "2d106":
         path = registry.require("2d106det")
         return landmarkers.OnCrop("2d106", path.name, PublishedLandmarks(open_session(path, device)))
-    loaded = registry.load_landmarks(registry.require("ghost_compact_landmarks"))
+    loaded = registry.load_landmarks(registry.require(registry.EMBEDDED_LANDMARKS))
     return landmarkers.OnCrop("embedded", loaded.path.name, EmbeddedLandmarks(loaded.network, device))
 
 

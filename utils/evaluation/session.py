@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from utils.device import choose_device
 from utils.errors import GhostError, NoFaceInTargetError
 from utils.evaluation import features, measures, people, report, sheet
 from utils.evaluation.config import EvaluateConfig, command
@@ -100,9 +101,10 @@ class Session:
 
     def _video(self, result: Path, target: Path) -> dict[str, float]:
         from utils.evaluation.video import measure
-        from utils.preprocess.models import load_detector
+        from utils.inference.detectors import choose_detector, open_detector
 
-        return measure(result, target, load_detector(self.config.device), self.landmarker)
+        detector = open_detector(*choose_detector(), choose_device(self.config.device))
+        return measure(result, target, detector, self.landmarker)
 
     def _photos(self, metrics: dict[str, Any]) -> tuple[list[Case], Iterable[np.ndarray]]:
         """The cases, and the rows of the sheet, which are not made before somebody takes them."""

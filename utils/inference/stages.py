@@ -16,13 +16,14 @@ from utils.inference import detect, glasses
 from utils.inference.blend import Mixer
 from utils.inference.blend_device import mixer_for
 from utils.inference.config import InferenceConfig
+from utils.inference.detectors import choose_detector, open_detector
 from utils.inference.enhance import Enhancer
 from utils.inference.glasses import Glasses
 from utils.inference.identify import Identifier
 from utils.inference.mask import Reach
 from utils.inference.swap import Swapper
 from utils.inference.turned import AnyWayUp
-from utils.onnx_file import open_scrfd, open_session
+from utils.onnx_file import open_session
 from utils.paths import is_file
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from arcface_model.iresnet import IResNet
     from network.AEI_Net import AEI_Net
 
-_PUBLISHED_IDENTITY, _EMBEDDED, _ENHANCER = "arcface", "ghost_compact_generator", "hifacegan"
+_ENHANCER = "hifacegan"
 
 
 @dataclass
@@ -74,15 +75,15 @@ def choose_generator(config: InferenceConfig) -> tuple[Path, list[str]]:
     asked = registry.resolve_file(config.G_path)
     if config.asks_for("G_path"):
         return asked, []
-    arcface = registry.locate(_PUBLISHED_IDENTITY)
+    arcface = registry.locate(registry.PUBLISHED_IDENTITY)
     if config.only_permissive and config.model == "auto":
-        return registry.require(_EMBEDDED), []
+        return registry.require(registry.EMBEDDED_GENERATOR), []
     if config.model == "ghost" or (config.model == "auto" and is_file(asked) and arcface is not None):
         return asked, []
     notes = []
     if config.model == "auto" and is_file(asked):
         notes.append(f"{asked} is not used, since its identity encoder arcface_model/backbone.pth is missing")
-    return registry.require(_EMBEDDED), notes
+    return registry.require(registry.EMBEDDED_GENERATOR), notes
 
 
 def idle_architecture(config: InferenceConfig, generator: registry.Loaded) -> list[str]:
@@ -98,7 +99,7 @@ def idle_architecture(config: InferenceConfig, generator: registry.Loaded) -> li
 
 def check_before_loading(config: InferenceConfig, generator: Path) -> None:
     """Find what is missing or refused before large files are read; raises WeightsError, OptionError."""
-    names = [] if registry.is_described(generator) else [registry.name_of(generator), _PUBLISHED_IDENTITY]
+    names = [] if registry.is_described(generator) else [registry.name_of(generator), registry.PUBLISHED_IDENTITY]
     if config.use_sr:
         registry.require(_ENHANCER)
         names.append(_ENHANCER)
@@ -115,7 +116,7 @@ def load_stages(config: InferenceConfig) -> Stages:
     generator = registry.load_generator(path, config.backbone, config.num_blocks)
     identity = registry.load_identity(generator.card["identity"], beside=path)
     check_pair(generator, identity)
-    published = identity.name == _PUBLISHED_IDENTITY
+    published = identity.name == registry.PUBLISHED_IDENTITY
     used = [_entry("generator", generator.name, generator.path, generator.card),
             _entry("identity", identity.name, identity.path, identity.card)]
     if config.only_permissive:
@@ -209,15 +210,10 @@ def _onnx_entry(role: str, name: str, path: Path, providers: Sequence[str]) -> d
 
 def _detector(published: bool, device: torch.device, used: list[dict[str, Any]], threads: int) -> detect.Detector:
     """SCRFD beside the published generator where its file is there, else CenterFace; threads: 0 for one per core."""
-    path = registry.locate("scrfd") if published else None
-    if path is not None:
-        scrfd = detect.Scrfd(open_scrfd(path, device, detect.SCRFD_SCORE, detect.SCRFD_OVERLAP, detect.SCRFD_SIDE))
-        used.append(_onnx_entry("detector", "scrfd", path, scrfd.providers))
-        return scrfd
-    path = registry.require("centerface")
-    centerface = detect.CenterFace(open_session(path, device, any_size=True, threads=threads))
-    used.append(_onnx_entry("detector", "centerface", path, centerface.providers))
-    return centerface
+    name, path = choose_detector(published)
+    detector = open_detector(name, path, device, threads)
+    used.append(_onnx_entry("detector", name, path, detector.providers))
+    return detector
 
 
 def _landmarks(published: bool, device: torch.device, dtype: torch.dtype, used: list[dict[str, Any]]) -> Landmarks:
@@ -227,7 +223,7 @@ def _landmarks(published: bool, device: torch.device, dtype: torch.dtype, used: 
         session = open_session(path, device)
         used.append(_onnx_entry("landmarks", "2d106det", path, session.get_providers()))
         return PublishedLandmarks(session)
-    loaded = registry.load_landmarks(registry.require("ghost_compact_landmarks"))
+    loaded = registry.load_landmarks(registry.require(registry.EMBEDDED_LANDMARKS))
     used.append(_entry("landmarks", loaded.name, loaded.path, loaded.card))
     return EmbeddedLandmarks(loaded.network, device, dtype)
 

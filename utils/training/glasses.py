@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> None:
         options = parser.parse_args(argv)
         held = set(read_names(options.validation)) if options.validation else set()
-        identity = registry.require("ghost_compact_identity")
+        identity = registry.require(registry.EMBEDDED_IDENTITY)
         for line in write(options.faces, read_wearers(options.wearers), held, identity, options.gain):
             print(line)
 
