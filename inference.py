@@ -10,7 +10,7 @@ from typing import Any
 from utils.command import carried_out
 from utils.errors import NOTHING_WRITTEN, SkippedError
 from utils.inference.config import InferenceConfig, parse
-from utils.inference.report import console, profile_table
+from utils.inference.report import console, profile_table, reasons_of
 
 
 def run(config: InferenceConfig) -> dict[str, Any]:
@@ -57,7 +57,9 @@ def report(config: InferenceConfig, result: dict[str, Any]) -> None:
     if config.json:
         print(json.dumps(result, indent=1))
     elif not config.quiet:
-        print(f"{result['output']}: {result['faces']['swapped']} of {result['faces']['found']} faces swapped")
+        faces = result["faces"]
+        rest = f" ({reasons_of(faces['skipped'])})" if faces["skipped"] else ""
+        print(f"{result['output']}: {faces['swapped']} of {faces['found']} faces swapped{rest}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,9 +10,11 @@ from typing import Any
 import cv2
 import pytest
 
+import inference
 from examples.demo_video import write_clip
 from tests.conftest import Call
 from utils import errors
+from utils.inference.config import InferenceConfig
 from utils.inference.doubt import Trust
 from utils.inference.people import Person, facts_of, unused
 from utils.inference.report import RunReport
@@ -134,3 +136,10 @@ def test_why_a_source_was_not_used() -> None:
         "whoever is like reference B.jpg in clip.mp4 (similarity 0.900) got another source, so source 2.jpg was not "
         "used"]
     assert unused([Person("1.jpg", None)], RunReport(), "clip.mp4", 0.4) == []
+
+
+def test_the_last_line_says_why_faces_were_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    faces = {"found": 6, "swapped": 3, "skipped": {"too small": 1, "no reference matches": 2}}
+    for skipped, rest in ((faces["skipped"], " (2 x no reference matches, 1 x too small)"), ({}, "")):
+        inference.report(InferenceConfig(), {"output": "o.png", "faces": {**faces, "skipped": skipped}})
+        assert capsys.readouterr().out == f"o.png: 3 of 6 faces swapped{rest}\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from utils.errors import GhostError, InputError, OptionError
 from utils.inference.doubt import misgiving
 from utils.inference.embeddings import normalise
-from utils.inference.report import RunReport
+from utils.inference.report import RunReport, reasons_of
 from utils.inference.stages import Stages
 from utils.inference.track import most_prominent
 from utils.io.folder import pictures_in
@@ -135,11 +135,6 @@ def _embedding(
         report.note(f"the face in the {kind} {path} {weak}")
     with report.stage("identify"):
         return stages.identifier.embed(image, [face])[0]
-
-
-def reasons_of(skipped: Iterable[str]) -> str:
-    """Reasons, or a counter of them, in words."""
-    return ", ".join(f"{count} x {reason}" for reason, count in Counter(skipped).items())
 
 
 def facts_of(people: Sequence[Person], report: RunReport) -> list[dict[str, Any]]:

@@ -33,10 +33,10 @@ from utils.inference.config import InferenceConfig
 from utils.inference.doubt import UNSEEN, Trust, trust
 from utils.inference.embeddings import normalise, steer
 from utils.inference.exposure import exposure_of
-from utils.inference.people import Person, facts_of, identities, photos_of, read, reasons_of, unused
+from utils.inference.people import Person, facts_of, identities, photos_of, read, unused
 from utils.inference.photos import check_photo, swap_photos
 from utils.inference.recent import Recent
-from utils.inference.report import RunReport
+from utils.inference.report import RunReport, reasons_of
 from utils.inference.smooth import SteadyLandmarks
 from utils.inference.sparse import fill_in, search
 from utils.inference.stages import Stages, load_stages

@@ -127,6 +127,11 @@ class RunReport:
         }
 
 
+def reasons_of(skipped: Iterable[str]) -> str:
+    """Reasons, or a counter of them, in words, the most frequent first."""
+    return ", ".join(f"{count} x {reason}" for reason, count in Counter(skipped).most_common())
+
+
 def profile_table(seconds: Mapping[str, float], frames: int) -> str:
     """Seconds per stage as text, slowest first.
 

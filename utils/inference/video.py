@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from utils.device import full_memory_as_error, half_of_the_cores, shared_processor
 from utils.errors import NOTHING_WRITTEN, OutputError, ResourceError, SkippedError
 from utils.inference.config import InferenceConfig
-from utils.inference.people import photos_of, reasons_of, say_low_threshold
-from utils.inference.report import RunReport
+from utils.inference.people import photos_of, say_low_threshold
+from utils.inference.report import RunReport, reasons_of
 from utils.inference.stream import prefetch
 from utils.inference.targets import check_not_photo, pictures_of
 from utils.inference.types import SwappedFrame
