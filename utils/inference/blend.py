@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from utils.inference.warp import bounds, invert, rescaled, scale_of, warp
-from utils.io.frame import Box, Pixels
+from utils.io.frame import Box, Pixels, to_uint8
 
 COARSE = 3.5  # pixels of a swap, whose mean is too coarse to be called detail: swaps are softer than their pixels
 EDGE = 32  # levels from which a difference is an edge, such as a brow's, which belongs to the target's person
@@ -122,8 +122,7 @@ def _fine_detail(region: np.ndarray, scale: float, grain: float) -> np.ndarray:
 
     scale: pixels of the region per pixel of the swap.
     """
-    picture = region if region.dtype == np.uint8 else (region >> 8).astype(np.uint8)
-    grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    grey = cv2.cvtColor(to_uint8(region), cv2.COLOR_BGR2GRAY)
     side = coarseness(scale)
     lost = cv2.addWeighted(grey, 1.0, cv2.blur(grey, (side, side)), -1.0, _NOTHING)
     levels = np.arange(256) - _NOTHING

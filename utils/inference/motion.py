@@ -9,7 +9,7 @@ import numpy as np
 
 from utils.inference.keypoints import face_size
 from utils.inference.warp import warp
-from utils.io.frame import Pixels
+from utils.io.frame import Pixels, to_uint8
 
 _SIDE = 128  # of the patches that are compared, pixels
 _EYES = 36.0  # face size there
@@ -25,9 +25,7 @@ _DISAGREEMENT = 0.12  # face sizes from which the detection alone counts
 def _patch(image: Pixels, M_frame2patch: np.ndarray) -> np.ndarray:
     """(128, 128) uint8 grey around a face."""
     patch = warp(image, M_frame2patch, (_SIDE, _SIDE), average=False)
-    if patch.dtype == np.uint16:
-        patch = (patch / 257).astype(np.uint8)
-    return cv2.cvtColor(patch, cv2.COLOR_BGR2GRAY)
+    return cv2.cvtColor(to_uint8(patch), cv2.COLOR_BGR2GRAY)
 
 
 def _good(before: np.ndarray, after: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from utils.errors import InputError, OutputError
 from utils.io import exif, tiff, xmp
 from utils.io.atomic import atomic_path, check_place, check_writable
+from utils.io.frame import to_uint8
 from utils.io.mark import UNMARKED, Mark
 from utils.paths import is_file, is_there
 
@@ -292,8 +293,7 @@ def _adapt(photo: Photo, kind: _Format, suffix: str, mark: Mark) -> tuple[Photo,
     """What of a photo the format holds, and notes on the rest."""
     image, alpha, profile, notes = photo.image, photo.alpha, photo.icc_profile, []
     if image.dtype == np.uint16 and not kind.deep:
-        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
-        alpha = None if alpha is None else ((alpha.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        image, alpha = to_uint8(image), None if alpha is None else to_uint8(alpha)
         notes.append(f"{suffix} holds 8 bits per channel; the photo's 16 bits were rounded")
     if alpha is not None and not kind.alpha:
         alpha = None
