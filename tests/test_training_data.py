@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -132,6 +134,18 @@ def test_workers_read_by_one_thread_each() -> None:
     faces = Threads([Path("a.png")] * 4, ["a", "a", "b", "b"], None, Framing(8, 8))
     (batch,) = batches(faces, PairPlan(faces.identities, 0.5, True, 0), Share(4), range(1), 1)
     assert batch.source_images is not None and (batch.source_images == 11).all()
+
+
+def test_workers_start_where_opencv_has_used_its_threads(tmp_path: Path) -> None:
+    code = (
+        "import sys, cv2, numpy as np, torch; from pathlib import Path; from tests.test_training_data import *\n"
+        "cv2.setNumThreads(2); cv2.GaussianBlur(np.zeros((2000, 2000), np.uint8), (99, 99), 0)\n"
+        "faces = find_faces(Path(sys.argv[1]), True); plan = PairPlan(faces.identities, 0.5, True, 0)\n"
+        "print(len(list(batches(faces, plan, Share(4), range(3), 2))), cv2.getNumThreads())"
+    )
+    done = subprocess.run([sys.executable, "-c", code, write_set(tmp_path / "set")], capture_output=True, text=True,
+                          timeout=120, cwd=Path(__file__).parents[1], check=True)  # it waits for ever otherwise
+    assert done.stdout.split() == ["3", "2"]
 
 
 def test_a_list_of_faces_that_is_no_text(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def _unchanged(batch: Pairs) -> Pairs:
 def _read(loader: DataLoader[Pairs | InputError]) -> Iterator[Pairs]:
     """What a loader reads; raises InputError, and ResourceError where a worker is gone."""
     try:
-        for pairs in loader:
+        for pairs in _started(loader):
             if isinstance(pairs, InputError):
                 raise pairs
             yield pairs
@@ -198,10 +198,21 @@ def _read(loader: DataLoader[Pairs | InputError]) -> Iterator[Pairs]:
                             "smaller --batch_size") from error
 
 
+def _started(loader: DataLoader[Pairs | InputError]) -> Iterator[Pairs | InputError]:
+    """The loader with its workers running, which inherit that OpenCV has one thread."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        return iter(loader)
+    finally:
+        cv2.setNumThreads(threads)
+
+
 def _start_worker(worker: int) -> None:
     """One thread each, and signals are left to the parent."""
     torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    if cv2.getNumThreads() != 1:  # a worker that was forked would wait here for threads that only its parent has
+        cv2.setNumThreads(1)
     leave_to_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
