@@ -34,13 +34,47 @@ FRONTAL, LEFT, PROFILE = TEMPLATES[2] / 2, TEMPLATES[1] / 2, TEMPLATES[0] / 2
 
 
 def test_frontal_faces_are_trusted() -> None:
-    assert judge(FRONTAL).share == 1 and judge(FRONTAL).reason == ""
+    assert judge(FRONTAL) == Trust() and Trust().share == 1 and Trust().reason == ""
 
 
 def test_yaw_grows_from_template_to_template_on_both_sides() -> None:
     angles = [yaw(template) for template in TEMPLATES]
     assert angles[2] < 8 < 20 < angles[1] < angles[0]
     assert angles[0] == pytest.approx(angles[4], abs=3) and angles[1] == pytest.approx(angles[3], abs=3)
+
+
+def seen_from(angle: float, eyes: float, roll: float = 0) -> np.ndarray:
+    """Keypoints (5, 2) of a head that is turned, and then laid on its side, by degrees, with so many pixels between its
+    eyes where it looks at the camera."""
+    head = np.array([(-0.5, -0.4, 0), (0.5, -0.4, 0), (0, 0, 0.55), (-0.35, 0.4, 0), (0.35, 0.4, 0)]) * eyes
+    x = head[:, 0] * np.cos(np.radians(angle)) + head[:, 2] * np.sin(np.radians(angle))
+    cos, sin = np.cos(np.radians(roll)), np.sin(np.radians(roll))
+    return np.stack([x, head[:, 1]], axis=1) @ np.array([[cos, sin], [-sin, cos]]) + 300
+
+
+@pytest.mark.parametrize("roll", [0, 45])
+@pytest.mark.parametrize("angle", [0, 30, 45, 60])
+def test_faces_count_as_large_as_they_are_however_they_are_turned(angle: float, roll: float) -> None:
+    def share(eyes: float) -> float:
+        kps = seen_from(angle, eyes, roll)
+        M, _ = estimate(kps, 224)
+        return trust(kps, landmarks_on(apply(M, kps)), M, 180.0).share
+
+    assert yaw(seen_from(angle, 8, roll)) == pytest.approx(angle, abs=1e-6)
+    assert [share(eyes) for eyes in (5.9, 6.0, 8.0, 10.0, 30.0)] == pytest.approx([0, 0, 0.5, 1, 1])
+    assert 0 < share(6.1) < 0.02 and 0.98 < share(9.9) < 1
+
+
+def test_swaps_fade_over_the_last_degrees_before_the_limit() -> None:
+    shares = [judge(seen_from(angle, 100)).share for angle in (LIMIT - 15, LIMIT - 7.5, LIMIT)]
+    assert shares == pytest.approx([1, 0.5, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("angle", [0, 35])
+def test_a_turned_source_counts_as_large_as_it_is(angle: float) -> None:
+    assert misgiving(seen_from(angle, 20.1)) == ""
+    assert misgiving(seen_from(angle, 19.0)).startswith("has 19 pixels between the eyes; from 20 on")
+    assert "turned away by about 41 degrees" in misgiving(seen_from(41, 100)) and not misgiving(seen_from(39, 100))
 
 
 def test_profiles_tiny_and_unclear_faces_are_left_out() -> None:

@@ -50,6 +50,15 @@ def test_dark_bright_and_faint_faces_come_into_the_range_and_back(gain: float, o
     assert np.percentile(apart, 95) <= 1, "all but what is far from the rest comes back"
 
 
+def test_levels_end_at_black_and_white() -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    for gain, offset in ((2.0, -100.0), (1.0, 200.0), (1.5, 0.0)):
+        wanted = np.clip(np.rint(levels * gain + offset), 0, 255)
+        assert np.array_equal(Exposure(gain, offset).applied(levels), wanted)
+        back = Exposure(1 / gain, -offset / gain)  # undone, it is what this one does
+        assert np.array_equal(back.undone(levels), wanted)
+
+
 def test_next_to_nothing_is_not_blown_up() -> None:
     assert exposure_of(np.full((128, 128, 3), 7, np.uint8), LEAST).gain <= 16
 
