@@ -9,7 +9,7 @@ import pytest
 
 from utils.errors import InputError
 from utils.evaluation.people import folder_photos
-from utils.io.folder import pictures_below
+from utils.io.folder import INDEX, SHEET, pictures_below, pictures_in
 from utils.io.image import FORMATS, Photo, write_photo
 from utils.preprocess.photos import list_units
 from utils.training.faces import find_faces
@@ -47,3 +47,14 @@ def test_a_folder_that_links_to_itself_is_said(folder: Path) -> None:
     (folder / "a" / "again").symlink_to(folder / "a")
     with pytest.raises(InputError, match=r"cannot read .*again"):
         pictures_below(folder)
+
+
+def test_the_contact_sheet_of_a_training_set_is_no_photo(folder: Path) -> None:
+    """Only where index.csv is beside it; else somebody named a photo so."""
+    paths = pictures_below(folder)
+    write_photo(folder / SHEET, Photo(np.zeros((16, 16, 3), np.uint8)))
+    assert pictures_in(folder) == [folder / SHEET] and len(pictures_below(folder)) == len(paths) + 1
+    (folder / INDEX).write_text("file,identity\n")
+    assert pictures_in(folder) == [] and pictures_below(folder) == paths
+    assert [photo.path for photo in folder_photos(folder)] == paths
+    assert [folder / photo.file for unit in list_units(folder) for photo in unit.photos] == paths

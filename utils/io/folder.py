@@ -8,27 +8,36 @@ from pathlib import Path
 
 from utils.errors import InputError
 from utils.io.image import FORMATS
+from utils.paths import is_file
+
+INDEX, SHEET = "index.csv", "contact_sheet.jpg"  # of a training set; the latter shows its crops to people
 
 
 def pictures_in(folder: Path) -> list[Path]:
     """The pictures of a folder in the order of their names, numbers counted as numbers; raises InputError.
 
-    Hidden files are none: macOS keeps facts about name.jpg in ._name.jpg.
+    Hidden files are none: macOS keeps facts about name.jpg in ._name.jpg. Nor is a training set's contact sheet.
     """
+    paths = _shown(folder)
+    sheet = folder / SHEET if folder / INDEX in paths else None
+    return sorted((path for path in paths if is_picture(path) and path != sheet and not path.is_dir()), key=_natural)
+
+
+def _shown(folder: Path) -> list[Path]:
+    """What lies in a folder and is not hidden; raises InputError."""
     try:
-        paths = list(folder.iterdir())
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise InputError(f"cannot read the folder {folder}: {error.strerror or error}") from error
-    shown = (path for path in paths if not path.name.startswith("."))
-    return sorted((path for path in shown if is_picture(path) and not path.is_dir()), key=_natural)
 
 
 def pictures_below(folder: Path) -> list[Path]:
     """The pictures of a folder and of those in it, by name; raises InputError.
 
-    Hidden files and folders are left out, and links to folders followed.
+    Hidden files and folders and the contact sheets of training sets are left out, and links to folders followed.
     """
     found: list[Path] = []
+    sheet = SHEET if is_file(folder / INDEX) else ""
     try:
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
@@ -37,7 +46,7 @@ def pictures_below(folder: Path) -> list[Path]:
                     continue
                 if entry.is_dir():
                     found += pictures_below(path)
-                elif is_picture(path):
+                elif is_picture(path) and entry.name != sheet:
                     found.append(path)
     except OSError as error:
         raise InputError(f"cannot read {folder}: {error.strerror or error}") from error
