@@ -18,7 +18,7 @@ from utils.inference.config import InferenceConfig
 from utils.inference.people import photos_of
 from utils.inference.targets import check_not_video, pictures_of
 from utils.io.atomic import check_place
-from utils.io.folder import is_picture, pictures_in
+from utils.io.folder import is_picture, pictures_in, unread_in
 from utils.io.image import check_input, check_output
 from utils.paths import is_file, is_there
 from utils.progress import progress
@@ -77,6 +77,8 @@ def swap_photos(
     report, count = pipeline.begin(), len(pictures_in(Path(folder)))
     if there := count - len(photos):
         report.note(f"{there} result(s) of earlier runs are there and stay")
+    if unread := unread_in(Path(folder)):
+        report.note(unread)
     pipeline.set_sources(sources, references)
     left_out: dict[str, GhostError] = {}
     try:

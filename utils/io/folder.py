@@ -11,6 +11,14 @@ from utils.io.image import FORMATS
 from utils.paths import is_file
 
 INDEX, SHEET = "index.csv", "contact_sheet.jpg"  # of a training set; the latter shows its crops to people
+# Pictures that are not read: what comes from the sensor of a camera, and what programs keep their work in.
+_UNREAD = {
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mos", ".mrw", ".nef", ".nrw",
+    ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+    ".ai", ".eps", ".exr", ".hdr", ".ico", ".j2k", ".jpf", ".jpx", ".jxl", ".jxr", ".kra", ".pcx", ".pgm", ".psb",
+    ".psd", ".svg", ".wdp", ".xcf",
+}
+_NAMED = 5  # files listed in a message
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -21,6 +29,18 @@ def pictures_in(folder: Path) -> list[Path]:
     paths = _shown(folder)
     sheet = folder / SHEET if folder / INDEX in paths else None
     return sorted((path for path in paths if is_picture(path) and path != sheet and not path.is_dir()), key=_natural)
+
+
+def unread_in(folder: Path) -> str:
+    """What to say of a folder's pictures in formats that are not read, "" where there are none; raises InputError."""
+    names = [path.name for path in sorted(_shown(folder), key=_natural) if path.suffix.lower() in _UNREAD]
+    listed = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    return f"{folder}: left out, as their formats are not read: {listed}; save them as JPEG or PNG" if names else ""
+
+
+def no_pictures(folder: Path, wanted: str = "give a folder of pictures") -> InputError:
+    """The error of a folder without pictures. wanted: what to give instead."""
+    return InputError(unread_in(folder) or f"{folder} has no pictures; {wanted}")
 
 
 def _shown(folder: Path) -> list[Path]:
