@@ -30,8 +30,8 @@ _INCH = 0.0254  # metres
 Image.MAX_IMAGE_PIXELS = 2**28  # Pillow refuses twice as many: half a billion, 1.6 GB at 8 bit
 
 # What the decoders raise on damaged files, depending on the format.
-_DAMAGED = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, RuntimeError, struct.error, zlib.error,
-            cv2.error)
+DAMAGED = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, RuntimeError, struct.error, zlib.error,
+           cv2.error)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def read_photo(path: Path | str) -> Photo:
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is not a picture in a known format (such as JPEG, PNG, WebP, TIFF, HEIC); save it as "
                          "JPEG or PNG in the program that shows it") from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise InputError(f"{path} is damaged or cut short and cannot be read: {error}") from error
     except MemoryError as error:
         raise InputError(f"{path} is too large for this machine's memory") from error
@@ -180,7 +180,7 @@ def _xmp(path: Path, picture: Image.Image, notes: list[str]) -> bytes | None:
 def _orientation(path: Path, picture: Image.Image, notes: list[str]) -> int:
     try:
         return int(picture.getexif().get(_ORIENTATION, 1))
-    except _DAMAGED:
+    except DAMAGED:
         notes.append(f"{path}: its EXIF data is damaged and was left out")
         return 1
 
