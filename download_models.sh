@@ -9,6 +9,8 @@ case ${GHOST_WEIGHTS:-} in
     /*) FOLDER=$GHOST_WEIGHTS ;;
     *) FOLDER=$PWD/$GHOST_WEIGHTS ;;
 esac
+MIRROR=${GHOST_MIRROR:-}
+[ ! -d "$MIRROR" ] || MIRROR=$(cd "$MIRROR" && pwd)
 RECORDED=$FOLDER/recorded.tsv
 LOCK=$FOLDER/.download.lock
 TAB=$(printf '\t')
@@ -29,7 +31,8 @@ recorded.tsv beside the weights and hold from then on.
 
 Environment:
   GHOST_WEIGHTS     folder that stands for weights/, as for the programs
-  GHOST_MIRROR      fetch NAME from $GHOST_MIRROR/NAME instead of its own address (one folder with all files)
+  GHOST_MIRROR      fetch NAME from $GHOST_MIRROR/NAME instead of its own address: the address of a folder with all
+                    files, or such a folder on this machine
   GHOST_DOWNLOADER  curl or wget; without it, whichever is installed
   GHOST_ATTEMPTS    how often a broken transfer is taken up again (5)
   GHOST_WAIT        seconds between attempts (3)
@@ -111,11 +114,12 @@ transfer_with_wget() {
     esac
 }
 
+path_in() { printf '%s\n' "$1" | sed 's,^file://\(localhost\)\{0\,1\},,; s/%20/ /g'; }
+
 copy_from_disk() {
-    from=$(printf '%s\n' "$1" | sed 's,^file://\(localhost\)\{0\,1\},,; s/%20/ /g')
-    if [ ! -f "$from" ]; then outcome=missing
-    elif [ ! -r "$from" ]; then outcome=broken
-    elif cp "$from" "$2"; then outcome=ok
+    if [ ! -f "$1" ]; then outcome=missing
+    elif [ ! -r "$1" ]; then outcome=broken
+    elif cp "$1" "$2"; then outcome=ok
     else outcome=full; fi
 }
 
@@ -124,13 +128,18 @@ fetch() {
     attempt=1
     while :; do
         case $1 in
-            file://*) copy_from_disk "$1" "$2" ;;
+            file://*) copy_from_disk "$(path_in "$1")" "$2" ;;
+            /*) copy_from_disk "$1" "$2" ;;
             *) "transfer_with_${downloader##*/}" "$1" "$2" ;;
         esac
         case $outcome in
             ok) return 0 ;;
             missing) [ -s "$2" ] || rm -f "$2"
-                complain "not on the server: $1"; return $NOT_FOUND ;;
+                case $1 in
+                    /* | file://*) complain "there is no file $1" ;;
+                    *) complain "not on the server: $1" ;;
+                esac
+                return $NOT_FOUND ;;
             full) complain "cannot write $2: is the disk full?" "$(free_space "$2") free; run again to continue"
                 return $CANNOT_WRITE ;;
             restart) rm -f "$2" ;;
@@ -140,7 +149,10 @@ fetch() {
         say "  broken off; attempt $attempt of ${GHOST_ATTEMPTS:-5} continues"
         sleep "${GHOST_WAIT:-3}"
     done
-    complain "the network failed for $1; what arrived is kept, run again to continue"
+    case $1 in
+        /* | file://*) complain "cannot read $1; may you read it, and is the disk still there?" ;;
+        *) complain "the network failed for $1; what arrived is kept, run again to continue" ;;
+    esac
     return $NETWORK
 }
 
@@ -206,7 +218,7 @@ EOF
 # obtain URL PATH: bring the file to PATH.partial, out of its archive if the address names a member after '#'
 obtain() {
     address=${1%%#*}
-    [ -z "${GHOST_MIRROR:-}" ] || address=${GHOST_MIRROR%/}/${address##*/}
+    [ -z "$MIRROR" ] || address=${MIRROR%/}/${address##*/}
     say "  from $address"
     case $1 in
         *#*) ;;

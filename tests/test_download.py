@@ -305,14 +305,24 @@ def test_a_file_of_ones_own_is_left_alone(checkout: Checkout) -> None:
     assert path.read_bytes() == b"my own training"
 
 
-@pytest.mark.parametrize("on_disk", [False, True])
-def test_mirror(checkout: Checkout, tmp_path: Path, on_disk: bool) -> None:
+@pytest.mark.parametrize("where", ["server", "address", "folder", "folder near by"])
+def test_mirror(checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     path = checkout.add("G.pth", CONTENT, url="http://published.invalid/releases/v2/G.pth")
     (tmp_path / "a stick").mkdir()
     (tmp_path / "a stick" / "G.pth").write_bytes(CONTENT)
-    result = checkout.run(GHOST_MIRROR=f"file://{tmp_path}/a stick" if on_disk else checkout.server.url("mirror/"))
+    monkeypatch.chdir(tmp_path)
+    places = {"server": checkout.server.url("mirror/"), "address": f"file://{tmp_path}/a stick",
+              "folder": f"{tmp_path}/a stick/", "folder near by": "a stick"}
+    result = checkout.run(GHOST_MIRROR=places[where])
     assert result.returncode == 0, result.stderr
     assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("start", ["", "file://"])
+def test_a_mirror_on_disk_that_lacks_the_file(checkout: Checkout, tmp_path: Path, start: str) -> None:
+    checkout.add("G.pth", CONTENT, url="http://published.invalid/releases/v2/G.pth")
+    result = checkout.run(GHOST_MIRROR=f"{start}{tmp_path}/not mounted")
+    assert result.returncode == 4 and f"there is no file {start}{tmp_path}/not mounted/G.pth" in result.stderr
 
 
 def archive(**members: bytes) -> bytes:

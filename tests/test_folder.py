@@ -9,7 +9,7 @@ import pytest
 
 from utils.errors import InputError
 from utils.evaluation.people import folder_photos
-from utils.io.folder import pictures_below
+from utils.io.folder import INDEX, SHEET, no_pictures, pictures_below, pictures_in, unread_in
 from utils.io.image import FORMATS, Photo, write_photo
 from utils.preprocess.photos import list_units
 from utils.training.faces import find_faces
@@ -47,3 +47,26 @@ def test_a_folder_that_links_to_itself_is_said(folder: Path) -> None:
     (folder / "a" / "again").symlink_to(folder / "a")
     with pytest.raises(InputError, match=r"cannot read .*again"):
         pictures_below(folder)
+
+
+def test_the_contact_sheet_of_a_training_set_is_no_photo(folder: Path) -> None:
+    """Only where index.csv is beside it; else somebody named a photo so."""
+    paths = pictures_below(folder)
+    write_photo(folder / SHEET, Photo(np.zeros((16, 16, 3), np.uint8)))
+    assert pictures_in(folder) == [folder / SHEET] and len(pictures_below(folder)) == len(paths) + 1
+    (folder / INDEX).write_text("file,identity\n")
+    assert pictures_in(folder) == [] and pictures_below(folder) == paths
+    assert [photo.path for photo in folder_photos(folder)] == paths
+    assert [folder / photo.file for unit in list_units(folder) for photo in unit.photos] == paths
+
+
+def test_pictures_that_are_not_read_are_named(tmp_path: Path) -> None:
+    assert not unread_in(tmp_path)
+    assert str(no_pictures(tmp_path)).endswith("has no pictures; give a folder of pictures")
+    for number in range(7):
+        (tmp_path / f"IMG_{number + 5}.CR2").touch()
+    for name in (".8.cr2", "notes.txt", "clip.mov"):
+        (tmp_path / name).touch()
+    said = unread_in(tmp_path)
+    assert "IMG_5.CR2, IMG_6.CR2, IMG_7.CR2, IMG_8.CR2, IMG_9.CR2 and 2 more; save them as JPEG or PNG" in said
+    assert str(no_pictures(tmp_path)) == said

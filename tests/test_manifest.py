@@ -79,7 +79,8 @@ def is_valid(found: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("deep", [False, True])
-@pytest.mark.parametrize("name", ["o.jpg", "o.jfif", "o.png", "o.webp", "o.avif", "o.tif", "o.gif"])
+@pytest.mark.parametrize("name", ["o.jpg", "o.jfif", "o.mpo", "o.png", "o.webp", "o.avif", "o.heic", "o.hif", "o.tif",
+                                  "o.gif"])
 def test_a_photo_says_what_was_done(picture: Path, tmp_path: Path, name: str, deep: bool) -> None:
     photo = read_photo(picture)
     photo = Photo(photo.image.astype(np.uint16) * 257) if deep else photo

@@ -90,6 +90,20 @@ def test_a_stopped_run_says_what_is_there(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["2.jpg"]
 
 
+def test_a_run_stopped_before_the_first_photo_says_that_nothing_is_there(
+    call: Call, folder: Path, people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SwapPipeline, "change_photo", stop)
+    (tmp_path / "out").mkdir()
+    for more, words in ((), "no output was written"), (("--no-overwrite",), "what is done is in"):
+        code, result, _ = call(*swap(people(1, "studio_portrait"), folder, tmp_path / "out", *more))
+        assert code == errors.INTERRUPTED and words in result["error"]
+        (tmp_path / "out/2.jpg").write_text("an earlier result")
+
+
 @pytest.mark.parametrize(("share", "code"), [("0.5", 0), ("0.4", errors.SkippedError.exit_code)])
 def test_too_many_left_out(call: Call, folder: Path, people: People, tmp_path: Path, share: str, code: int) -> None:
     got, result, _ = call(*swap(people(1, "studio_portrait"), folder, tmp_path / "out", "--max-skipped", share))

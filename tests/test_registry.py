@@ -128,6 +128,13 @@ def test_foreign_files(tmp_path: Path, content: bytes, suffix: str) -> None:
         read_state(path)
 
 
+def test_an_onnx_file_is_not_read_as_weights(folder: Path) -> None:
+    path = generator_file(folder).with_suffix(".onnx")  # as convert_weights.py leaves it beside the other and its JSON
+    path.write_bytes(b"\x08\x08\x12\x07pytorch")
+    with pytest.raises(WeightsError, match=r"\.onnx is an ONNX file.*give the \.safetensors or \.pth"):
+        registry.load_generator(path)
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_malicious_file_does_nothing(tmp_path: Path, zipped: bool) -> None:
     path, trace = tmp_path / "evil.pth", tmp_path / "trace"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-_HEAVY = ("torch._dynamo", "torch._inductor", "scipy", "av", "insightface", "kornia", "torchvision", "rich")
+_HEAVY = ("torch._dynamo", "torch._inductor", "scipy", "av", "insightface", "kornia", "torchvision", "rich",
+          "pillow_heif")
 _SCRIPT = """
 import sys
 import inference

@@ -171,6 +171,19 @@ def test_folders_without_index(tmp_path: Path) -> None:
         find_faces(tmp_path / "nowhere", True)
 
 
+def test_photos_that_were_never_cut_are_refused(tmp_path: Path) -> None:
+    """In sets with an index, crops have the size that it belongs to."""
+    folder = write_set(tmp_path / "set")
+    photo = sorted(folder.rglob("*.png"))[-1]
+    cv2.imwrite(str(photo), np.zeros((80, 60, 3), np.uint8))
+    find_faces(folder, True)
+    (folder / "index.csv").unlink()
+    with pytest.raises(InputError, match=rf"{photo.name} has 60 x 80 pixels.*preprocess_vgg\.py --path_to_dataset"):
+        find_faces(folder, True)
+    photo.write_text("no picture")
+    assert len(find_faces(folder, True)) == 12
+
+
 def test_parts_of_a_set_are_no_people(tmp_path: Path) -> None:
     for name in ("train/n1", "train/n2", "test/n3"):
         (tmp_path / name).mkdir(parents=True)

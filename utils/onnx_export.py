@@ -127,14 +127,17 @@ def run_onnx(path: Path, inputs: tuple[Tensor, ...]) -> np.ndarray:
 
 
 def complete(name: str, arguments: Mapping[str, Any], identity: str, path: Path, program: str) -> str:
-    """Write the checksum that FaceFusion wants beside a generator; returns where the file goes or why it does not.
+    """Write the checksum that FaceFusion wants beside a generator, or remove that of the file which this one replaced;
+    returns where the file goes or why it does not.
 
     identity: the encoder that a generator was trained with.
     """
+    if (name, program) == ("AEI_Net", "facefusion"):
+        _write_checksum(path)
+    else:
+        path.with_suffix(".hash").unlink(missing_ok=True)
     if name != "AEI_Net":
         return ""
-    if program == "facefusion":
-        _write_checksum(path)
     numbers, side = arguments["c_id"], arguments.get("size", _PUBLISHED["size"])
     if ({"size": side, "c_id": numbers}, identity) != (_PUBLISHED, "arcface"):
         return ("FaceFusion and VisoMaster-Fusion feed GHOST models 256 pixels and the 512 numbers of the published "

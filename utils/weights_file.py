@@ -37,6 +37,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     if not is_file(path):
         raise WeightsError(f"weights not found: {path}; check the name; download_models.sh has the published ones")
+    if path.suffix == ".onnx":
+        raise WeightsError(f"{path} is an ONNX file, which is for other programs and is not read here; give the "
+                           ".safetensors or .pth that it was made from")
     if path.stat().st_size == 0:
         raise WeightsError(f"{path} is empty; download it again")
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from utils.errors import GhostError, InputError, OptionError
+from utils.errors import GhostError, OptionError
 from utils.inference.doubt import misgiving
 from utils.inference.embeddings import normalise
 from utils.inference.report import RunReport, reasons_of
 from utils.inference.stages import Stages
 from utils.inference.track import most_prominent
-from utils.io.folder import pictures_in
+from utils.io.folder import no_pictures, pictures_in, unread_in
 from utils.io.image import Photo, read_photo
 from utils.paths import is_folder
 from utils.weights_file import read_card
@@ -42,7 +42,7 @@ def _photos(person: Path) -> list[Path]:
         return [person]
     photos = pictures_in(person)
     if not photos:
-        raise InputError(f"{person} has no pictures; give a photo, or a folder with photos of one person")
+        raise no_pictures(person, "give a photo, or a folder with photos of one person")
     return photos
 
 
@@ -91,6 +91,8 @@ def _identity(
     if number is not None and is_folder(person):
         raise OptionError(f"--source_face_index {number} chooses a face of one photo, but {person} is a folder; give "
                           "-1 for it")
+    if is_folder(person) and (unread := unread_in(person)):
+        report.note(unread)
     choosable = kind == "source" and not is_folder(person)
     found = {path: _embedding(path, number, choosable, kind, stages, report) for path in photos}
     known = {path: z_id for path, z_id in found.items() if z_id is not None}

@@ -18,7 +18,7 @@ from utils.inference.config import InferenceConfig
 from utils.inference.people import photos_of
 from utils.inference.targets import check_not_video, pictures_of
 from utils.io.atomic import check_place
-from utils.io.folder import is_picture, pictures_in
+from utils.io.folder import is_picture, pictures_in, unread_in
 from utils.io.image import check_input, check_output
 from utils.paths import is_file, is_there
 from utils.progress import progress
@@ -77,26 +77,41 @@ def swap_photos(
     report, count = pipeline.begin(), len(pictures_in(Path(folder)))
     if there := count - len(photos):
         report.note(f"{there} result(s) of earlier runs are there and stay")
+    if unread := unread_in(Path(folder)):
+        report.note(unread)
     pipeline.set_sources(sources, references)
-    left_out: dict[str, GhostError] = {}
+    done: list[str] = []
     try:
-        with progress(len(photos), pipeline.config.quiet, "photos") as advance:
-            for photo in photos:
-                try:
-                    with report.of_photo(photo.name):
-                        pipeline.change_photo(photo, Path(output) / photo.name)
-                except (InputError, NoFaceInTargetError, NobodyMatchedError) as error:
-                    left_out[photo.name] = error
-                    report.note(str(error))
-                advance()
+        left_out = _change(pipeline, photos, Path(output), done)
     except KeyboardInterrupt as stop:
+        if not done and not there:
+            raise
         raise KeyboardInterrupt(f"what is done is in {output}; --no-overwrite goes on with the rest") from stop
     if not there:  # else they may be in those of the earlier runs
         pipeline.say_unused(str(folder))
-    result = {**pipeline.result(output), "photos": [photo.name for photo in photos if photo.name not in left_out],
+    result = {**pipeline.result(output), "photos": done,
               "left_out": {name: str(error) for name, error in left_out.items()}, "photo_notes": report.photo_notes}
     _check(pipeline, folder, left_out, count, result)
     return result
+
+
+def _change(
+    pipeline: SwapPipeline, photos: Sequence[Path], output: Path, done: list[str]
+) -> dict[str, GhostError]:
+    """Change photos; returns those that were left out, with the reason. done: gets the names of the others, one by
+    one."""
+    left_out: dict[str, GhostError] = {}
+    with progress(len(photos), pipeline.config.quiet, "photos") as advance:
+        for photo in photos:
+            try:
+                with pipeline.report.of_photo(photo.name):
+                    pipeline.change_photo(photo, output / photo.name)
+                done.append(photo.name)
+            except (InputError, NoFaceInTargetError, NobodyMatchedError) as error:
+                left_out[photo.name] = error
+                pipeline.report.note(str(error))
+            advance()
+    return left_out
 
 
 def _check(

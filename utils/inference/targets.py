@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from utils.errors import InputError, OptionError
-from utils.io.folder import pictures_in
+from utils.io.folder import no_pictures, pictures_in
 from utils.io.kind import is_still, is_video
 
 
@@ -32,7 +32,7 @@ def pictures_of(folder: Path) -> list[Path]:
         return pictures
     videos = [path for path in sorted(folder.iterdir()) if is_video(path) and not path.name.startswith(".")]
     if not videos:
-        raise InputError(f"{folder} has no pictures")
+        raise no_pictures(folder)
     (ending, _), = Counter(path.suffix for path in videos).most_common(1)
     raise InputError(
         f"{folder} has no pictures but {len(videos)} video(s), and videos are swapped one at a time; in a shell: "

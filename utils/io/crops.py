@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from utils.io.atomic import atomic_path
+from utils.io.image import DAMAGED, identified
 
 
 def read_square(path: Path, side: int | None = None) -> np.ndarray | None:
@@ -24,6 +27,16 @@ def read_square(path: Path, side: int | None = None) -> np.ndarray | None:
         shrinks = image.shape[0] > side
         image = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return np.ascontiguousarray(image[:, :, ::-1].transpose(2, 0, 1))
+
+
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Width and height that a picture's file states, None where it cannot be read; its pixels are left alone."""
+    try:
+        with warnings.catch_warnings(), identified(path) as picture:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return picture.size
+    except (*DAMAGED, Image.DecompressionBombError):
+        return None
 
 
 def write_png(path: Path, image: np.ndarray) -> None:

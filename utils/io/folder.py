@@ -8,27 +8,56 @@ from pathlib import Path
 
 from utils.errors import InputError
 from utils.io.image import FORMATS
+from utils.paths import is_file
+
+INDEX, SHEET = "index.csv", "contact_sheet.jpg"  # of a training set; the latter shows its crops to people
+# Pictures that are not read: what comes from the sensor of a camera, and what programs keep their work in.
+_UNREAD = {
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mos", ".mrw", ".nef", ".nrw",
+    ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+    ".ai", ".eps", ".exr", ".hdr", ".ico", ".j2k", ".jpf", ".jpx", ".jxl", ".jxr", ".kra", ".pcx", ".pgm", ".psb",
+    ".psd", ".svg", ".wdp", ".xcf",
+}
+_NAMED = 5  # files listed in a message
 
 
 def pictures_in(folder: Path) -> list[Path]:
     """The pictures of a folder in the order of their names, numbers counted as numbers; raises InputError.
 
-    Hidden files are none: macOS keeps facts about name.jpg in ._name.jpg.
+    Hidden files are none: macOS keeps facts about name.jpg in ._name.jpg. Nor is a training set's contact sheet.
     """
+    paths = _shown(folder)
+    sheet = folder / SHEET if folder / INDEX in paths else None
+    return sorted((path for path in paths if is_picture(path) and path != sheet and not path.is_dir()), key=_natural)
+
+
+def unread_in(folder: Path) -> str:
+    """What to say of a folder's pictures in formats that are not read, "" where there are none; raises InputError."""
+    names = [path.name for path in sorted(_shown(folder), key=_natural) if path.suffix.lower() in _UNREAD]
+    listed = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    return f"{folder}: left out, as their formats are not read: {listed}; save them as JPEG or PNG" if names else ""
+
+
+def no_pictures(folder: Path, wanted: str = "give a folder of pictures") -> InputError:
+    """The error of a folder without pictures. wanted: what to give instead."""
+    return InputError(unread_in(folder) or f"{folder} has no pictures; {wanted}")
+
+
+def _shown(folder: Path) -> list[Path]:
+    """What lies in a folder and is not hidden; raises InputError."""
     try:
-        paths = list(folder.iterdir())
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise InputError(f"cannot read the folder {folder}: {error.strerror or error}") from error
-    shown = (path for path in paths if not path.name.startswith("."))
-    return sorted((path for path in shown if is_picture(path) and not path.is_dir()), key=_natural)
 
 
 def pictures_below(folder: Path) -> list[Path]:
     """The pictures of a folder and of those in it, by name; raises InputError.
 
-    Hidden files and folders are left out, and links to folders followed.
+    Hidden files and folders and the contact sheets of training sets are left out, and links to folders followed.
     """
     found: list[Path] = []
+    sheet = SHEET if is_file(folder / INDEX) else ""
     try:
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
@@ -37,7 +66,7 @@ def pictures_below(folder: Path) -> list[Path]:
                     continue
                 if entry.is_dir():
                     found += pictures_below(path)
-                elif is_picture(path):
+                elif is_picture(path) and entry.name != sheet:
                     found.append(path)
     except OSError as error:
         raise InputError(f"cannot read {folder}: {error.strerror or error}") from error

@@ -1,5 +1,5 @@
-"""Read and write photos: any format that Pillow knows, upright, with transparency, 16 bits, colour profile and what
-cameras say kept."""
+"""Read and write photos: any format that Pillow knows, and HEIC; upright, with transparency, 16 bits, colour profile
+and what cameras say kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from utils.errors import InputError, OutputError
-from utils.io import exif, tiff, xmp
+from utils.io import exif, heif, tiff, xmp
 from utils.io.atomic import atomic_path, check_place, check_writable
 from utils.io.frame import to_uint8
 from utils.io.mark import UNMARKED, Mark
@@ -31,8 +31,8 @@ _INCH = 0.0254  # metres
 Image.MAX_IMAGE_PIXELS = 2**28  # Pillow refuses twice as many: half a billion, 1.6 GB at 8 bit
 
 # What the decoders raise on damaged files, depending on the format.
-_DAMAGED = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, RuntimeError, struct.error, zlib.error,
-            cv2.error)
+DAMAGED = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, RuntimeError, struct.error, zlib.error,
+           cv2.error)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class _Format(NamedTuple):
 
     name: str
     alpha: bool = False
-    deep: bool = False  # 16 bits per channel
+    deep: bool = False  # 16 bits per channel, of which HEIC keeps 10
     profile: bool = True
     facts: bool = False  # XMP, EXIF and dots per inch
     options: dict[str, object] = {}  # noqa: RUF012 - never changed
@@ -62,8 +62,11 @@ class _Format(NamedTuple):
 _PNG = _Format("PNG", alpha=True, deep=True, facts=True)
 _TIFF = _Format("TIFF", alpha=True, deep=True, facts=True, options={"compression": "tiff_lzw"})
 _JPEG = _Format("JPEG", facts=True, options={"quality": 95, "subsampling": 0})
+_HEIF = _Format("HEIF", alpha=True, deep=True, facts=True)
 FORMATS = {
     ".png": _PNG, ".tif": _TIFF, ".tiff": _TIFF, ".jpg": _JPEG, ".jpeg": _JPEG, ".jpe": _JPEG, ".jfif": _JPEG,
+    ".mpo": _JPEG,  # a JPEG with further ones behind it, which are not kept
+    ".heic": _HEIF, ".heif": _HEIF, ".hif": _HEIF,
     ".webp": _Format("WEBP", alpha=True, facts=True, options={"quality": 95, "method": 4}),
     ".avif": _Format("AVIF", alpha=True, facts=True, options={"quality": 90}),
     ".jp2": _Format("JPEG2000", alpha=True, profile=False),
@@ -87,15 +90,18 @@ def read_photo(path: Path | str) -> Photo:
         raise InputError(f"{path} claims to be an enormous picture, of over half a billion pixels, and was not opened; "
                          "shrink it first") from error
     except UnidentifiedImageError as error:
-        raise InputError(f"{path} is not a picture in a known format (such as JPEG, PNG, WebP, TIFF)") from error
-    except _DAMAGED as error:
+        raise InputError(f"{path} is not a picture in a known format (such as JPEG, PNG, WebP, TIFF, HEIC); save it as "
+                         "JPEG or PNG in the program that shows it") from error
+    except DAMAGED as error:
         raise InputError(f"{path} is damaged or cut short and cannot be read: {error}") from error
     except MemoryError as error:
         raise InputError(f"{path} is too large for this machine's memory") from error
 
 
 def identified(source: io.BytesIO | Path) -> Image.Image:
-    """What Pillow opens, but for PostScript, which is a program that another program would run."""
+    """What Pillow opens, but for PostScript, which is a program that another program would run, and HEIC."""
+    if heif.is_heif(source):
+        return heif.opened(source)
     for load in (Image.preinit, Image.init):
         load()
         with suppress(UnidentifiedImageError):
@@ -130,8 +136,11 @@ def _read_bytes(path: Path) -> bytes:
 def _decode(path: Path, picture: Image.Image, data: bytes) -> Photo:
     notes = []
     if getattr(picture, "n_frames", 1) > 1:
-        notes.append(f"{path} holds several pictures; the first one is used")
+        which = "main" if picture.format == "HEIF" else "first"
+        notes.append(f"{path} holds several pictures; the {which} one is used")
     profile = picture.info.get("icc_profile")
+    if colours := heif.unread_colours(picture):
+        notes.append(f"{path}: its colours ({colours}, by ITU-T H.273) were taken for sRGB and may look pale")
     orientation = getattr(picture, "tag_v2", {}).get(_ORIENTATION, 1)  # of a TIFF, which is turned when it is read
     pixels = _deep_pixels(path, picture, data, notes)
     if pixels is None:
@@ -172,7 +181,7 @@ def _xmp(path: Path, picture: Image.Image, notes: list[str]) -> bytes | None:
 def _orientation(path: Path, picture: Image.Image, notes: list[str]) -> int:
     try:
         return int(picture.getexif().get(_ORIENTATION, 1))
-    except _DAMAGED:
+    except DAMAGED:
         notes.append(f"{path}: its EXIF data is damaged and was left out")
         return 1
 
@@ -180,6 +189,8 @@ def _orientation(path: Path, picture: Image.Image, notes: list[str]) -> int:
 def _deep_pixels(path: Path, picture: Image.Image, data: bytes, notes: list[str]) -> np.ndarray | None:
     """(H, W, 3 or 4) uint16 BGR(A) of a picture with 16 bits per channel, else None."""
     tags = getattr(picture, "tag_v2", {})
+    if picture.format == "HEIF":
+        return heif.deep_pixels(picture, data)
     if picture.mode.startswith("I"):  # grey; mode I holds 16 bits in the formats that give it
         picture.load()
         if "transparency" in picture.info:
@@ -275,8 +286,8 @@ def write_photo(path: Path | str, photo: Photo, overwrite: bool = True, mark: Ma
     kind = FORMATS[path.suffix.lower()]
     photo, notes = _adapt(photo, kind, path.suffix, mark)
     try:
-        data = _encode_deep(photo, kind) if photo.image.dtype == np.uint16 else _encode(photo, kind)
-    except (OSError, ValueError, struct.error, cv2.error) as error:
+        data = _encode(photo, kind)
+    except (OSError, ValueError, RuntimeError, struct.error, cv2.error) as error:
         height, width = photo.image.shape[:2]
         raise OutputError(f"cannot write {path} ({width} x {height} pixels) as {kind.name}: {error}") from error
     if kind.name == "PNG":
@@ -301,6 +312,8 @@ def _adapt(photo: Photo, kind: _Format, suffix: str, mark: Mark) -> tuple[Photo,
     if profile and not kind.profile:
         profile = None
         notes.append(f"{suffix} holds no colour profile; it was left out")
+    if image.dtype == np.uint16 and kind.name == "HEIF":
+        notes.append(f"{suffix} holds 10 bits per channel here; deeper colours were rounded")
     if kind.name == "GIF":
         notes.append(f"{suffix} holds 256 colours; the photo was reduced to them")
     photo = replace(photo, image=image, alpha=alpha, icc_profile=profile)
@@ -310,12 +323,21 @@ def _adapt(photo: Photo, kind: _Format, suffix: str, mark: Mark) -> tuple[Photo,
 
 
 def _encode(photo: Photo, kind: _Format) -> bytes:
-    channels = [photo.image[..., ::-1]] + ([] if photo.alpha is None else [photo.alpha[..., None]])
-    picture = Image.fromarray(np.ascontiguousarray(np.concatenate(channels, axis=2)))
-    options = kind.options | ({"icc_profile": photo.icc_profile} if photo.icc_profile else {})
+    options = _facts_for_pillow(photo, kind) | ({"icc_profile": photo.icc_profile} if photo.icc_profile else {})
+    if kind.name == "HEIF":
+        return heif.encoded(_joined(photo), **options)
+    if photo.image.dtype == np.uint16:
+        return _encode_deep(photo, kind)
+    pixels = _joined(photo)
+    picture = Image.fromarray(np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]))
     buffer = io.BytesIO()
-    picture.save(buffer, kind.name, **options | _facts_for_pillow(photo, kind))
+    picture.save(buffer, kind.name, **kind.options | options)
     return buffer.getvalue()
+
+
+def _joined(photo: Photo) -> np.ndarray:
+    """Colours and, where there is one, alpha, (H, W, 3 or 4) BGR(A)."""
+    return photo.image if photo.alpha is None else np.dstack([photo.image, photo.alpha])
 
 
 def _facts_for_pillow(photo: Photo, kind: _Format) -> dict[str, object]:
@@ -344,7 +366,7 @@ def _encode_deep(photo: Photo, kind: _Format) -> bytes:
     """16 bits per channel, which Pillow does not write."""
     if kind.name == "TIFF":
         return _encode_deep_tiff(photo)
-    pixels = photo.image if photo.alpha is None else np.dstack([photo.image, photo.alpha])
+    pixels = _joined(photo)
     if photo.icc_profile:
         profile = np.frombuffer(photo.icc_profile, np.uint8)
         done, data = cv2.imencodeWithMetadata(".png", pixels, [cv2.IMAGE_METADATA_ICCP], [profile])

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 NOT_INSTALLED = "c2pa is not installed: pip install -r requirements.txt"
-_FORMS = {name: name for name in ("jpg", "jpeg", "png", "webp", "avif", "tif", "tiff", "gif", "mp4", "m4v", "mov")}
-_FORMS |= {"jpe": "jpg", "jfif": "jpg"}
+_FORMS = {name: name for name in ("jpg", "jpeg", "png", "webp", "avif", "heic", "heif", "tif", "tiff", "gif", "mp4",
+                                  "m4v", "mov")}
+_FORMS |= {"jpe": "jpg", "jfif": "jpg", "mpo": "jpg", "hif": "heif"}
 _IN_MEMORY = 32  # MiB of a file that c2pa works on in memory; it copies larger ones to the system's folder for such
 _COPIES, _LARGEST = 3, 2 * 10**9  # that c2pa makes of those; bytes
 _SETTINGS = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from utils.errors import InputError
-from utils.io.folder import pictures_in
+from utils.io.folder import pictures_in, unread_in
 from utils.io.frame import to_uint8
 from utils.io.image import read_photo
 
@@ -77,6 +77,8 @@ def folder(path: Path, span: Span, note: Note) -> Iterator[Still]:
 
     Raises InputError where one cannot be read.
     """
+    if unread := unread_in(path):
+        note(unread)
     for index, name in enumerate(pictures_in(path)):
         time = float(index / FOLDER_RATE)
         if span.ended(time):

@@ -16,7 +16,7 @@ from utils.errors import InputError, OptionError
 from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, in_planes, to_bgr, turned
 from utils.io.container import open_container, packets_of, picture_streams, promised_length
 from utils.io.decoded import DecodedPicture
-from utils.io.folder import pictures_in
+from utils.io.folder import no_pictures, pictures_in
 from utils.io.frame import Frame, Pixels
 from utils.io.layout import Layout, layout_of
 from utils.io.span import Span
@@ -92,7 +92,7 @@ def open_video(
     path, span = Path(path), span or Span()
     if is_folder(path):
         if not pictures_in(path):
-            raise InputError(f"{path} has no pictures")
+            raise no_pictures(path)
         yield _from_pictures(path, folder(path, span, note), span)
     elif not is_file(path):
         raise InputError(f"there is no video {path}; check the name")

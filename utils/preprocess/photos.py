@@ -15,8 +15,6 @@ from utils.folders import check_people
 from utils.io.folder import pictures_below
 from utils.paths import is_folder
 
-INDEX, SHEET = "index.csv", "contact_sheet.jpg"  # of a result folder
-
 _COLUMNS = [f"kp{i}_{axis}" for i in range(1, 6) for axis in "xy"]
 _LOOSE = 16  # photos without a person in common that are worked on together
 
@@ -70,8 +68,6 @@ def list_units(folder: Path) -> list[Unit]:
     people: dict[str, list[Photo]] = {}
     loose: list[Photo] = []
     found = {path.relative_to(folder): path for path in pictures_below(folder)}
-    if (folder / INDEX).exists():
-        found.pop(Path(SHEET), None)  # of an earlier run whose crops are cut once more
     for path, stem in _stems(found).items():
         person = path.parts[0] if len(path.parts) > 1 else path.stem
         photo = Photo(path.as_posix(), person, stem, _stamp(found[path]))

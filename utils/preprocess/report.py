@@ -14,10 +14,10 @@ import numpy as np
 
 from utils.errors import InputError, NoFaceInTargetError
 from utils.io.atomic import atomic_path
+from utils.io.folder import INDEX, SHEET
 from utils.io.frame import to_uint8
 from utils.io.image import Photo, read_photo, write_photo
 from utils.preprocess.config import PreprocessConfig
-from utils.preprocess.photos import INDEX, SHEET
 from utils.preprocess.records import Record
 
 REPORT = "report.json"

@@ -20,13 +20,14 @@ from torch import Tensor
 from utils import registry
 from utils.errors import InputError
 from utils.folders import check_people
-from utils.io.crops import read_square
+from utils.io.crops import read_square, size_of
 from utils.io.folder import pictures_below
 from utils.name_lists import places_of, read_names
 from utils.paths import is_folder
 from utils.training.augment import Framing
 
 log = logging.getLogger("ghost")
+_LOOKED_AT = 100  # pictures of a set without index.csv whose sides are compared; sets may have millions
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,19 @@ def _plain(folder: Path, by_folder: bool) -> Faces:
                 "give --vgg False --same_identity False for a flat folder"
             )
         check_people(folder, (path.relative_to(folder).as_posix() for path in paths), "--dataset_path")
+    _check_square(paths, folder)
     side = _side(paths)
     return Faces(paths, [path.relative_to(folder).parts[0] for path in paths], None, Framing(side, side))
+
+
+def _check_square(paths: list[Path], folder: Path) -> None:
+    """Refuse photos that nobody cut; raises InputError."""
+    for path in paths[:: -(-len(paths) // _LOOKED_AT)]:
+        width, height = size_of(path) or (0, 0)
+        if width != height:
+            raise InputError(f"{path} has {width} x {height} pixels, but training takes square crops of aligned faces: "
+                             f"cut them with preprocess_vgg.py --path_to_dataset {folder}, and give its --save_path as "
+                             "--dataset_path")
 
 
 def _side(paths: list[Path]) -> int:
