@@ -131,9 +131,9 @@ def test_enhanced_faces_are_pasted_at_full_size(
     pasted: list[tuple[np.ndarray, np.ndarray]] = []
     paste_back = blend.paste_back
 
-    def spy(frame: np.ndarray, swap: np.ndarray, M_frame2swap: np.ndarray, *rest: Any) -> None:
+    def spy(frame: np.ndarray, swap: np.ndarray, M_frame2swap: np.ndarray, *rest: Any) -> Any:
         pasted.append((swap, M_frame2swap))
-        paste_back(frame, swap, M_frame2swap, *rest)
+        return paste_back(frame, swap, M_frame2swap, *rest)
 
     monkeypatch.setattr(blend, "paste_back", spy)
     photo = write_photo(tmp_path / "photo.png")
