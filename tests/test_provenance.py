@@ -78,7 +78,7 @@ def test_a_photo_of_ours(tmp_path: Path, capsys: Capture) -> None:
     write_photo(tmp_path / "o.jpg", Photo(np.zeros((32, 32, 3), np.uint8)), mark=Mark("full"))
     words, found = looked(tmp_path / "o.jpg", capsys)
     assert f"XMP: edited with generative AI (compositeWithTrainedAlgorithmicMedia); written by {TOOL}" in words
-    assert "C2PA manifest: the file is as it was when it was signed; who signed it, nobody vouches for" in words
+    assert "C2PA manifest: the file is as it was when it was signed; nobody vouches for the signer" in words
     assert "it was edited: edited with generative AI" in words and "prove" not in words
     assert found["statement"] == {"place": "XMP", "tool": TOOL, "source_type": SOURCE_TYPE}
     signed = found["manifest"]

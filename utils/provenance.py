@@ -25,8 +25,8 @@ _ACTIONS = {
     "c2pa.redacted": "a part of an earlier file's manifest was removed",
 }
 _STATES = {
-    "Valid": "the file is as it was when it was signed; who signed it, nobody vouches for",
-    "Trusted": "the file is as it was when it was signed, by somebody who is vouched for",
+    "Valid": "the file is as it was when it was signed; nobody vouches for the signer",
+    "Trusted": "the file is as it was when it was signed, by a signer who is vouched for",
 }
 _CHANGED = "does not fit: file or manifest were changed after it was signed"
 
