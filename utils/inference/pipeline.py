@@ -46,6 +46,7 @@ from utils.inference.types import Face, Swap, SwappedFrame, TrackedFace
 from utils.io.frame import Frame
 from utils.io.image import check_output, write_photo
 from utils.io.mark import XMP
+from utils.io.profile import put_back, seen
 
 log = logging.getLogger("ghost")
 _CPU_BATCH = 4  # faces; larger batches are no faster there, and the encoder would wait for them
@@ -309,11 +310,12 @@ class SwapPipeline:
         """Put the faces of `set_sources` into one more photo, in the same report; raises InputError, OutputError,
         NoFaceInTargetError, NobodyMatchedError."""
         photo = read(target, self.report)
-        (result,) = self.run([Frame(photo.image)], careful=True)
+        view = seen(photo)
+        (result,) = self.run([Frame(view)], careful=True)
         if not result.report.swapped:
             self.fail(target, result.report.found, Counter(result.report.skipped))
         with self.report.stage("write"):
-            written = replace(photo, image=result.image, xmp=XMP)
+            written = replace(photo, image=put_back(photo, view, result.image, result.changed), xmp=XMP)
             notes = write_photo(output, written, not self.config.no_overwrite)
         for text in notes:
             self.report.note(text)
