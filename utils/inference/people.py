@@ -18,6 +18,7 @@ from utils.inference.stages import Stages
 from utils.inference.track import most_prominent
 from utils.io.folder import no_pictures, pictures_in, unread_in
 from utils.io.image import Photo, read_photo
+from utils.io.profile import seen
 from utils.paths import is_folder
 from utils.weights_file import read_card
 
@@ -116,7 +117,7 @@ def _embedding(
     path: Path, number: int | None, choosable: bool, kind: str, stages: Stages, report: RunReport
 ) -> np.ndarray | None:
     """Of one of a photo's faces, raw; None where there is no face. choosable: whether --source_face_index helps."""
-    image = read(path, report).image
+    image = seen(read(path, report))
     with report.stage("detect"):
         faces = stages.detector.detect(image, careful=True)
     if not faces:

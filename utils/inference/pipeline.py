@@ -46,6 +46,7 @@ from utils.inference.types import Face, FrameReport, Swap, SwappedFrame, Tracked
 from utils.io.frame import Frame
 from utils.io.image import write_photo
 from utils.io.mark import Mark
+from utils.io.profile import put_back, seen
 from utils.paths import OneOrMore, as_list
 from utils.version import VERSION
 
@@ -318,12 +319,14 @@ class SwapPipeline:
         """Put the faces of `set_sources` into one more photo, in the same report; raises InputError, OutputError,
         NoFaceInTargetError, NobodyMatchedError."""
         photo = read(target, self.report)
-        (result,) = self.run([Frame(photo.image)], careful=True)
+        view = seen(photo)
+        (result,) = self.run([Frame(view)], careful=True)
         if not result.report.swapped:
             self.fail(target, result.report)
         with self.report.stage("write"):
             mark = Mark(self.config.provenance, target, self.report.note)
-            notes = write_photo(output, replace(photo, image=result.image), not self.config.no_overwrite, mark)
+            written = replace(photo, image=put_back(photo, view, result.image, result.changed))
+            notes = write_photo(output, written, not self.config.no_overwrite, mark)
         for text in notes:
             self.report.note(text)
         self.report.carry(mark.carried)

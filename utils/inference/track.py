@@ -82,6 +82,11 @@ class _Pending:
     frame: Frame
     report: FrameReport
     sightings: dict[int, _Sighting] = field(default_factory=dict)  # by track number
+    strangers: dict[int, np.ndarray] = field(default_factory=dict)  # key points of who may yet be known
+
+    def shows(self, person: int) -> bool:
+        """Whether somebody here is the person already."""
+        return any(sighting.person == person for sighting in self.sightings.values())
 
 
 def prominence(face: Face, shape: tuple[int, ...]) -> float:
@@ -276,6 +281,10 @@ class _People:
                 least[row, track.person] -= _CLOSE
         return least
 
+    def may_recognise(self, track: Track) -> bool:
+        """Whether more looks may tell whose a face is, of which nothing else speaks against that it is anybody's."""
+        return self.selection.mode == "reference" and not self._reserved(track)
+
     def reason(self) -> str:
         """Why a face that was found is not swapped."""
         return NO_MATCH if self.selection.mode == "reference" and not self._first_face else NOT_SELECTED
@@ -289,11 +298,20 @@ def _bridge(pending: Iterable[_Pending], track: Track, last: int, last_kps: np.n
     assert track.person is not None
     for entry in pending:
         at = entry.frame.index
-        free = shared or all(s.person != track.person for s in entry.sightings.values())
-        if last < at < track.index and free:
+        if last < at < track.index and (shared or not entry.shows(track.person)):
             share = (at - last) / (track.index - last)
             kps = ((1.0 - share) * last_kps + share * track.kps).astype(np.float32)
             entry.sightings[track.number] = _Sighting(kps, track.person, detected=False)
+
+
+def _recognise(pending: Iterable[_Pending], track: Track, reason: str) -> None:
+    """Show who a stranger turned out to be in the frames that wait, too."""
+    assert track.person is not None
+    for entry in pending:
+        kps = entry.strangers.pop(track.number, None)
+        if kps is not None and not entry.shows(track.person):
+            entry.sightings[track.number] = _Sighting(kps, track.person)
+            entry.report.skipped.remove(reason)
 
 
 def _take_in(people: _People, frame: Frame, faces: list[Face], cut: bool, pending: deque[_Pending]) -> None:
@@ -305,10 +323,13 @@ def _take_in(people: _People, frame: Frame, faces: list[Face], cut: bool, pendin
     for track in people.update(frame, large, cut).values():
         if track.person is None:
             report.skipped.append(people.reason())
+            if people.may_recognise(track):
+                entry.strangers[track.number] = track.kps
             continue
         entry.sightings[track.number] = _Sighting(track.kps, track.person)
         if track.number in before and frame.index - before[track.number][0] > 1:
             _bridge(pending, track, *before[track.number], people.selection.mode == "all")
+        _recognise(pending, track, people.reason())
     report.likeness = people.likeness
     pending.append(entry)
 
@@ -316,6 +337,7 @@ def _take_in(people: _People, frame: Frame, faces: list[Face], cut: bool, pendin
 def _release(window: deque[_Pending], position: int, templates: Templates) -> TrackedFrame:
     """Smooth the frame at `position` of the window and let it go."""
     entry = window[position]
+    entry.strangers.clear()
     faces = []
     for number, sighting in entry.sightings.items():
         run = [e.sightings[number].kps if number in e.sightings else None for e in window]

@@ -118,7 +118,7 @@ def to_bgr(
 
     mapping = colour.high_dynamic_range and mapped_range
     if colour.matrix == RGB and not mapping:
-        return frame.to_ndarray(format="bgr24")
+        return shown(frame.to_ndarray(format="bgr24"), colour.transfer, colour.primaries)
     mapped: dict[str, Any] = {}
     kind = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
     if mapping:
@@ -137,7 +137,7 @@ def to_bgr(
     ).planes
     green, blue, red = (pixels_of(plane, Layout()) for plane in planes)
     bgr = cv2.merge([blue, green, red])
-    return bgr if mapped else shown(bgr, colour.transfer)
+    return bgr if mapped else shown(bgr, colour.transfer, colour.primaries)
 
 
 def _matrix(colour: Colour, height: int) -> int:
@@ -175,7 +175,7 @@ def joined(planes: Sequence[np.ndarray], colour: Colour, height: int, layout: La
     """The picture that three planes show, (H, W, 3) uint8 BGR.
 
     planes: of the layout's type, Y (H, W), then U and V, as large or smaller. height: of the video, for colours
-    without a tag. High dynamic range keeps its samples' order, as utils.io.hdr says.
+    without a tag. High dynamic range keeps its samples' order, and BT.2020 becomes BT.709, as utils.io.hdr says.
     """
     deep, size = layout.bits > 8, planes[0].shape[::-1]
     if deep:  # not rounded before they are BGR
@@ -183,7 +183,7 @@ def joined(planes: Sequence[np.ndarray], colour: Colour, height: int, layout: La
                   for plane, (factor, term) in zip(planes, _scales(colour, layout.bits), strict=True)]
     full = [plane if plane.shape[::-1] == size else cv2.resize(plane, size) for plane in planes]
     result = cv2.transform(cv2.merge(full), _bgr_from_yuv(colour, height))
-    return shown(result, colour.transfer)
+    return shown(result, colour.transfer, colour.primaries)
 
 
 def converted(frame: VideoFrame, layout: Layout, colour: Colour, box: Box) -> np.ndarray:
@@ -199,7 +199,7 @@ def converted(frame: VideoFrame, layout: Layout, colour: Colour, box: Box) -> np
 def _parted(image: np.ndarray, colour: Colour, height: int, layout: Layout) -> list[np.ndarray]:
     """Three planes, Y, U and V, of a picture (H, W, 3) uint8 BGR whose sides the layout divides."""
     deep = layout.bits > 8
-    coded = meant(image, colour.transfer)
+    coded = meant(image, colour.transfer, colour.primaries)
     yuv = cv2.transform(coded.astype(np.float32) if deep else coded, _yuv_from_bgr(colour, height))
     size = image.shape[1] // layout.across, image.shape[0] // layout.down
     small = cv2.resize(yuv, size, interpolation=cv2.INTER_AREA)
