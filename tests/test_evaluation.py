@@ -15,7 +15,7 @@ from evaluate import main
 from tests.heads import face
 from utils.errors import InputError, NoFaceInTargetError, OptionError, WeightsError
 from utils.evaluation import features, measures, people, pixels, report, session, sheet, video
-from utils.evaluation.config import EvaluateConfig, command, parse
+from utils.evaluation.config import EvaluateConfig, command, parse, shown_people
 from utils.evaluation.measures import Case, Identity
 from utils.evaluation.models import PipelineSwap
 from utils.evaluation.people import Photo
@@ -344,11 +344,12 @@ def test_the_whole_of_it_on_random_weights(
     assert "| portrait | portrait_2 |" in table
     assert cv2.imread(str(out / "sheet.png")) is not None
     assert SOURCE_TYPE.encode() in (out / "sheet.png").read_bytes()
-    assert report.markdown(metrics).startswith("# Evaluation")
+    assert report.markdown(metrics).startswith("# Swaps of the faces in faces, 6 pairs\n")
     again = [*argv, "--beside", str(out / "metrics.json"), "--pairs", "4", "--sheet_rows", "0", "--self_swaps", "0"]
     assert main(again) == 0
     table = (out / "table.md").read_text()
-    assert "| Measure | Beside | Value | Network |" in table and "do not compare" in table
+    assert "| Measure | out | Value | Network |" in table
+    assert f"The column out has the values of {out / 'metrics.json'}. They are of other photos" in table
     assert "ID retrieval" in capsys.readouterr().out
 
 
@@ -357,8 +358,8 @@ def test_another_evaluation_stands_beside() -> None:
         empty = {"title": "T", "notes": [], "landmarker": "l", "attributes": {}, "landmarks": {}, "perceptual": {}}
         return empty | {"identity": {"dlib": {"teacher": False, "retrieval": retrieval}}, "pixels": pixels, "video": {}}
 
-    table = report.markdown(measured(0.5, psnr=26.0), beside=measured(0.25))
-    assert "| Measure | Beside | Value | Network |" in table
+    table = report.markdown(measured(0.5, psnr=26.0), beside=measured(0.25), name="first")
+    assert "| Measure | first | Value | Network |" in table
     assert "| ID retrieval | 25.0% | 50.0% | dlib |" in table
     assert "| self-swap PSNR in the face |  | 26.00 dB |" in table
     assert report.same_pairs(measured(0.5), measured(0.1))
@@ -375,3 +376,20 @@ def test_what_stands_beside_must_be_metrics(
         path.write_text(content)
     assert main(["--openpeople", "studio", "--beside", str(path)]) == InputError.exit_code
     assert "metrics.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("argv", "words"), [
+    (["--openpeople", "studio"], "the ten openpeople people (studio)"),
+    (["--faces", "openpeople:selfie"], "the ten openpeople people (selfie)"),
+    (["--faces", "data/tiles", "--names", "lists/some.txt"], "the faces listed in some.txt"),
+    (["--sources", "a/me", "--targets", "a/you"], "the faces in me into those in you"),
+])
+def test_the_title_says_whose_faces_were_swapped(argv: list[str], words: str) -> None:
+    assert shown_people(parse(argv)) == words
+
+
+def test_closed_mouths_are_told() -> None:
+    """A correlation over openings that hardly differ is noise."""
+    closed, open_ = {"mouth_target": 0.01}, {"mouth_target": 0.2}
+    assert measures.mouths_closed([closed] * 9 + [open_]) and not measures.mouths_closed([closed] * 8 + [open_] * 2)
+    assert not measures.mouths_closed([]) and not measures.mouths_closed([{}])

@@ -126,7 +126,7 @@ def test_other_encoders_generators_fit_no_other_program(tmp_path: Path, capsys: 
     card = json.loads((tmp_path / "network.json").read_text())
     (tmp_path / "network.json").write_text(json.dumps(card | {"identity": "mine"}))
     assert convert_weights.main([str(tmp_path / "network.safetensors"), str(tmp_path / "network.onnx")]) == 0
-    assert "512 numbers of mine, is for programs of your own" in capsys.readouterr().out
+    assert "512-dimensional embedding of mine, is for programs of your own" in capsys.readouterr().out
 
 
 def refused(network: nn.Module, folder: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str]:

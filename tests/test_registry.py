@@ -162,7 +162,7 @@ def test_not_a_state_dict(tmp_path: Path, content: object) -> None:
 
 def test_a_small_file_of_a_huge_tensor_is_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1).expand(2**34)}, tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match="claims to hold 17,179,869,184 numbers"):
+    with pytest.raises(WeightsError, match="claims to hold 17,179,869,184 values"):
         read_state(tmp_path / "a.pth")
 
 
@@ -222,7 +222,7 @@ def test_pair_is_never_mixed(folder: Path) -> None:
 def test_encoder_of_another_length_is_refused(folder: Path) -> None:
     arguments = IDENTITY | {"num_features": 8}
     save(iresnet(**arguments), folder, "ghost_compact_identity", "iresnet", arguments, similarity_th=0.3)
-    with pytest.raises(WeightsError, match=r"16 numbers.* makes 8"):
+    with pytest.raises(WeightsError, match=r"16-dimensional.* gives 8"):
         load_stages(InferenceConfig(device="cpu"))
 
 

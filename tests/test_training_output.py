@@ -168,6 +168,16 @@ def test_gradients_of_float16_may_overflow() -> None:
             Watch(3).look(8, {name: math.inf}, None)
 
 
+def test_a_folder_that_cannot_be_written_is_said_before_photos_are_read(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("utils.training.setup.decoded", lambda faces: pytest.fail("photos were read"))
+    output = root / "set/index.csv/runs"
+    assert train(options(root, "nowhere", output=output)) == OutputError.exit_code
+    said = capsys.readouterr().err
+    assert f"cannot write {output}/saved_models_nowhere/config.json: part of the path is a file" in said
+
+
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
     def write_all() -> Iterator[Callable[[], object]]:
         yield lambda: Checkpoints(tmp_path, 1).save({"step": 1, "numbers": torch.zeros(10**6)}, best=False)

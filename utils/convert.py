@@ -178,7 +178,7 @@ def convert(source: Path, target: Path, dtype: str, program: str = "facefusion")
         absolute, relative = _difference(reference, converted)
         if not relative < _MOST_DIFFERENCE:
             raise WeightsError(f"{source}: as {dtype} its network gives something else, by up to {relative:.2g} of the "
-                               "largest value; the numbers in it are broken, or need --dtype float32")
+                               "largest value; its weights are broken, or need --dtype float32")
     advice = ""
     if target.suffix == ".onnx":
         identity = known.get("identity", registry.PUBLISHED_IDENTITY)

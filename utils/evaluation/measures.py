@@ -13,6 +13,9 @@ from coordinate_reg.points import LEFT_CORNERS, RIGHT_CORNERS
 from utils.errors import GhostError
 from utils.evaluation import geometry, pixels
 
+_CLOSED = 0.05  # of the mouth's width; those that speak or smile with their teeth are at 0.1 and more
+_NEARLY_ALL = 0.9
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -74,6 +77,12 @@ def attributes(swap: np.ndarray, target: np.ndarray) -> dict[str, float]:
         "gaze_x_swap": float(geometry.gaze(swap)[0]),
         "gaze_x_target": float(geometry.gaze(target)[0]),
     }
+
+
+def mouths_closed(cases: Sequence[dict[str, float]]) -> bool:
+    """Whether nearly all targets' mouths are closed, so that their openings hardly differ."""
+    openings = [case["mouth_target"] for case in cases if "mouth_target" in case]
+    return bool(openings) and float(np.mean(np.array(openings) < _CLOSED)) >= _NEARLY_ALL
 
 
 def landmark_error(found: np.ndarray, reference: np.ndarray) -> float:

@@ -57,7 +57,7 @@ class _Cosine:
 
 
 class Dlib:
-    """dlib's ResNet (128 numbers, Euclidean distance; below 0.6 is meant to be the same person)."""
+    """dlib's ResNet (128 dimensions, Euclidean distance; below 0.6 is meant to be the same person)."""
 
     name, network = "dlib", "dlib_face_recognition_resnet_model_v1"
 
@@ -102,7 +102,7 @@ def arcface_crop(image: np.ndarray, kps: np.ndarray) -> np.ndarray:
 
 
 class SFace(_Cosine):
-    """OpenCV's SFace (128 numbers, arXiv:2205.12010) by ONNX Runtime."""
+    """OpenCV's SFace (128 dimensions, arXiv:2205.12010) by ONNX Runtime."""
 
     name, network = "sface", "face_recognition_sface_2021dec.onnx"
 

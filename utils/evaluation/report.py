@@ -111,10 +111,12 @@ def _measured(metrics: dict[str, Any]) -> list[_Row]:
     return rows + _rows(metrics["video"], _VIDEO, landmarker)
 
 
-def markdown(metrics: dict[str, Any], pairs: Sequence[Case] = (), beside: dict[str, Any] | None = None) -> str:
+def markdown(
+    metrics: dict[str, Any], pairs: Sequence[Case] = (), beside: dict[str, Any] | None = None, name: str = ""
+) -> str:
     """The metrics as a table, with the network behind each; and a row per pair for the cases given.
 
-    beside: metrics of another evaluation, whose values get a column of their own.
+    beside: metrics of another evaluation, whose values get a column of their own, with this name.
     """
     lines = [f"# {metrics['title']}", "", *metrics["notes"], ""]
     if beside is None:
@@ -122,7 +124,7 @@ def markdown(metrics: dict[str, Any], pairs: Sequence[Case] = (), beside: dict[s
         lines += [f"| {title} | {value} | {network} |" for title, value, network in _measured(metrics)]
     else:
         other = {(title, network): value for title, value, network in _measured(beside)}
-        lines += ["| Measure | Beside | Value | Network |", "|---|---|---|---|"]
+        lines += [f"| Measure | {name} | Value | Network |", "|---|---|---|---|"]
         lines += [f"| {title} | {other.get((title, network), '')} | {value} | {network} |"
                   for title, value, network in _measured(metrics)]
     return "\n".join(lines + _pair_table(pairs)) + "\n"

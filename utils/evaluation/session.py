@@ -14,7 +14,7 @@ import numpy as np
 from utils.device import choose_device
 from utils.errors import GhostError, NoFaceInTargetError
 from utils.evaluation import features, measures, people, report, sheet
-from utils.evaluation.config import EvaluateConfig, command
+from utils.evaluation.config import EvaluateConfig, command, shown_people
 from utils.evaluation.measures import Case
 from utils.evaluation.models import PipelineSwap, load_landmarker, load_recogniser, read_picture
 from utils.evaluation.people import Photo
@@ -81,7 +81,7 @@ class Session:
         """
         config, start = self.config, time.monotonic()
         metrics: dict[str, Any] = {
-            "title": "Swaps of the ten openpeople people" if config.openpeople else "Evaluation",
+            "title": f"Steadiness of {Path(config.video).name}" if config.video else "",
             "notes": [f"Made by `{command(config)}`.", ""],
             "options": vars(config),
         }
@@ -109,6 +109,7 @@ class Session:
     def _photos(self, metrics: dict[str, Any]) -> tuple[list[Case], Iterable[np.ndarray]]:
         """The cases, and the rows of the sheet, which are not made before somebody takes them."""
         cast = choose_cast(self.config)
+        metrics["title"] = f"Swaps of {shown_people(self.config)}, {len(cast.pairs)} pairs"
         swap = PipelineSwap(self.config)
         album = Album(read_picture, swap.pipeline.stages.detector)
         gallery = Gallery(_first_of_each(album, cast.gallery), self.recognisers)
@@ -129,6 +130,9 @@ class Session:
         metrics["landmarks"] = self._landmark_errors(album.portraits(cast.targets))
         metrics["left_out"] = [str(error) for error in album.left_out.values()]
         metrics["notes"] += _notes(cases, gallery, swap, metrics["left_out"])
+        if measures.mouths_closed([case.attributes for case in cases]):
+            metrics["notes"] += ["", "Nearly all mouths are closed, so that the correlation of their openings says "
+                                 "little here."]
         if self._fid is not None and "fid" not in metrics["perceptual"]:
             metrics["notes"] += ["", "No FID: it compares two swaps or more."]
         return cases, self._sheet_rows(evaluation, cases, {(s.path, t.path): (s, t) for s, t in cast.pairs})
@@ -186,11 +190,14 @@ class Session:
             yield sheet.row(sheet.caption(place, case, name), source, target, swapped)
 
     def _write(self, metrics: dict[str, Any], cases: Sequence[Case]) -> None:
+        name = Path(self.config.beside or "").absolute().parent.name
+        if self._beside:
+            metrics["notes"] += ["", f"The column {name} has the values of {self.config.beside}."]
         if self._beside and not report.same_pairs(metrics, self._beside):
-            metrics["notes"] += ["", "The values beside are of other photos or another gallery: do not compare them."]
+            metrics["notes"][-1] += " They are of other photos or another gallery: do not compare them."
         report.write_json(self._json, metrics)
         listed = cases if len(cases) <= _MOST_LISTED else []
-        report.write_markdown(self._table, report.markdown(metrics, listed, self._beside))
+        report.write_markdown(self._table, report.markdown(metrics, listed, self._beside, name))
 
 
 def _first_of_each(album: Album, everybody: Iterable[Iterable[Photo]]) -> Iterator[Portrait]:

@@ -53,10 +53,10 @@ class InferenceConfig:
                                          type=float, metavar="X")
 
     identity_strength: float | None = option(None, "how far to go from the target's identity to the "
-                                             "source's: 1 takes the source's embedding (but for glasses), less a "
-                                             "mixture, and more exaggerates what sets the two apart (default: what "
-                                             "suits the generator and the pair, 1 for the published ones)", type=float,
-                                             metavar="X")
+                                             "source's, from 0 to 2: 1 takes the source's embedding (apart from "
+                                             "glasses), less a mixture, and more exaggerates what sets the two apart "
+                                             "(default: what suits the generator and the pair, 1 for the published "
+                                             "ones)", type=float, metavar="X")
     tone: float | None = option(None, "share of the target's light and skin tone that swaps take on, from 0 to 1 "
                                 "(default: what suits the generator, 0 for the published ones)", type=float,
                                 metavar="X")
@@ -93,7 +93,7 @@ class InferenceConfig:
     use_sr: bool = option(False, "enhance swapped faces with the super-resolution network", type=boolean)
     device: str = option("auto", "where the networks run", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = option("auto", "arithmetic of generator and landmarks. auto: bfloat16 where the device has it, "
-                            "float32 elsewhere and from the first swap on that comes out flat or without numbers; "
+                            "float32 elsewhere and from the first swap on that comes out flat or not finite; "
                             "float32: always, as exact as the published networks and slower",
                             choices=("auto", "float32"))
 

@@ -62,5 +62,5 @@ def from_card(card: Mapping[str, Any], name: str, features: int) -> Glasses | No
                            "python -m utils.training.glasses") from error
     if weights.shape != shift.shape or weights.shape != (*bias.shape, features):
         raise WeightsError(f"{name}: glasses are of another encoder (weights of {weights.shape}, embeddings of "
-                           f"{features} numbers); write them again with python -m utils.training.glasses")
+                           f"{features} dimensions); write them again with python -m utils.training.glasses")
     return Glasses(weights, bias, shift, gain)

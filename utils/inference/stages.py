@@ -158,9 +158,9 @@ def check_pair(generator: registry.Loaded, identity: registry.Loaded) -> None:
     """Raises WeightsError where the generator takes embeddings of another length than its encoder makes."""
     wanted, made = cast("AEI_Net", generator.network).c_id, cast("IResNet", identity.network).num_features
     if wanted != made:
-        raise WeightsError(f"{generator.path} takes identities of {wanted} numbers, but its encoder {identity.path} "
-                           f"makes {made}: name in {generator.path.with_suffix('.json')} the encoder that it was "
-                           "trained with")
+        raise WeightsError(f"{generator.path} takes {wanted}-dimensional embeddings, but its encoder "
+                           f"{identity.path} gives {made}-dimensional ones: name in "
+                           f"{generator.path.with_suffix('.json')} the encoder that it was trained with")
 
 
 def _glasses(identity: registry.Loaded) -> Glasses | None:

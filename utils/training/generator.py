@@ -314,7 +314,7 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         return [
             f"{len(self._faces)} faces of {len(set(self._faces.identities))} people, stored at "
             f"{self._faces.framing.side} pixels" + (", in memory" if self._faces.images is not None else ""),
-            f"generator {self._arguments}: {millions['G']:.1f} million numbers; discriminator: {millions['D']:.1f}",
+            f"generator {self._arguments}: {millions['G']:.1f} million parameters; discriminator: {millions['D']:.1f}",
             f"losses {self._config.weights()}",
             f"{self._share.step_samples} pairs a step, {self.epoch_steps} steps an epoch",
         ]

@@ -1,5 +1,5 @@
 """Hints: the student's late maps learn what the teacher's show at the same place of the face (FitNets, Romero et al.,
-ICLR 2015). An embedding is 128 numbers of a face; the maps tell hundreds at each of many places, so that a student of
+ICLR 2015). An embedding is 128 values about a face; the maps tell hundreds at each of many places, so that a student of
 few people learns how faces differ instead of these people by heart. The teacher's last layer is linear, so its
 embedding is a sum over places of the face, and the student learns the summands too.
 """

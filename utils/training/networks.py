@@ -115,8 +115,9 @@ def _check_card(config: TrainConfig, arguments: dict[str, str | int | float]) ->
     given = _first_card(config).get("arguments", {})
     other = {name: value for name, value in given.items() if name in arguments and arguments[name] != value}
     if other.pop("c_id", None):
-        raise OptionError(f"--G_path {config.G_path} takes embeddings of {given['c_id']} numbers, and --identity "
-                          f"{config.identity} gives {arguments['c_id']}: choose those that belong together")
+        raise OptionError(f"--G_path {config.G_path} takes {given['c_id']}-dimensional embeddings, but --identity "
+                          f"{config.identity} gives {arguments['c_id']}-dimensional ones: choose two that belong "
+                          "together")
     if other:
         options = " ".join(f"--{name} {value}" for name, value in other.items())
         raise OptionError(f"--G_path {config.G_path} holds a generator of other options: give {options}, or another "

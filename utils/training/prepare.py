@@ -95,8 +95,8 @@ class Preparer:
         self._centre = known.mean(0) if known is not None and config.weight_distill else None
         if self._centre is not None and len(self._centre) != encoder.num_features:
             raise OptionError(
-                f"--weight_distill teaches embeddings of {len(self._centre)} numbers, but those of --identity "
-                f"{config.identity} have {encoder.num_features}"
+                f"--weight_distill teaches {len(self._centre)}-dimensional embeddings, but those of --identity "
+                f"{config.identity} have {encoder.num_features} dimensions"
             )
         landmarker = config.face_landmarker if config.weight_transplant > 0 else None
         self._stock = Stock(faces, landmarker, device)

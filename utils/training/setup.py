@@ -16,6 +16,7 @@ import torch
 
 from utils.device import choose_device, seed_everything, why_not_cuda
 from utils.errors import OptionError
+from utils.io.atomic import check_writable
 from utils.training.config import TrainConfig
 from utils.training.distributed import rank, world_size
 from utils.training.faces import Faces, decoded, digest, find_faces, hold_out
@@ -53,7 +54,7 @@ def missing_for_compile(device: torch.device) -> str | None:
 
 
 def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
-    """Read the set, build the networks; raises OptionError, InputError, WeightsError."""
+    """Read the set, build the networks; raises OptionError, InputError, WeightsError, OutputError."""
     if device.type == "mps" and _needs_float64(config):
         raise OptionError("losses by landmarks, such as --weight_pose, need float64, which mps does not have: give "
                           "--device cpu")
@@ -91,7 +92,7 @@ def _placed(faces: Faces, device: torch.device) -> Faces:
 
 
 def load_set(config: TrainConfig) -> tuple[Faces, Faces]:
-    """Training and validation faces; small sets decoded once."""
+    """Training and validation faces; small sets decoded once, after a look whether the run's folder can be written."""
     train, held = hold_out(find_faces(Path(config.dataset_path), config.vgg), config.validation)
     if config.task == "generator" and config.same_person < 1 and len(set(train.identities)) < 2:
         raise OptionError(
@@ -99,6 +100,8 @@ def load_set(config: TrainConfig) -> tuple[Faces, Faces]:
             "folder with a sub-folder for each person, --vgg False --same_identity False for a flat folder of "
             "different people, or --same_person 1"
         )
+    if not config.dry_run and not rank():
+        check_writable(config.saved_models / "config.json")
     if train.bytes <= config.cache_gb * 2**30:
         train = decoded(train)
     return train, held

@@ -119,7 +119,7 @@ class StudentTask(Task[Callable[[], Lesson]]):
         count = sum(p.numel() for p in self._updater.network.parameters()) / 1e6
         return [
             f"{len(self._faces)} faces to learn from, {len(self._held)} held out",
-            f"student of {count:.2f} million numbers; {self._share.step_samples} crops a step",
+            f"student of {count:.2f} million parameters; {self._share.step_samples} crops a step",
         ]
 
     def _rows(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:

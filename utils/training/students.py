@@ -89,7 +89,7 @@ class IdentityTask(StudentTask):
     def _check_teacher(self, device: torch.device) -> None:
         taught = self._teacher(torch.zeros(1, 3, 112, 112, device=device)).shape[1]
         if self._arguments["num_features"] != taught:
-            raise OptionError(f"--student_features must be {taught}, as many numbers as --sface gives, not "
+            raise OptionError(f"--student_features must be {taught}, the dimension of --sface's embeddings, not "
                               f"{self._arguments['num_features']}")
 
     @torch.no_grad()
