@@ -314,8 +314,7 @@ def test_mirror(checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     places = {"server": checkout.server.url("mirror/"), "address": f"file://{tmp_path}/a stick",
               "folder": f"{tmp_path}/a stick/", "folder near by": "a stick"}
     result = checkout.run(GHOST_MIRROR=places[where])
-    assert result.returncode == 0, result.stderr
-    assert path.read_bytes() == CONTENT
+    assert result.returncode == 0 and path.read_bytes() == CONTENT, result.stderr
 
 
 @pytest.mark.parametrize("start", ["", "file://"])
