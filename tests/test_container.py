@@ -11,6 +11,7 @@ import av
 import pytest
 
 from tests.clips import make_clip, times
+from tests.test_deep_colour import rewritten
 from tests.test_video_io import copy
 from utils.errors import OptionError
 from utils.io import video
@@ -88,3 +89,26 @@ def test_too_many_broken_pieces_are_an_end(tmp_path: Path) -> None:
         packets = packets_of(_Broken(source, set(range(10, 200))), source.streams.video)  # type: ignore[arg-type]
         with pytest.raises(av.InvalidDataError):
             list(packets)
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "said"),
+    [("a.mp4", "libx264", True), ("a.mp4", "libsvtav1", True), ("a.mov", "prores_ks", True), ("a.mkv", "libx264", True),
+     ("a.mkv", "libx265", True), ("a.mkv", "libsvtav1", False), ("a.mkv", "libvpx-vp9", False),
+     ("a.mkv", "prores_ks", False), ("a.mkv", "ffv1", False), ("a.webm", "libvpx-vp9", False),
+     ("a.webm", "libsvtav1", False)],
+)
+def test_pixels_that_are_not_square_stay_so_or_the_remedy_is_said(
+    tmp_path: Path, name: str, encoder: str, said: bool
+) -> None:
+    shape: Any = {"sample_aspect_ratio": Fraction(16, 15)}
+    clip = make_clip(tmp_path / "in.mp4", frames=3, size=(80, 64), tags=shape, sound=())
+    notes = [note for note in rewritten(clip, tmp_path / name, encoder) if "aspect" in note]
+    with av.open(str(tmp_path / name)) as container:
+        assert (container.streams.video[0].sample_aspect_ratio == Fraction(16, 15)) == said
+    assert len(notes) == (not said)
+    assert said or f'ffmpeg -i "{name}" -map 0 -aspect 4:3 -c copy "new {name}"' in notes[0]
+
+
+def test_nothing_is_said_of_square_pixels(tmp_path: Path) -> None:
+    assert rewritten(make_clip(tmp_path / "in.mp4", frames=3, sound=()), tmp_path / "out.mkv", "ffv1") == []

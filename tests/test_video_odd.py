@@ -286,9 +286,14 @@ def test_transparency_that_is_not_decoded_is_said(tmp_path: Path, codec: str) ->
 
 
 def test_transparency_of_an_animation_is_said(tmp_path: Path) -> None:
-    stills = [Image.fromarray(np.dstack([picture(i), picture(i)[..., 0]])) for i in range(3)]
+    opaque, clear = np.full((48, 64), 255, np.uint8), picture(2)[..., 0]
+    stills = [Image.fromarray(np.dstack([picture(i), alpha])) for i, alpha in enumerate((opaque, opaque, clear))]
     stills[0].save(tmp_path / "in.webp", save_all=True, append_images=stills[1:], duration=40, lossless=True)
     assert copy(tmp_path / "in.webp", tmp_path / "out.mp4", Span(0.08)) == (1, ["transparency is left out"])
+    assert copy(tmp_path / "in.webp", tmp_path / "out.mp4", Span(0, 0.08)) == (2, [])
+    (tmp_path / "frames").mkdir()
+    stills[0].save(tmp_path / "frames" / "1.png")
+    assert copy(tmp_path / "frames", tmp_path / "out.mp4") == (1, [])
 
 
 def test_names_that_look_like_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

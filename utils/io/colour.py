@@ -28,6 +28,8 @@ _LUMA = {  # shares of red and blue in brightness, by the tag
 _LIMITED, _FULL = 1, 2
 _PLANES = {"nv12": "yuv420p", "p010le": "yuv420p10le", "nv16": "yuv422p", "yuyv422": "yuv422p", "uyvy422": "yuv422p",
            "p210le": "yuv422p10le"}
+_OF_LIGHT = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID",
+             "DOVI_RPU_BUFFER", "DOVI_METADATA")
 _MARGIN = 2  # pixels around a part that its colours are interpolated from
 _HD_HEIGHT = 720  # players take untagged video of at least this height for BT.709, smaller for BT.601
 
@@ -62,6 +64,15 @@ def colour_of(frame: VideoFrame) -> Colour:
     full = frame.color_range == _FULL or frame.format.name.startswith("yuvj")
     matrix = RGB if frame.format.is_rgb else int(frame.colorspace)
     return Colour(matrix, int(frame.color_primaries), int(frame.color_trc), full)
+
+
+def describes_light(frame: VideoFrame) -> bool:
+    """Whether a decoded frame comes with data on the light of its high dynamic range."""
+    try:
+        kinds: Any = frame.side_data
+    except ValueError:  # PyAV refuses frames with side data that it has no name for
+        return True
+    return any(kind.type.name in _OF_LIGHT for kind in kinds)
 
 
 def bit_depth(frame: VideoFrame) -> int:

@@ -143,6 +143,15 @@ def _sharing(layout: Layout) -> str:
     return ":".join(layout.name.removeprefix("yuv")[:3])
 
 
+def _remedy(path: Path, info: VideoInfo) -> str:
+    """What to do where a file does not say how wide its pixels are."""
+    wide = info.pixel_aspect * info.width / info.height
+    aspect = f"{wide.numerator}:{wide.denominator}"
+    return (f"this encoder's {path.suffix} does not say that the picture is to be shown as {aspect}, and players "
+            "squeeze or widen it; this makes a file that says so: "
+            f'ffmpeg -i "{path.name}" -map 0 -aspect {aspect} -c copy "new {path.name}"')
+
+
 def _palette_graph(info: VideoInfo) -> Graph:
     """A filter from BGRA to 256 colours chosen for each frame."""
     from av.filter import Graph
@@ -239,6 +248,8 @@ def video_writer(
     if info.timecode and form.most_counted and info.rate > form.most_counted:
         note(f"this format holds no time code at {float(info.rate):g} frames a second; it is left out")
         info = replace(info, timecode=None)
+    if info.pixel_aspect != 1 and not (form.says_aspect or ENCODERS[name].says_aspect):
+        note(_remedy(path, info))
     if info.layout.bits > layout.bits:
         note(f"{info.layout.bits}-bit colour becomes {layout.bits}-bit")
     if info.layout.across * info.layout.down < layout.across * layout.down and not info.rgb and name != "gif":

@@ -22,6 +22,7 @@ class Container:
     sound: bool = True
     muxer: str | None = None  # FFmpeg's name of the format; None: the one that the ending stands for
     most_counted: int | None = None  # frames a second that its time codes can count; None: any number
+    says_aspect: bool = True  # whether PyAV writes into it how wide pixels are
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class _Encoder:
     layouts: tuple[Layout, ...] = (Layout(),)  # of those it takes, the ones that players or editors of such files know
     of_preset: tuple[tuple[str, Layout], ...] = ()  # presets that are for one of the layouts alone
     says_range: bool = True  # whether its files say that samples have the full range
+    says_aspect: bool = True  # whether its samples say how wide pixels are
 
 
 _H264 = ("libx264", "h264_nvenc", "h264_qsv", "h264_amf")
@@ -46,8 +48,8 @@ CONTAINERS = {
     # FFmpeg takes the ending for iPod's format, which holds neither H.265 nor most sound.
     ".m4v": Container(_H264 + _H265, _FASTSTART, muxer="mp4", most_counted=_A_BYTE),
     ".mov": Container((*_H264, *_H265, "prores_ks"), _FASTSTART, most_counted=_A_BYTE),
-    ".mkv": Container((*_H264, *_H265, *_AV1, "libvpx-vp9", "prores_ks", "ffv1")),
-    ".webm": Container(("libvpx-vp9", *_AV1)),
+    ".mkv": Container((*_H264, *_H265, *_AV1, "libvpx-vp9", "prores_ks", "ffv1"), says_aspect=False),
+    ".webm": Container(("libvpx-vp9", *_AV1), says_aspect=False),
     ".gif": Container(("gif",), sound=False),
 }
 _OR_DEEP = (Layout(), Layout(10))
@@ -58,13 +60,15 @@ _VP9 = (("b", "0"), ("deadline", "good"), ("cpu-used", "4"), ("row-mt", "1"))
 ENCODERS = {
     "libx264": _Encoder("crf"),
     "libx265": _Encoder("crf", fixed=(("x265-params", "log-level=none"),), layouts=_OR_DEEP),
-    "libsvtav1": _Encoder("crf", layouts=_OR_DEEP),
-    "libvpx-vp9": _Encoder("crf", preset=None, fixed=_VP9),
+    "libsvtav1": _Encoder("crf", layouts=_OR_DEEP, says_aspect=False),
+    "libvpx-vp9": _Encoder("crf", preset=None, fixed=_VP9, says_aspect=False),
     # By default HQ or, for 4:4:4, 4444.
-    "prores_ks": _Encoder("", "profile", layouts=(_422, _444), of_preset=_PROFILES, says_range=False),
-    "ffv1": _Encoder("", preset=None, fixed=(("level", "3"), ("g", "1"), ("slices", "4")), layouts=_ALL),
+    "prores_ks": _Encoder("", "profile", layouts=(_422, _444), of_preset=_PROFILES, says_range=False,
+                          says_aspect=False),
+    "ffv1": _Encoder("", preset=None, fixed=(("level", "3"), ("g", "1"), ("slices", "4")), layouts=_ALL,
+                     says_aspect=False),
     "gif": _Encoder("", preset=None),
-    **{f"{codec}_{maker}": _Encoder(quality, fixed=fixed, software=software)
+    **{f"{codec}_{maker}": _Encoder(quality, fixed=fixed, software=software, says_aspect=codec != "av1")
        for codec, software in (("h264", "libx264"), ("hevc", "libx265"), ("av1", "libsvtav1"))
        for maker, quality, fixed in (("nvenc", "cq", (("rc", "vbr"),)), ("qsv", "global_quality", ()),
                                      ("amf", "qp_i", (("rc", "cqp"),)))},

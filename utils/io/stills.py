@@ -15,6 +15,8 @@ from utils.io.frame import to_uint8
 from utils.io.image import read_photo
 
 if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
     from utils.io.span import Span
 
 FOLDER_RATE = Fraction(25)  # pictures per second of a folder of images
@@ -58,18 +60,23 @@ def animation(path: Path, span: Span, note: Note) -> Iterator[Still]:
     time = 0.0
     try:
         with Image.open(path, formats=["WEBP"]) as animation:
-            if animation.mode == "RGBA":
-                note(OPAQUE)
             for picture in ImageSequence.Iterator(animation):
                 picture.load()  # only then its duration is known
                 if span.ended(time):
                     return
                 shown = picture.info.get("duration", 0) / 1000 or 0.1  # what browsers do without a duration
                 if span.holds(time):
+                    if _see_through(picture):
+                        note(OPAQUE)
                     yield np.ascontiguousarray(np.asarray(picture.convert("RGB"))[..., ::-1]), time, shown
                 time += shown
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, EOFError) as error:
         raise InputError(f"{path} cannot be read as an animation ({error}); is the file whole?") from error
+
+
+def _see_through(picture: Picture) -> bool:
+    """Whether a picture is not opaque; Pillow gives both the same mode."""
+    return picture.mode == "RGBA" and bool((np.asarray(picture.getchannel("A")) < 255).any())
 
 
 def folder(path: Path, span: Span, note: Note) -> Iterator[Still]:
@@ -93,7 +100,8 @@ def _picture(name: Path, note: Note) -> np.ndarray:
     except InputError as error:
         raise InputError(f"{error}; remove it from the folder or replace it") from error
     deep = photo.image.dtype == np.uint16
+    see_through = photo.alpha is not None and photo.alpha.min() < np.iinfo(photo.alpha.dtype).max
     notes = [text.replace(str(name), "a picture of the folder") for text in photo.notes]  # each is said once
-    for text in (*notes, *[OPAQUE] * (photo.alpha is not None), *["16-bit colour becomes 8-bit"] * deep):
+    for text in (*notes, *[OPAQUE] * bool(see_through), *["16-bit colour becomes 8-bit"] * deep):
         note(text)
     return to_uint8(photo.image)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from utils.errors import InputError, OptionError
-from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, in_planes, to_bgr, turned
+from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, describes_light, in_planes, to_bgr, turned
 from utils.io.container import open_container, packets_of, picture_streams, promised_length
 from utils.io.decoded import DecodedPicture
 from utils.io.folder import no_pictures, pictures_in
@@ -347,7 +347,7 @@ class _File:
         if self._colour.high_dynamic_range and not self._colour.of_result(self._deep).high_dynamic_range:
             self._note("the video has a high dynamic range (HDR); the result is mapped to the standard range, BT.709 "
                        "(--encoder libx265, libsvtav1, prores_ks and ffv1 keep it, but for RGB)")
-        elif self._colour.high_dynamic_range:
+        elif self._colour.high_dynamic_range and describes_light(frame):
             self._note("what describes the light of HDR (mastering display, HDR10+, Dolby Vision) is left out")
         see_through = any(part.is_alpha for part in frame.format.components)
         hidden = self._stream.metadata.get("alpha_mode") == "1"  # of VP8 and VP9, beside what FFmpeg decodes
