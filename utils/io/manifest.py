@@ -30,7 +30,7 @@ NOT_INSTALLED = "c2pa is not installed: pip install -r requirements.txt"
 _FORMS = {name: name for name in ("jpg", "jpeg", "png", "webp", "avif", "heic", "heif", "tif", "tiff", "gif", "mp4",
                                   "m4v", "mov")}
 _FORMS |= {"jpe": "jpg", "jfif": "jpg", "mpo": "jpg", "hif": "heif"}
-_IN_MEMORY = 32  # MiB of a file that c2pa works on in memory; it copies larger ones to the system's folder for such
+_IN_MEMORY = 8  # MiB of a file that c2pa works on in memory; it copies larger ones to the system's folder for such
 _COPIES, _LARGEST = 3, 2 * 10**9  # that c2pa makes of those; bytes
 _SETTINGS = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_after_sign": False},
