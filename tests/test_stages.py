@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -56,28 +57,16 @@ class Echo(nn.Module):
         return Xt * self.one + z_id[:, :1, None, None], []
 
 
-class Overflowing(Echo):
-    """Gives infinities in bfloat16, or everywhere."""
+class Failing(Echo):
+    """Gives infinities or flat pictures, as the factor has it, in bfloat16 or everywhere."""
 
-    def __init__(self, everywhere: bool = False) -> None:
+    def __init__(self, factor: float, everywhere: bool = False) -> None:
         super().__init__()
-        self.everywhere = everywhere
+        self.factor, self.everywhere = factor, everywhere
 
     def forward(self, Xt: Tensor, z_id: Tensor) -> tuple[Tensor, list[Tensor]]:
         bad = self.everywhere or Xt.dtype == torch.bfloat16
-        return super().forward(Xt, z_id)[0] * (float("inf") if bad else 1.0), []
-
-
-class Grey(Echo):
-    """Gives flat pictures in bfloat16, or everywhere."""
-
-    def __init__(self, everywhere: bool = False) -> None:
-        super().__init__()
-        self.everywhere = everywhere
-
-    def forward(self, Xt: Tensor, z_id: Tensor) -> tuple[Tensor, list[Tensor]]:
-        bad = self.everywhere or Xt.dtype == torch.bfloat16
-        return super().forward(Xt, z_id)[0] * (0.0 if bad else 1.0), []
+        return super().forward(Xt, z_id)[0] * (self.factor if bad else 1.0), []
 
 
 class Hungry(Echo):
@@ -116,7 +105,7 @@ def test_every_crop_gets_its_identity(dtype: torch.dtype) -> None:
     assert np.allclose(levels, 99.5 + 127.5 * z_id[:, 0], atol=1.5) and swapper.dtype in str(dtype)
 
 
-@pytest.mark.parametrize("network", [Overflowing(), Grey()])
+@pytest.mark.parametrize("network", [Failing(math.inf), Failing(0.0)])
 def test_what_low_precision_cannot_is_done_in_float32_and_said_once(network: nn.Module) -> None:
     notes: list[str] = []
     swapper = Swapper(network, 64, CPU, torch.bfloat16, batch_size=2)
@@ -130,7 +119,7 @@ def test_what_low_precision_cannot_is_done_in_float32_and_said_once(network: nn.
 def test_flat_pictures_in_float32_are_taken_at_their_word() -> None:
     notes: list[str] = []
     for dtype, said in ((torch.bfloat16, 1), (torch.float32, 1)):
-        swapper = Swapper(Grey(everywhere=True), 64, CPU, dtype)
+        swapper = Swapper(Failing(0.0, everywhere=True), 64, CPU, dtype)
         swapper.batches.note = notes.append
         assert all((image == 128).all() for image in swapper.swap(crops(2), np.zeros((2, 4), np.float32)))
         assert swapper.dtype == "float32" and len(notes) == said
@@ -145,7 +134,7 @@ def test_soundness_is_of_each_picture() -> None:
 
 
 def test_overflow_even_in_float32_is_an_error() -> None:
-    swapper = Swapper(Overflowing(everywhere=True), 64, CPU, torch.bfloat16)
+    swapper = Swapper(Failing(math.inf, everywhere=True), 64, CPU, torch.bfloat16)
     with pytest.raises(WeightsError, match="float32"):
         swapper.swap(crops(1), np.zeros((1, 4), np.float32))
 

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 from utils.inference.keypoints import yaw
-from utils.inference.recent import Recent
-from utils.inference.smooth import Templates, jumped, smooth
 from utils.inference.track import (
     LONGEST_GAP,
     LOOK_AHEAD,
@@ -367,40 +365,3 @@ def test_a_bounded_number_of_frames_is_held_back() -> None:
     for gone, tracked in enumerate(follow(counted(), Embedder(), Selection("all"), frontal), start=1):
         assert tracked.frame.index == gone - 1
         assert taken - gone <= LOOK_AHEAD
-
-
-def test_smoothing_is_symmetric_and_shrinks_at_the_ends() -> None:
-    kps: list[np.ndarray | None] = [FACE + np.float32(0.1) * i * i for i in range(6)]
-    np.testing.assert_allclose(smooth(kps, 0), kps[0])
-    np.testing.assert_allclose(smooth(kps, 1)[0], FACE[0] + np.mean([0, 0.1, 0.4]), rtol=1e-5)
-    np.testing.assert_allclose(smooth(kps, 3)[0], FACE[0] + np.mean([0.1, 0.4, 0.9, 1.6, 2.5]), rtol=1e-5)
-    np.testing.assert_allclose(smooth([*kps[:4], None, kps[5]], 2)[0], FACE[0] + np.mean([0.1, 0.4, 0.9]), rtol=1e-5)
-
-
-@pytest.mark.parametrize("scale", [0.2, 1.0, 10.0])
-def test_jumps_are_relative_to_the_face(scale: float) -> None:
-    at_1080p = 4 * FACE  # eyes 80 pixels apart
-    assert not jumped(scale * at_1080p, scale * (at_1080p + 4.9))
-    assert jumped(scale * at_1080p, scale * (at_1080p + 5.1))
-    still = [scale * at_1080p] * 3 + [scale * (at_1080p + 30)] * 3
-    assert smooth(still, 2)[0, 0] == pytest.approx(scale * at_1080p[0, 0])  # type: ignore[arg-type]
-
-
-def test_tracks_that_are_long_gone_are_forgotten() -> None:
-    known: Recent[int] = Recent()
-    for track in range(1500):
-        known[track] = track
-        assert known[0] == 0
-    assert len(known) == 1000 and sorted(known)[1] == 501 and 1499 in known
-
-
-def test_templates_change_only_for_a_clearly_better_one() -> None:
-    def errors(kps: np.ndarray) -> np.ndarray:
-        return np.array([50.0, 40.0 - kps[0, 0], 20.0, 50.0, 50.0])
-
-    templates = Templates(errors)
-    chosen = [templates.choose(7, np.full((5, 2), value)) for value in (0, 18, 22, 23, 25, 22, 17)]
-    assert chosen == [2, 2, 2, 2, 1, 1, 1]
-    assert templates.choose(8, np.full((5, 2), 22)) == 1, "another track chooses freely"
-    templates.keep_only({8})
-    assert templates.choose(7, np.full((5, 2), 22)) == 1, "an ended track is forgotten"
