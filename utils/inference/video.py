@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("ghost")
 _DECODED_AHEAD = 4  # frames
 _AFTER = 0.75  # frames from the last one that was written to where the next one is looked for, as some come early
-_SWAPPED_AHEAD = 2**23  # bytes of frames that wait for the encoder
+_SWAPPED_AHEAD = 3 * 2**23  # bytes of frames that wait for the encoder: about a batch of them at 1280x720
 
 
 def encode_options(config: InferenceConfig) -> EncodeOptions:
