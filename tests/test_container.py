@@ -53,6 +53,24 @@ def test_pictures_that_end_early_are_said_of_any_clock(tmp_path: Path, monkeypat
     assert count == 20 and any("end early, after 0.80 of 2.00" in note for note in notes)
 
 
+@pytest.mark.parametrize("name", ["in.webm", "in.mkv"])
+def test_the_ticks_of_a_clock_are_no_frame_rate(tmp_path: Path, name: str) -> None:
+    uneven = [0, 50, 65, 140, 150, 230, 275, 281, 370, 400]
+    clip = make_clip(tmp_path / "timed.webm", 10, codec="libvpx", tick=_TICK, times=uneven, sound=())
+    with av.open(str(clip)) as source, av.open(str(tmp_path / name), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            packet.stream, packet.duration = stream, 0  # as browsers record
+            if packet.size:
+                out.mux(packet)
+    with av.open(str(tmp_path / name)) as container:
+        assert container.streams.video[0].average_rate is None and container.streams.video[0].guessed_rate == 1000
+    with open_video(tmp_path / name) as opened:
+        assert opened.info.rate == 25 and opened.info.frames == 10
+    assert copy(tmp_path / name, tmp_path / "out.mp4") == (10, [])
+    assert times(tmp_path / "out.mp4") == pytest.approx([tick / 1000 for tick in uneven], abs=0.001)
+
+
 @pytest.mark.parametrize("name", ["in.mp4", "in.mkv", "in.ts", "in.avi"])
 def test_parts_between_two_frames_are_a_matter_of_the_choice(tmp_path: Path, name: str) -> None:
     codec = "mpeg4" if name == "in.avi" else "libx264"

@@ -1,11 +1,14 @@
-"""Files that FFmpeg reads: opening them, their tracks and packets, and how long they say that they are."""
+"""Files that FFmpeg reads: opening them, their tracks and packets, how fast and how long they say that they are."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from utils.io.stills import FOLDER_RATE
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from av.stream import Stream
     from av.video.stream import VideoStream
 
+_FASTEST = 300  # frames per second; more in a codec's header or in FFmpeg's guess are the ticks of a clock
 _MOST_BROKEN = 50  # pieces in a row that cannot be read, after which nothing more is expected
 
 
@@ -62,6 +66,14 @@ def packets_of(container: InputContainer, streams: Sequence[Stream]) -> Iterator
             return
         broken = 0
         yield packet
+
+
+def frame_rate(stream: VideoStream) -> Fraction:
+    """Average frames per second; FOLDER_RATE where the file does not say and nothing plausible can be guessed."""
+    coded, guessed = stream.codec_context.framerate or 0, stream.guessed_rate or 0
+    if stream.start_time is None and 0 < coded <= _FASTEST:  # without time stamps FFmpeg's average is a guess
+        return Fraction(coded)
+    return Fraction(stream.average_rate or (guessed if 0 < guessed <= _FASTEST else FOLDER_RATE))
 
 
 def promised_length(container: InputContainer, stream: Stream, origin: float) -> float | None:

@@ -14,7 +14,7 @@ import cv2
 
 from utils.errors import InputError, OptionError
 from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, describes_light, in_planes, to_bgr, turned
-from utils.io.container import open_container, packets_of, picture_streams, promised_length
+from utils.io.container import frame_rate, open_container, packets_of, picture_streams, promised_length
 from utils.io.decoded import DecodedPicture
 from utils.io.folder import no_pictures, pictures_in
 from utils.io.frame import Frame, Pixels
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 MILLISECOND = Fraction(1, 1000)
 _ENDS_EARLY = 0.5  # seconds missing at the end that are worth a note
-_FASTEST = 300  # frames per second; more in a codec's header are the ticks of its clock
 _FURTHER_BACK = 10.0  # seconds; longer than from one key frame to the next
 _AS_IT_IS = Upright(False, False, False)
 _NOT_SHARED = Layout(across=1, down=1)
@@ -169,7 +168,7 @@ class _File:
         width, height, aspect = frame.width, frame.height, Fraction(stream.sample_aspect_ratio or 1)
         if upright.swaps_sides:
             width, height, aspect = height, width, 1 / aspect
-        rate, tick = self._rate(), self._tick()
+        rate, tick = frame_rate(stream), self._tick()
         info = VideoInfo(
             self._path, width, height, rate, tick, self._expected(rate), self._span, self._origin,
             self._colour.of_result(self._deep), self._layout(frame, upright), aspect, self._timecode(first[0], rate),
@@ -197,13 +196,6 @@ class _File:
     def _tick(self) -> Fraction:
         return self._stream.time_base or MILLISECOND
 
-    def _rate(self) -> Fraction:
-        stream = self._stream
-        coded = stream.codec_context.framerate or 0
-        if stream.start_time is None and 0 < coded <= _FASTEST:  # without time stamps FFmpeg's average is a guess
-            return Fraction(coded)
-        return Fraction(stream.average_rate or stream.guessed_rate or FOLDER_RATE)
-
     def _timecode(self, first: float, rate: Fraction) -> str | None:
         tags = {name.lower(): value for name, value in (self._container.metadata | self._stream.metadata).items()}
         begin = (self._stream.start_time or 0) * float(self._tick()) - self._origin
@@ -217,7 +209,7 @@ class _File:
         before the used part comes, reading begins further back, in the end at the beginning of the file.
         """
         start = self._span.start
-        latest = start + float(1 / self._rate())
+        latest = start + float(1 / frame_rate(self._stream))
         for place in (start, start - _FURTHER_BACK):
             if place > 0 and self._go_to(place):
                 timed = self._timed()
@@ -273,7 +265,7 @@ class _File:
 
     def _timed(self) -> Iterator[_Timed]:
         """Decoded frames of the used part with their times in seconds, which run on where another recording begins."""
-        tick, step = float(self._tick()), float(1 / self._rate())
+        tick, step = float(self._tick()), float(1 / frame_rate(self._stream))
         last, added = -step, 0.0
         for number, frame in enumerate(self._decoded()):
             time = last + step if frame.pts is None else frame.pts * tick - self._origin + added
