@@ -171,11 +171,13 @@ def _palette_graph(info: VideoInfo) -> Graph:
 
 @contextmanager
 def _failures_as_os_errors() -> Iterator[None]:
-    """FFmpeg's refusals to write in the operating system's form, which atomic_path explains."""
+    """FFmpeg's refusals to write in the operating system's form, which atomic_path explains; full memory is none."""
     import av
 
     try:
         yield
+    except MemoryError:  # FFmpeg's is one, too
+        raise
     except av.FFmpegError as error:
         detail = f" ({str(error.log[-1]).strip()})" if error.log else ""
         raise OSError(error.errno, f"{error.strerror}{detail}") from error

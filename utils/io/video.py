@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -37,6 +38,7 @@ _ENDS_EARLY = 0.5  # seconds missing at the end that are worth a note
 _FURTHER_BACK = 10.0  # seconds; longer than from one key frame to the next
 _AS_IT_IS = Upright(False, False, False)
 _NOT_SHARED = Layout(across=1, down=1)
+_DISK_IS_GONE = (errno.EIO, errno.ESTALE)
 _SURFACES = 4  # threads of a graphics card's decoder, each of which needs memory of its few pictures
 RUNS_BACK = 0.5  # seconds by which time stamps fall where another recording begins, and not by mere inaccuracy
 
@@ -291,10 +293,13 @@ class _File:
         except av.EOFError:
             return
         except av.FFmpegError as error:
+            if error.errno in _DISK_IS_GONE:
+                raise InputError(f"{self._path} cannot be read any further ({error.strerror}); see whether its disk or "
+                                 "network is still connected, and run again") from error
             self._note(f"{self._path} could not be read any further ({error.strerror}); what came before is used")
 
     def _completed(self, packet: Packet[Any] | None) -> list[VideoFrame]:
-        """The frames that a packet completes; what cannot be read or decoded is counted."""
+        """The frames that a packet completes; what cannot be read or decoded is counted. Raises MemoryError."""
         import av
 
         try:
@@ -302,6 +307,8 @@ class _File:
                 return packet.decode()
         except (av.InvalidDataError, av.PatchWelcomeError):
             pass
+        except av.error.MemoryError as error:  # when a packet is read, it means that damaged data claim any size
+            raise MemoryError(f"FFmpeg's decoder: {error.strerror}") from error
         self._broken += 1
         return []
 
