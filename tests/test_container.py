@@ -13,7 +13,7 @@ import pytest
 from tests.clips import make_clip, times
 from tests.test_deep_colour import rewritten
 from tests.test_video_io import copy
-from utils.errors import OptionError
+from utils.errors import InputError, OptionError
 from utils.io import video
 from utils.io.container import open_container, packets_of
 from utils.io.span import Span
@@ -79,6 +79,37 @@ def test_parts_between_two_frames_are_a_matter_of_the_choice(tmp_path: Path, nam
                        (Span(1.01, 1.02), r"no frame from 1\.01 to 1\.02 s in")):
         with pytest.raises(OptionError, match=said):
             copy(clip, tmp_path / "none.mp4", span)
+
+
+def of_unknown_codec(clip: Path) -> Path:
+    """A MOV file whose first track says that it is coded in a way that FFmpeg does not know, and not as H.264."""
+    data = clip.read_bytes()
+    assert b"avc1" in data
+    clip.write_bytes(data.replace(b"avc1", b"brst", 1))
+    return clip
+
+
+def test_a_codec_that_is_not_known_is_said(tmp_path: Path) -> None:
+    clip = of_unknown_codec(make_clip(tmp_path / "in.mov", frames=3))
+    with pytest.raises(InputError, match=r"in\.mov is coded in a way that .* does not decode; save it as H\.264"):
+        copy(clip, tmp_path / "out.mp4")
+
+
+def test_the_track_that_can_be_decoded_is_used(tmp_path: Path) -> None:
+    clip = tmp_path / "in.mov"
+    with av.open(str(make_clip(tmp_path / "plain.mp4", 3, sound=()))) as source, av.open(str(clip), "w") as out:
+        tracks = [out.add_stream_from_template(source.streams.video[0]) for _ in range(2)]
+        for track, title in zip(tracks, ("unknown", "known"), strict=True):
+            track.metadata["title"] = title
+        for packet in source.demux(video=0):
+            for track in tracks if packet.size else ():
+                copied = av.Packet(bytes(packet))
+                copied.pts, copied.dts, copied.time_base = packet.pts, packet.dts, packet.time_base
+                copied.is_keyframe, copied.stream = packet.is_keyframe, track
+                out.mux(copied)
+    assert copy(of_unknown_codec(clip), tmp_path / "out.mkv") == (3, ["left out: further video tracks"])
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert container.streams.video[0].metadata["title"] == "known"
 
 
 class _Broken:

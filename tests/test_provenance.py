@@ -14,13 +14,14 @@ from PIL import Image
 
 from tests.clips import make_clip
 from tests.conftest import ROOT, Call, swap
+from tests.test_container import of_unknown_codec
 from tests.test_xmp import OWN, photo_file
 from utils import provenance
 from utils.io import manifest
 from utils.io.encode import video_writer
 from utils.io.encoders import EncodeOptions
 from utils.io.image import Photo, write_photo
-from utils.io.mark import Mark
+from utils.io.mark import COMMENT, Mark
 from utils.io.video import open_video
 from utils.io.xmp import SOURCE_TYPE
 from utils.version import TOOL, VERSION
@@ -98,6 +99,12 @@ def test_a_video_of_ours(tmp_path: Path, capsys: Capture, name: str) -> None:
     words, found = looked(tmp_path / name, capsys)
     assert (found["statement"] is not None) == (name != "o.gif") == (f"written by {TOOL}" in words.splitlines()[0])
     assert (found["manifest"] is None) == ("C2PA manifest: none" in words) == (name == "o.mkv")
+
+
+def test_a_video_that_cannot_be_decoded_says_what_it_says(tmp_path: Path, capsys: Capture) -> None:
+    clip = of_unknown_codec(make_clip(tmp_path / "in.mov", frames=3, comment=COMMENT))
+    words, found = looked(clip, capsys)
+    assert found["statement"] == {"place": "comment", "tool": TOOL, "source_type": SOURCE_TYPE}, words
 
 
 def test_files_of_others(tmp_path: Path, capsys: Capture) -> None:

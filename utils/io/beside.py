@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from utils.io.container import open_container, picture_streams
+from utils.io.container import open_container, picture_stream
 from utils.io.extras import chapters_of, copy_attachments, copy_description, copy_tags
 from utils.io.sound import Sound
 from utils.io.subtitles import Subtitles
@@ -32,7 +32,7 @@ class Beside:
             return
         source = stack.enter_context(open_container(info.path))
         copy_tags(source, target, note)
-        copy_description(picture_streams(source)[0], pictures)
+        copy_description(picture_stream(source, info.path), pictures)
         if source.streams.audio and sound:
             self._sound = Sound(source, target, info, note)
         elif source.streams.audio:

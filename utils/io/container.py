@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from utils.errors import InputError
 from utils.io.stills import FOLDER_RATE
 
 if TYPE_CHECKING:
@@ -37,6 +38,21 @@ def picture_streams(container: InputContainer) -> list[VideoStream]:
     from av.stream import Disposition
 
     return [stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition]
+
+
+def picture_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The track with moving pictures that is used: the first that can be decoded; raises InputError if there is none.
+
+    path: of the file.
+    """
+    streams = picture_streams(container)
+    if not streams:
+        raise InputError(f"{path} has no pictures, only sound; give a video file")
+    for stream in streams:
+        if stream.codec_context:
+            return stream
+    raise InputError(f"{path} is coded in a way that this FFmpeg does not decode; save it as H.264 in a program that "
+                     "shows it")
 
 
 def packets_of(container: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet[Any] | None]:

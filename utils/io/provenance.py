@@ -75,7 +75,8 @@ def _comment(path: Path) -> str:
     try:
         with open_container(path) as container:
             tags = {name.lower(): value for name, value in container.metadata.items()}
-            shown = any(stream.width for stream in container.streams.video)
+            # What cannot be decoded has no width here.
+            shown = any(not stream.codec_context or stream.width for stream in container.streams.video)
     except av.FFmpegError as error:
         raise InputError(f"{path} is neither a picture nor a video that can be read: {error.strerror}") from error
     if not shown:

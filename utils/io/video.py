@@ -15,7 +15,7 @@ import cv2
 
 from utils.errors import InputError, OptionError
 from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, describes_light, in_planes, to_bgr, turned
-from utils.io.container import frame_rate, open_container, packets_of, picture_streams, promised_length
+from utils.io.container import frame_rate, open_container, packets_of, picture_stream, promised_length
 from utils.io.decoded import DecodedPicture
 from utils.io.folder import no_pictures, pictures_in
 from utils.io.frame import Frame, Pixels
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.packet import Packet
     from av.video.reformatter import VideoReformatter
-    from av.video.stream import VideoStream
 
 MILLISECOND = Fraction(1, 1000)
 _ENDS_EARLY = 0.5  # seconds missing at the end that are worth a note
@@ -122,7 +121,7 @@ class _File:
             self._container = self._opened()
         except av.FFmpegError as error:
             raise InputError(f"{self._path} cannot be read as a video ({error.strerror}); give a video file") from error
-        self._stream = self._find_stream()
+        self._stream = picture_stream(self._container, self._path)
         if self._card and not self._stream.codec_context.is_hwaccel:
             self._card = False
             self._note(f"{self._path} is of a kind that the NVIDIA card does not decode; the processor does")
@@ -151,12 +150,6 @@ class _File:
         """Reading begins anew."""
         self._broken, self._landed = 0, math.inf
         self._joins.clear()
-
-    def _find_stream(self) -> VideoStream:
-        streams = picture_streams(self._container)
-        if not streams:
-            raise InputError(f"{self._path} has no pictures, only sound; give a video file")
-        return streams[0]
 
     def open(self) -> Video:
         """Read the first frame of the used part, which knows more than the file's header."""
