@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -74,6 +75,17 @@ def test_other_videos_last_as_long_as_before(tmp_path: Path) -> None:
     assert length(tmp_path / "out.mp4") == pytest.approx(length(clip), abs=0.001) == 2.0
     copy(clip, tmp_path / "out.gif", Span(0.0, 0.5), EncodeOptions())
     assert shown(tmp_path / "out.gif") == (5 * [100], 0)
+
+
+@pytest.mark.parametrize(("rate", "said"), [(50, False), (60, True), (240, True)])
+def test_a_gif_keeps_its_speed_in_browsers(tmp_path: Path, rate: int, said: bool) -> None:
+    """They show what has a shorter time than 20 ms for 100 ms."""
+    clip = make_clip(tmp_path / "in.mp4", frames=rate // 2, rate=rate, tick=Fraction(1, 12000), sound=())
+    _, notes = copy(clip, tmp_path / "out.gif", options=EncodeOptions())
+    durations, _ = shown(tmp_path / "out.gif")
+    assert min(durations) >= 20 and max(durations) <= 30 and sum(durations) == pytest.approx(500, abs=20)
+    assert set(notes) == ({"GIF shows at most 50 frames a second; frames that come sooner are left out"} if said
+                          else set())
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _GIF_TICK = Fraction(1, 100)
+_GIF_SHORTEST = 2  # ticks; browsers show frames of one tick for ten
 _REORDERED = 60  # seconds from decoding to showing a frame that no encoder reaches
 
 
@@ -36,18 +37,20 @@ class _Pictures:
     """The video track of a result."""
 
     def __init__(
-        self, container: OutputContainer, info: VideoInfo, name: str, options: dict[str, str], layout: Layout
+        self, container: OutputContainer, info: VideoInfo, name: str, options: dict[str, str], layout: Layout,
+        note: Note,
     ) -> None:
         from av.video.reformatter import VideoReformatter
 
-        self._info, self._layout = info, layout
+        self._info, self._layout, self._note = info, layout, note
         self._colour = info.colour
         if not ENCODERS[name].says_range:
             self._colour = replace(self._colour, full_range=False)
         self._converter = VideoReformatter()
         self._tick = _GIF_TICK if name == "gif" else info.time_base
         self._odd = _missing(info, name, layout)
-        self._last = -1
+        self._shortest = _GIF_SHORTEST if name == "gif" else 1
+        self._last = self._came = -self._shortest  # ticks of the last frame that was written, and of the last of all
         self._delay: int | None = None  # ticks from decoding the first frame to showing it
         rate: Any = info.rate.limit_denominator(10**6)
         stream: Any = container.add_stream(name, rate=rate)
@@ -71,10 +74,14 @@ class _Pictures:
             context.codec_tag = "hvc1"  # the only name under which Apple's players know H.265
 
     def encode(self, frame: Frame) -> list[Packet[Any]]:
-        """Encode one frame."""
-        picture = self._picture(frame)
+        """Encode one frame, unless it comes too soon after the last."""
         ticks = round((frame.time - self._info.span.start) / self._tick)
-        picture.pts = self._last = max(ticks, self._last + 1)  # a clock that stands still or runs back is not writable
+        self._came = max(ticks, self._last + 1)  # a clock that stands still or runs back is not writable
+        if self._came < self._last + self._shortest:
+            self._note("GIF shows at most 50 frames a second; frames that come sooner are left out")
+            return []
+        picture = self._picture(frame)
+        picture.pts = self._last = self._came
         picture.time_base = self._tick
         if self._palette:
             self._palette.push(picture)
@@ -104,7 +111,7 @@ class _Pictures:
     @property
     def end(self) -> float:
         """Where the last frame ends, in seconds of the result."""
-        return float(self._last * self._tick + 1 / self._info.rate)
+        return float(self._came * self._tick + 1 / self._info.rate)
 
     def finish(self) -> list[Packet[Any]]:
         """The last packets."""
@@ -124,7 +131,7 @@ class _Pictures:
         """Show the last frame for as long as in the original; packets: those since it came."""
         if not self._info.last_shown or not packets:
             return
-        end = self._last + round(self._info.last_shown[-1] / self._tick)
+        end = max(self._came + round(self._info.last_shown[-1] / self._tick), self._last + self._shortest)
         for packet in packets:
             if packet.pts == self._last:
                 packet.duration = end - self._last
@@ -192,14 +199,15 @@ class VideoWriter:
         """place: where the file is written. mark: what it says of itself."""
         self._container, self._pictures, self._beside, self._place = container, pictures, beside, place
         self._mark = mark
-        self._held: list[Packet[Any]] = []  # that the last frame brought, since it may be the last of all
+        self._held: list[Packet[Any]] = []  # that the last frame brought, since none may follow
 
     def write(self, frame: Frame) -> None:
         """Encode one frame; raises OSError when the file cannot be written."""
         with _failures_as_os_errors():
             packets = self._pictures.encode(frame)
-            self._mux(self._held)
-            self._held = packets
+            if packets:
+                self._mux(self._held)
+                self._held = packets
 
     def finish(self) -> None:
         """Write what is left and complete the file."""
@@ -263,7 +271,7 @@ def video_writer(
             container = stack.enter_context(av.open(file, "w", format=form.muxer, options=chosen))
             if name != "gif" and (comment := mark.comment()):
                 container.metadata["comment"] = comment
-            pictures = _Pictures(container, info, name, settings, layout)
+            pictures = _Pictures(container, info, name, settings, layout, note)
             beside = Beside(stack, container, pictures.stream, info, form.sound, note)
         writer = VideoWriter(container, pictures, beside, temporary, mark)
         yield writer
