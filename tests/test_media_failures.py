@@ -1,4 +1,4 @@
-"""What ends reading and writing a video early: full memory, disks that are gone."""
+"""What ends reading and writing a video early: full memory, disks that are gone or full."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.clips import make_clip, pictures
 from tests.test_video_io import EXACT, copy
-from utils.errors import InputError
+from utils.errors import InputError, OutputError
 from utils.io import encode, video
 from utils.io.container import packets_of
 from utils.io.encode import video_writer
@@ -83,3 +83,38 @@ def test_full_memory_of_an_encoder_is_no_matter_of_the_output(tmp_path: Path, mo
             writer.keep(part)
             raise
     assert len(pictures(part)) == 3
+
+
+class _OnAFullDisk:
+    """A file to write to that takes nothing, and cannot be completed afterwards."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def __enter__(self) -> _OnAFullDisk:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def mux(self, packet: Any) -> None:
+        av.error.err_check(-errno.ENOSPC)
+
+    def close(self) -> None:
+        self._file.close()
+        av.error.err_check(-errno.EINVAL)
+
+
+def test_a_file_that_cannot_be_completed_does_not_hide_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip, opened = make_clip(tmp_path / "in.mp4", frames=5, sound=()), av.open
+
+    def full(file: str, mode: str = "r", **options: Any) -> Any:
+        return _OnAFullDisk(opened(file, mode, **options)) if mode == "w" else opened(file, mode, **options)
+
+    monkeypatch.setattr(av, "open", full)
+    with pytest.raises(OutputError, match=r"cannot write .*out\.mp4: the disk is full"):
+        copy(clip, tmp_path / "out.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -190,6 +190,14 @@ def _failures_as_os_errors() -> Iterator[None]:
         raise OSError(error.errno, f"{error.strerror}{detail}") from error
 
 
+def _give_up(container: OutputContainer) -> None:
+    """Close a file, whole or not; that one cannot be completed is no news where that has failed already."""
+    import av
+
+    with suppress(av.FFmpegError):
+        container.close()
+
+
 class VideoWriter:
     """Takes frames in order and writes them, with what is heard and read meanwhile."""
 
@@ -268,7 +276,8 @@ def video_writer(
         with _failures_as_os_errors():
             file = str(temporary.absolute())  # names with a colon alone would be taken for addresses
             chosen = dict(form.options) | ({"loop": str(info.loops)} if name == "gif" else {})
-            container = stack.enter_context(av.open(file, "w", format=form.muxer, options=chosen))
+            container = av.open(file, "w", format=form.muxer, options=chosen)
+            stack.callback(_give_up, container)
             if name != "gif" and (comment := mark.comment()):
                 container.metadata["comment"] = comment
             pictures = _Pictures(container, info, name, settings, layout, note)
