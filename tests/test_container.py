@@ -12,7 +12,7 @@ import pytest
 
 from tests.clips import make_clip, times
 from tests.test_deep_colour import rewritten
-from tests.test_video_io import copy
+from tests.test_video_io import copy, seconds_of_sound
 from utils.errors import InputError, OptionError
 from utils.io import video
 from utils.io.container import open_container, packets_of
@@ -43,6 +43,28 @@ def test_files_whose_clock_does_not_begin_at_0(tmp_path: Path, name: str) -> Non
         assert opened.info.frames == pytest.approx(75, abs=1) and len(list(opened.frames)) == 75
     with pytest.raises(OptionError, match="is after the end"):
         copy(clip, tmp_path / "none.mp4", Span(5))
+
+
+@pytest.mark.parametrize("before", [1.8, 5])
+def test_mpegs_clock_may_start_anew(tmp_path: Path, before: float) -> None:
+    """before: seconds of the recording, or more than it has, until then."""
+    later = 2**33 / 90000 - before
+    clip = make_clip(tmp_path / "plain.ts", frames=100)
+    with (
+        av.open(str(clip)) as source,
+        av.open(str(tmp_path / "in.ts"), "w", options={"avoid_negative_ts": "disabled"}) as out,
+    ):
+        tracks = [out.add_stream_from_template(stream) for stream in source.streams]
+        for packet in source.demux():
+            if packet.pts is not None and packet.dts is not None:
+                ticks = round(later / packet.time_base)
+                packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+                packet.stream = tracks[packet.stream_index]
+                out.mux(packet)
+    assert -before <= times(tmp_path / "in.ts")[0] < 0
+    assert copy(tmp_path / "in.ts", tmp_path / "out.mp4") == (100, [])
+    assert seconds_of_sound(tmp_path / "out.mp4") == pytest.approx(4, abs=0.06)
+    assert copy(tmp_path / "in.ts", tmp_path / "part.mp4", Span(1, 3)) == (50, [])
 
 
 def test_pictures_that_end_early_are_said_of_any_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,17 @@ def frame_rate(stream: VideoStream) -> Fraction:
     return Fraction(stream.average_rate or (guessed if 0 < guessed <= _FASTEST else FOLDER_RATE))
 
 
+def origin_of(container: InputContainer, stream: Stream) -> float:
+    """Time stamp in a file, in seconds, that counts as 0; stream: of its pictures.
+
+    MPEG's clock starts anew every day; FFmpeg gives negative time stamps to what comes within a minute before. In other
+    files sound may begin before 0, which is where its encoder warmed up.
+    """
+    if (container.start_time or 0) >= 0:
+        return (container.start_time or 0) / 1_000_000
+    return float(min(0, (stream.start_time or 0) * (stream.time_base or 0)))
+
+
 def promised_length(container: InputContainer, stream: Stream, origin: float) -> float | None:
     """Seconds of pictures that a file's header promises; origin: time stamp of the first one, in seconds."""
     if stream.duration and stream.time_base:

@@ -15,7 +15,7 @@ import cv2
 
 from utils.errors import InputError, OptionError
 from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, describes_light, in_planes, to_bgr, turned
-from utils.io.container import frame_rate, open_container, packets_of, picture_stream, promised_length
+from utils.io.container import frame_rate, open_container, origin_of, packets_of, picture_stream, promised_length
 from utils.io.decoded import DecodedPicture
 from utils.io.folder import no_pictures, pictures_in
 from utils.io.frame import Frame, Pixels
@@ -111,7 +111,7 @@ class _File:
         self._joins: list[float] = []
         self._deep = deep
         self._load()
-        self._origin = max(0, self._container.start_time or 0) / 1_000_000
+        self._origin = origin_of(self._container, self._stream)
 
     def _load(self) -> None:
         """Open the file, to read it from its beginning."""
