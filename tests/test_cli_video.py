@@ -18,7 +18,7 @@ import pytest
 
 from examples.demo_video import set_in_motion, write_clip
 from tests.clips import make_clip, packets, pictures, times
-from tests.conftest import ROOT, Call, People
+from tests.conftest import OPENCV_IS_FULL, ROOT, Call, People
 from utils import errors
 from utils.inference.config import InferenceConfig
 from utils.inference.pipeline import SwapPipeline, load_pipeline
@@ -275,12 +275,12 @@ def test_a_stop_leaves_no_broken_file(
             assert float(sound.duration * sound.time_base) == pytest.approx(done / 25, abs=0.03)
 
 
-@pytest.mark.parametrize("error", [errors.ResourceError("full"), MemoryError("full")])
+@pytest.mark.parametrize("error", [errors.ResourceError("full"), MemoryError("full"), cv2.error(OPENCV_IS_FULL)])
 def test_full_memory_keeps_what_is_done(
     error: Exception, random_weights: Path, clip: Path, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
-    pipeline = load_pipeline(device="cpu", keep_partial=True)
+    pipeline = load_pipeline(device="cpu", keep_partial=True, batch_size=4)
     works, calls = pipeline.stages.swapper.swap, iter(range(100))
 
     def full(*arguments: Any) -> Any:
