@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from utils.inference.pipeline import SwapPipeline, load_pipeline
 from utils.inference.types import TrackedFace
 from utils.inference.video import check_video
 from utils.io.frame import Frame
+from utils.io.mark import Mark
 from utils.io.xmp import SOURCE_TYPE
 
 FRAMES = 15
@@ -273,6 +275,24 @@ def test_a_stop_leaves_no_broken_file(
             (sound,) = container.streams.audio
             assert sound.duration is not None and sound.time_base is not None
             assert float(sound.duration * sound.time_base) == pytest.approx(done / 25, abs=0.03)
+
+
+def test_a_stop_while_the_file_is_completed_loses_nothing(
+    call: Call, clip: Path, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(work: Callable[..., None]) -> Callable[..., None]:
+        def stop_and_work(*arguments: Any) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            work(*arguments)
+
+        return stop_and_work
+
+    monkeypatch.setattr(Mark, "seal", stopped(Mark.seal))
+    monkeypatch.setattr("utils.io.atomic.os.replace", stopped(os.replace))
+    out = tmp_path / "o.mp4"
+    code, result, _ = call("--source_paths", source, "--target_video", clip, "--out_video_name", out, "--keep_partial")
+    assert code == 0 and result["frames"] == len(pictures(out)) == FRAMES
+    assert list(tmp_path.iterdir()) == [out]
 
 
 @pytest.mark.parametrize("error", [errors.ResourceError("full"), MemoryError("full"), cv2.error(OPENCV_IS_FULL)])

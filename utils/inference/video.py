@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
@@ -90,7 +90,7 @@ def swap_video(
     span = Span(config.start, config.end)
     mark = Mark(config.provenance, target, report.note)
     begin = time.perf_counter()
-    with ThreadPoolExecutor(1) as aside:
+    with ThreadPoolExecutor(1) as aside, ExitStack() as to_the_end:
         known = aside.submit(pipeline.set_sources, sources, references)
         with (
             open_video(target, span, report.note, half_of_the_cores(), config.decoder == "nvdec",
@@ -99,7 +99,10 @@ def swap_video(
                          not config.no_overwrite) as writer,
         ):
             known.result()
-            _stream(pipeline, video, writer, output)
+            partial = _Partial(writer, output, video.info.rate)
+            if config.keep_partial:
+                to_the_end.enter_context(partial.stopped_between_frames())  # until the file has its name
+            _stream(pipeline, video, writer, output, partial)
             if not report.swapped:
                 pipeline.fail(target, report)
     pipeline.say_unused(str(target))
@@ -110,10 +113,9 @@ def swap_video(
     return result
 
 
-def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: Path) -> None:
+def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: Path, partial: _Partial) -> None:
     """Pass all frames from the decoder through the pipeline to the encoder."""
     report, every = pipeline.report, pipeline.config.preview
-    partial = _Partial(writer, output, video.info.rate)
     waiting = max(2, _SWAPPED_AHEAD // (video.info.width * video.info.height * 3))
     with (
         pipeline.stages.swapper.in_parts(),
@@ -122,7 +124,7 @@ def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: P
         closing(prefetch(report.timed("decode", video.frames), _DECODED_AHEAD)) as frames,
         closing(prefetch(pipeline.run(frames), waiting)) as swapped,
         progress(video.info.frames, pipeline.config.quiet, "frames") as advance,
-        partial.kept_on_a_stop() if pipeline.config.keep_partial else nullcontext(),
+        partial.kept_when_memory_is_full() if pipeline.config.keep_partial else nullcontext(),
     ):
         for result in swapped:
             with report.stage("encode"):
@@ -148,15 +150,18 @@ class _Partial:
         if self._signals.came:
             raise KeyboardInterrupt(self._keep())
 
+    def stopped_between_frames(self) -> AbstractContextManager[None]:
+        """Let somebody who asks to stop wait for `reached`, and after the last frame for the whole file."""
+        return self._signals.listening()
+
     @contextmanager
-    def kept_on_a_stop(self) -> Iterator[None]:
-        """Stop between two frames, and keep those that are done; as well when memory does not suffice."""
-        with self._signals.listening():
-            try:
-                with full_memory_as_error("close other programs, or use --device cpu"):
-                    yield
-            except ResourceError as error:
-                raise ResourceError(f"{error}; {self._keep()}") from error
+    def kept_when_memory_is_full(self) -> Iterator[None]:
+        """Keep what is done when memory does not suffice; raises ResourceError."""
+        try:
+            with full_memory_as_error("close other programs, or use --device cpu"):
+                yield
+        except ResourceError as error:
+            raise ResourceError(f"{error}; {self._keep()}") from error
 
     def _keep(self) -> str:
         """Complete what is done; returns where it is, in words."""
