@@ -270,7 +270,7 @@ def test_a_stop_leaves_no_broken_file(
         part = out.with_name("out.partial1.mp4")
         done = len(pictures(part))
         following = float(said.split("--start ")[1].split()[0])
-        assert 0 < done < count and (done - 1) / 25 < following < done / 25
+        assert 0 < done < count and following == done / 25
         with av.open(str(part)) as container:
             (sound,) = container.streams.audio
             assert sound.duration is not None and sound.time_base is not None
@@ -311,7 +311,7 @@ def test_full_memory_keeps_what_is_done(
     monkeypatch.setattr(pipeline.stages.swapper, "swap", full)
     (tmp_path / "link.mp4").symlink_to("o.mp4")
     (tmp_path / "o.partial1.mp4").write_text("an earlier part")
-    with pytest.raises(errors.ResourceError, match=r"full.*; what is done is in .*partial2\.mp4; --start 0\.310 goes"):
+    with pytest.raises(errors.ResourceError, match=r"full.*; what is done is in .*partial2\.mp4; --start 0\.320 goes"):
         pipeline.swap_video(source, clip, tmp_path / "link.mp4")
     assert len(pictures(tmp_path / "o.partial2.mp4")) == 8  # two batches of four
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.mp4", "o.partial1.mp4", "o.partial2.mp4"]
