@@ -20,6 +20,7 @@ from tests.random_weights import write_weights
 from utils.io.image import read_photo
 
 ROOT = Path(__file__).resolve().parents[1]
+OPENCV_IS_FULL = "OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes"
 Call = Callable[..., tuple[int, dict[str, Any], str]]
 People = Callable[[int, str], Path]
 

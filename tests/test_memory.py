@@ -1,4 +1,4 @@
-"""What becomes of freed memory, in processes of their own, since it cannot be set back."""
+"""What becomes of freed memory, in processes of their own, since it cannot be set back; how full memory is known."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import onnxruntime
 import pytest
+import torch
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
 
-from utils import memory
+from tests.conftest import OPENCV_IS_FULL, ROOT
+from utils import errors, memory
+from utils.device import full_memory_as_error
+from utils.onnx_file import open_session
 
-ROOT = Path(__file__).resolve().parents[1]
 CODE = """
 import re, torch
 from pathlib import Path
@@ -82,3 +88,33 @@ def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(ctypes, "CDLL", None)
     memory.give_freed_frames_back()
+
+
+@pytest.mark.parametrize("error", [
+    MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: out of memory"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory"), cv2.error(OPENCV_IS_FULL),
+    RuntimeException("BFCArena: Failed to allocate memory for requested buffer of size 9"), Fail("std::bad_alloc"),
+])
+def test_full_memory_is_known_whoever_says_it(error: Exception) -> None:
+    with pytest.raises(errors.ResourceError, match=r"^memory is full \(.*\); wait$"), full_memory_as_error("wait"):
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), cv2.error("(-215:Assertion failed)"), KeyboardInterrupt(),
+                                   errors.ResourceError("memory is full (DefaultCPUAllocator); use --device cpu")])
+def test_what_is_no_full_memory_passes(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught, full_memory_as_error("wait"):
+        raise error
+    assert caught.value is error
+
+
+def test_a_model_for_which_memory_is_too_small_is_not_called_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise RuntimeException("Failed to allocate memory for requested buffer of size 9")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", full)
+    (tmp_path / "model.onnx").write_bytes(b"whole")
+    with pytest.raises(errors.ResourceError, match="memory is full"):
+        open_session(tmp_path / "model.onnx", torch.device("cpu"))

@@ -15,7 +15,9 @@ from PIL import Image
 
 from tests.conftest import Call, People
 from utils import errors
+from utils.inference.config import InferenceConfig
 from utils.inference.doubt import Trust
+from utils.inference.photos import check_photos
 from utils.inference.pipeline import SwapPipeline
 from utils.io.image import read_photo
 
@@ -152,3 +154,15 @@ def test_what_cannot_be(call: Call, folder: Path, people: People, tmp_path: Path
     shutil.copy(folder / "2.jpg", tmp_path / "sources/2.jpg")
     code, _, said = call(*swap(tmp_path / "sources/2.jpg", folder, tmp_path / "sources"))
     assert code == errors.OutputError.exit_code and "is a file that is read" in said
+
+
+@pytest.mark.parametrize("original", ["2.jpg", "10.png"])
+def test_no_photo_is_overwritten_through_a_link(folder: Path, tmp_path: Path, original: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/10.png").symlink_to(folder / original)
+    with pytest.raises(errors.OutputError, match=r"10\.png is a file that is read"):
+        check_photos(InferenceConfig(), folder, tmp_path / "out")
+    (tmp_path / "out/10.png").unlink()
+    (tmp_path / "out/10.png").symlink_to(tmp_path / "elsewhere.png")
+    (tmp_path / "elsewhere.png").write_text("an earlier result")
+    assert folder / "10.png" in check_photos(InferenceConfig(), folder, tmp_path / "out")

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from utils.errors import ResourceError
+from utils.errors import GhostError, ResourceError
 
 if TYPE_CHECKING:
     import torch
 
 _AMPERE = (8, 0)  # CUDA cards from this capability on compute in bfloat16 natively
 _MANY_CORES = 4
-_CPU_IS_FULL = "DefaultCPUAllocator"  # what PyTorch says then, in no error of its own
+# What PyTorch, OpenCV and ONNX Runtime say when memory is full, in no errors of their own.
+_FULL = ("DefaultCPUAllocator", "CUDA error: out of memory", "(-4:Insufficient memory)", "Failed to allocate memory",
+         "std::bad_alloc", "bad allocation")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -132,15 +134,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that a device's or the machine's memory is full."""
     import torch
 
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _CPU_IS_FULL in str(error)
+    if isinstance(error, GhostError):
+        return False  # has been put into our words
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in _FULL)
 
 
 @contextmanager
 def full_memory_as_error(remedy: str) -> Iterator[None]:
-    """Raises ResourceError, with what to do, in the place of what PyTorch and Python raise when memory is full."""
+    """Raises ResourceError, with what to do, in the place of what Python and its packages raise when memory is full."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except Exception as error:  # that of OpenCV and those of ONNX Runtime have no narrower class in common
         if not is_out_of_memory(error):
             raise
         raise ResourceError(f"memory is full ({(str(error) or 'Python').splitlines()[0]}); {remedy}") from error

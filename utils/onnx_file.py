@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.device import onnx_providers
+from utils.device import full_memory_as_error, onnx_providers
 from utils.errors import ResourceError, WeightsError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def open_session(path: Path, device: torch.device, any_size: bool = False, threa
     """A session that runs the model of a file.
 
     any_size: make height and width of input and outputs free where the file fixes them. threads: 0 for one per core.
-    Raises WeightsError for broken files.
+    Raises WeightsError for broken files, ResourceError when memory is full.
     """
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as failures
@@ -30,8 +30,9 @@ def open_session(path: Path, device: torch.device, any_size: bool = False, threa
     # Threads that spin between calls would slow the networks in PyTorch down.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        model = _with_free_size(path) if any_size else path.read_bytes()
-        return onnxruntime.InferenceSession(model, options, providers=onnx_providers(device))
+        with full_memory_as_error("close other programs, or use --device cpu"):
+            model = _with_free_size(path) if any_size else path.read_bytes()
+            return onnxruntime.InferenceSession(model, options, providers=onnx_providers(device))
     except (failures.InvalidProtobuf, failures.InvalidGraph, failures.InvalidArgument, failures.Fail,
             failures.RuntimeException, failures.NotImplemented) as error:
         raise WeightsError(f"{path} is not a usable ONNX file or was cut short; download it again") from error

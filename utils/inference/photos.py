@@ -44,7 +44,8 @@ def check_photos(
 ) -> list[Path]:
     """The photos of a folder that are to be changed; refuses, before any work, what cannot be.
 
-    people: photos of sources and references, which must not be overwritten. Raises InputError, OutputError.
+    people: photos of sources and references, which must not be overwritten, like those of the folder. Raises
+    InputError, OutputError.
     """
     folder, output = Path(folder), Path(output)
     if is_picture(output) or is_file(output):
@@ -53,11 +54,19 @@ def check_photos(
     if is_there(output) and output.samefile(folder):
         raise OutputError(f"{output} is the folder that is read; choose another one for the results")
     photos = pictures_of(folder)
-    people = list(people)
+    originals = {_number(path): path for path in (*people, *photos) if is_there(path)}
     for photo in photos:
-        check_place(output / photo.name, True, people)
+        result = output / photo.name
+        known = originals.get(_number(result)) if is_there(result) else None  # comparing each with all would take long
+        check_place(result, True, [known] if known else [])
     check_output(output / photos[0].name)  # the folder can be written to
     return [photo for photo in photos if not (config.no_overwrite and is_there(output / photo.name))]
+
+
+def _number(path: Path | str) -> tuple[int, int]:
+    """What a file is known by, whatever its names and links."""
+    facts = Path(path).stat()
+    return facts.st_dev, facts.st_ino
 
 
 def swap_photos(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext
-from fractions import Fraction
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from utils.io.atomic import behind, beside, check_place, check_writable
 from utils.io.encode import VideoWriter, video_writer
 from utils.io.encoders import EncodeOptions, choose_encoder, holds_high_range
 from utils.io.folder import is_picture
+from utils.io.frame import Frame
 from utils.io.image import Photo, check_input, write_photo
 from utils.io.mark import Mark
 from utils.io.span import Span
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ghost")
 _DECODED_AHEAD = 4  # frames
-_AFTER = 0.75  # frames from the last one that was written to where the next one is looked for, as some come early
+# Seconds: by which --start may come after a frame that is used all the same, and what rounding takes away.
+_LATE, _ROUNDING = 1e-6, 1e-7
 _SWAPPED_AHEAD = 3 * 2**23  # bytes of frames that wait for the encoder: about a batch of them at 1280x720
 
 
@@ -90,7 +93,7 @@ def swap_video(
     span = Span(config.start, config.end)
     mark = Mark(config.provenance, target, report.note)
     begin = time.perf_counter()
-    with ThreadPoolExecutor(1) as aside:
+    with ThreadPoolExecutor(1) as aside, ExitStack() as to_the_end:
         known = aside.submit(pipeline.set_sources, sources, references)
         with (
             open_video(target, span, report.note, half_of_the_cores(), config.decoder == "nvdec",
@@ -99,7 +102,10 @@ def swap_video(
                          not config.no_overwrite) as writer,
         ):
             known.result()
-            _stream(pipeline, video, writer, output)
+            partial = _Partial(writer, output)
+            if config.keep_partial:
+                to_the_end.enter_context(partial.stopped_between_frames())  # until the file has its name
+            _stream(pipeline, video, writer, output, partial)
             if not report.swapped:
                 pipeline.fail(target, report)
     pipeline.say_unused(str(target))
@@ -110,19 +116,18 @@ def swap_video(
     return result
 
 
-def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: Path) -> None:
+def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: Path, partial: _Partial) -> None:
     """Pass all frames from the decoder through the pipeline to the encoder."""
     report, every = pipeline.report, pipeline.config.preview
-    partial = _Partial(writer, output, video.info.rate)
     waiting = max(2, _SWAPPED_AHEAD // (video.info.width * video.info.height * 3))
     with (
         pipeline.stages.swapper.in_parts(),
         shared_processor(),
         uncollected(),
-        closing(prefetch(report.timed("decode", video.frames), _DECODED_AHEAD)) as frames,
+        closing(prefetch(report.timed("decode", partial.expecting(video.frames)), _DECODED_AHEAD)) as frames,
         closing(prefetch(pipeline.run(frames), waiting)) as swapped,
         progress(video.info.frames, pipeline.config.quiet, "frames") as advance,
-        partial.kept_on_a_stop() if pipeline.config.keep_partial else nullcontext(),
+        partial.kept_when_memory_is_full() if pipeline.config.keep_partial else nullcontext(),
     ):
         for result in swapped:
             with report.stage("encode"):
@@ -136,27 +141,38 @@ def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: P
 class _Partial:
     """What is done of a video whose work is stopped."""
 
-    def __init__(self, writer: VideoWriter, output: Path, rate: Fraction) -> None:
-        """rate: frames a second."""
-        self._writer, self._output, self._after = writer, output, _AFTER / float(rate)
+    def __init__(self, writer: VideoWriter, output: Path) -> None:
+        self._writer, self._output = writer, output
         self._signals = StopSignals()
-        self._time: float | None = None  # of the last frame that was written, seconds of the target
+        # Seconds of the target.
+        self._coming: deque[float] = deque()  # frames that were decoded and not yet written
+        self._time: float | None = None  # the last frame that was written
+
+    def expecting(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """The same frames, of which note is taken."""
+        for frame in frames:
+            self._coming.append(frame.time)
+            yield frame
 
     def reached(self, result: SwappedFrame) -> None:
         """Take note of a frame that was written; raises KeyboardInterrupt where somebody asked to stop."""
         self._time = result.time
+        self._coming.popleft()
         if self._signals.came:
             raise KeyboardInterrupt(self._keep())
 
+    def stopped_between_frames(self) -> AbstractContextManager[None]:
+        """Let somebody who asks to stop wait for `reached`, and after the last frame for the whole file."""
+        return self._signals.listening()
+
     @contextmanager
-    def kept_on_a_stop(self) -> Iterator[None]:
-        """Stop between two frames, and keep those that are done; as well when memory does not suffice."""
-        with self._signals.listening():
-            try:
-                with full_memory_as_error("close other programs, or use --device cpu"):
-                    yield
-            except ResourceError as error:
-                raise ResourceError(f"{error}; {self._keep()}") from error
+    def kept_when_memory_is_full(self) -> Iterator[None]:
+        """Keep what is done when memory does not suffice; raises ResourceError."""
+        try:
+            with full_memory_as_error("close other programs, or use --device cpu"):
+                yield
+        except ResourceError as error:
+            raise ResourceError(f"{error}; {self._keep()}") from error
 
     def _keep(self) -> str:
         """Complete what is done; returns where it is, in words."""
@@ -164,7 +180,15 @@ class _Partial:
             return NOTHING_WRITTEN
         path = _partial_path(self._output)
         self._writer.keep(path)
-        return f"what is done is in {path}; --start {self._time + self._after:.3f} goes on from there"
+        following = self._coming[0] if self._coming else None
+        return f"what is done is in {path}; --start {_between(self._time, following):.3f} goes on from there"
+
+
+def _between(time: float, following: float | None) -> float:
+    """The latest whole millisecond after the frame at `time` and not after that at `following`; where the latter is not
+    known, the first one."""
+    first = math.floor((time + _LATE + _ROUNDING) * 1000) + 1
+    return max(first, math.floor(((following or 0.0) + _ROUNDING) * 1000)) / 1000
 
 
 def _preview(result: SwappedFrame, output: Path, provenance: str) -> None:
