@@ -107,7 +107,7 @@ def _write_index(path: Path, kept: Sequence[Record], border: int) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file", "identity", *names, "template", "score", "margin"])
         for record in kept:
-            numbers = [f"{value:.3f}" for point in record.kps for value in point]
+            numbers = [f"{value:.3f}" for value in record.kps]
             writer.writerow([record.crop, record.identity, *numbers, record.template, record.score, border])
 
 
