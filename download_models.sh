@@ -176,6 +176,7 @@ room() {
 
 # matches FILE BYTES SHA256: is the file as expected, as far as that is known? Says why not.
 matches() {
+    [ -s "$1" ] || { why="it is empty"; return 1; }
     if [ "$2" != - ] && [ "$(size_of "$1")" != "$2" ]; then
         why="it has $(size_of "$1") bytes, expected $2"; return 1
     fi

@@ -24,7 +24,6 @@ from tests.random_weights import frontal_landmarks, save  # noqa: E402
 from utils.weights_file import read_card  # noqa: E402
 
 SOURCE = IMAGES / "portrait.jpg"
-SETS = ("embedded", "published")
 _PORTRAIT = (0.5, 0.4)  # where the selfie's face is, in parts of its width and height
 
 

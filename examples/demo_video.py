@@ -32,7 +32,7 @@ _FACES = 0.4  # where faces are in portraits, in parts of the height
 _CHORD = (220.0, 277.2, 329.6)  # Hz
 
 
-def hand_motion(shape: tuple[int, ...], frames: int, size: tuple[int, int], rate: int = RATE) -> Iterator[np.ndarray]:
+def hand_motion(shape: tuple[int, ...], frames: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
     """Matrices (2, 3) from frames to a still picture, as if a hand held the camera.
 
     shape: of the still, (H, W, ...). size: width and height of the frames.
@@ -40,7 +40,7 @@ def hand_motion(shape: tuple[int, ...], frames: int, size: tuple[int, int], rate
     height, width = shape[:2]
     fit = min(width / size[0], height / size[1]) * (1.0 - 2 * _SWAY - _BREATH)
     for index in range(frames):
-        time = 2 * np.pi * index / rate
+        time = 2 * np.pi * index / RATE
         scale = fit * (1.0 + _BREATH * np.sin(0.23 * time))
         x = width / 2 + _SWAY * width * np.sin(0.31 * time)
         y = max(height * _FACES, scale * size[1] / 2) + _SWAY * height * np.sin(0.19 * time + 1.0)

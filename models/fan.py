@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 LANDMARKS = 98  # the WFLW layout
 LEFT_PUPIL, RIGHT_PUPIL = 96, 97  # left and right of the image
-STRIDE = 4  # image pixels per heatmap pixel
 BOUNDARY_THRESHOLD = 0.05
 DEPTH = 4
 FEATURES = 256
@@ -144,27 +143,3 @@ class FAN(nn.Module):
             x = x + self.get_submodule(f"bl{i - 1}")(y) + self.get_submodule(f"al{i - 1}")(heat)
             y, heat = self.head(i, x, heat)
         return heat
-
-
-def peaks(heat: Tensor) -> Tensor:
-    """Where heatmaps peak, refined by a quarter pixel towards the larger neighbour.
-    heat: (B, L, H, W) float.
-    Returns (B, L, 2) float, (x, y) in image pixels: heatmap pixels times 4. Peaks on the border are not refined."""
-    height, width = heat.shape[2:]
-    best = heat.flatten(2).argmax(dim=2)
-    row, column = best // width, best % width
-    inside = (row > 0) & (row < height - 1) & (column > 0) & (column < width - 1)
-    flat = heat.flatten(2)
-
-    def value(rows: Tensor, columns: Tensor) -> Tensor:
-        index = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
-        return flat.gather(2, index.unsqueeze(2)).squeeze(2)
-
-    dx = torch.sign(value(row, column + 1) - value(row, column - 1)) * inside
-    dy = torch.sign(value(row + 1, column) - value(row - 1, column)) * inside
-    return STRIDE * torch.stack((column + 0.25 * dx, row + 0.25 * dy), dim=2)
-
-
-def pupils(heat: Tensor) -> Tensor:
-    """Both pupils of FAN heatmaps (B, 99, H, W): (B, 2, 2) float, left then right, (x, y) in image pixels."""
-    return peaks(heat[:, LEFT_PUPIL : RIGHT_PUPIL + 1])

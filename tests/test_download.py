@@ -55,7 +55,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(404)
             return
         start = int(asked.removeprefix("bytes=").split("-")[0]) if asked and self.server.ranges else 0
-        if start >= len(content):
+        if start and start >= len(content):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(content)}")
             self.send_header("Content-Length", "0")
@@ -194,20 +194,22 @@ def test_wrong_file_is_refused(checkout: Checkout, column: str, value: str, word
     path = checkout.add("G.pth", CONTENT, **{column: value})
     other = checkout.add("H.pth", CONTENT)
     result = checkout.run()
-    assert result.returncode == 6
-    assert words in result.stderr
+    assert result.returncode == 6 and words in result.stderr
     assert f"weights/G.pth from {checkout.server.url('G.pth')} is not" in result.stderr
     assert not path.exists()
     assert other.exists(), "the others are fetched all the same"
     assert checkout.leftovers() == []
 
 
-def test_web_page_is_refused_even_where_no_checksum_is_known(checkout: Checkout) -> None:
-    path = checkout.add("G.pth", b"<!DOCTYPE html><p>Please log in", known=False)
+@pytest.mark.parametrize(("content", "words"), [(b"<!DOCTYPE html><p>Log in", "a web page"), (b"", "it is empty")])
+def test_what_is_no_weights_is_refused_even_where_no_checksum_is_known(
+    checkout: Checkout, content: bytes, words: str
+) -> None:
+    path = checkout.add("G.pth", content, known=False)
     result = checkout.run()
-    assert result.returncode == 6
-    assert "web page" in result.stderr
-    assert not path.exists()
+    assert result.returncode == 6 and words in result.stderr
+    assert not path.exists() and not (path.parent / "recorded.tsv").exists()
+    assert checkout.leftovers() == []
 
 
 def test_missing_file_is_named_and_the_others_are_fetched(checkout: Checkout) -> None:
@@ -290,8 +292,7 @@ def test_second_run_fetches_nothing(checkout: Checkout) -> None:
     checkout.run()
     checkout.server.requests.clear()
     result = checkout.run()
-    assert result.returncode == 0
-    assert result.stdout.count("there and verified") == 2
+    assert result.returncode == 0 and result.stdout.count("there and verified") == 2
     assert checkout.server.requests == []
     assert known.exists() and unknown.exists()
 
@@ -300,8 +301,7 @@ def test_a_file_of_ones_own_is_left_alone(checkout: Checkout) -> None:
     path = checkout.add("G.pth", CONTENT)
     path.write_bytes(b"my own training")
     result = checkout.run()
-    assert result.returncode == 6
-    assert "left alone" in result.stderr
+    assert result.returncode == 6 and "left alone" in result.stderr
     assert path.read_bytes() == b"my own training"
 
 

@@ -14,7 +14,7 @@ import torch
 from evaluate import main
 from tests.heads import face
 from utils.errors import InputError, NoFaceInTargetError, OptionError, WeightsError
-from utils.evaluation import features, measures, people, pixels, report, session, sheet, video
+from utils.evaluation import features, measures, pixels, report, session, sheet, video
 from utils.evaluation.config import EvaluateConfig, command, parse, shown_people
 from utils.evaluation.measures import Case, Identity
 from utils.evaluation.models import PipelineSwap
@@ -193,52 +193,6 @@ def test_sheet_chooses_best_median_and_worst() -> None:
     cases = [Case(Path(f"{i}"), Path("t"), {"dlib": identity(0.1 * i)}) for i in range(5)]
     chosen = [(name, int(case.source.name)) for name, case in sheet.choose(cases, "dlib", 1)]
     assert chosen == [("best", 4), ("median", 2), ("worst", 0)]
-
-
-def test_crossed_pairs_are_deterministic_even_and_of_different_people() -> None:
-    photos = [Photo(Path(f"{i}"), str(i)) for i in range(10)]
-    pairs = people.crossed_pairs(photos, photos, 20)
-    assert pairs == people.crossed_pairs(photos, photos, 20)
-    assert len(set(pairs)) == 20
-    assert all(source.identity != target.identity for source, target in pairs)
-    counts = [sum(source == photo for source, _ in pairs) for photo in photos]
-    assert max(counts) - min(counts) <= 1
-    assert len(people.crossed_pairs(photos, photos, 0)) == 90
-    with pytest.raises(InputError, match="two different people"):
-        people.crossed_pairs(photos[:1], photos[:1], 0)
-
-
-def test_cyclic_pairs() -> None:
-    photos = [Photo(Path(f"{i}"), str(i)) for i in range(10)]
-    pairs = people.cyclic_pairs(photos, (1, 3), 0)
-    assert len(pairs) == 20
-    assert people.cyclic_pairs(photos, (1, 3), 3) == pairs[:3]
-    assert (photos[9], photos[0]) in pairs
-    assert (photos[8], photos[1]) in pairs
-
-
-def test_folders_name_people(tmp_path: Path) -> None:
-    for name in ("anna/1.jpg", "anna/2.jpg", "ben/1.png", "loose.jpg"):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
-    photos = people.folder_photos(tmp_path)
-    assert [photo.identity for photo in photos] == ["anna", "anna", "ben", str(tmp_path.resolve() / "loose.jpg")]
-    names = [[photo.path.name for photo in own] for own in people.by_person([*photos, *photos])]
-    assert names == [["1.jpg", "2.jpg"], ["1.png"], ["loose.jpg"]]
-    (tmp_path / "names.txt").write_text("# comment\nloose\n")
-    assert [photo.path.name for photo in people.listed(photos, tmp_path / "names.txt")] == ["loose.jpg"]
-    (tmp_path / "names.txt").write_text("ben/1\n")
-    assert [photo.identity for photo in people.listed(photos, tmp_path / "names.txt")] == ["ben"]
-    (tmp_path / "names.txt").write_text("1\n")
-    with pytest.raises(InputError, match=r"2 photos are called '1'.*folder/name"):
-        people.listed(photos, tmp_path / "names.txt")
-    (tmp_path / "names.txt").write_text("nobody\n")
-    with pytest.raises(InputError, match="nobody"):
-        people.listed(photos, tmp_path / "names.txt")
-    (tmp_path / "names.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match=r"names\.txt: cannot be read"):
-        people.listed(photos, tmp_path / "names.txt")
 
 
 def test_arcface_alignment_puts_keypoints_on_its_template() -> None:

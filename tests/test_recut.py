@@ -10,7 +10,7 @@ import pytest
 
 from utils.io.image import Photo, read_photo, write_photo
 from utils.preprocess import recut
-from utils.preprocess.recut import Tile, locate, look_of, read_index, sheet_of
+from utils.preprocess.recut import Tile, locate, look_of, read_index
 
 GAP = 9
 
@@ -91,10 +91,3 @@ def test_looks_are_those_of_the_tiles(shared_dir: Path) -> None:
         pixels = read_photo(shared_dir / "faces" / "tiles" / f"{tile.name}.jpg").image
         assert pixels.shape[:2] == (tile.height, tile.width)
         assert np.abs(look_of(pixels).astype(int) - tile.look).max() <= 1
-
-
-def test_sheet_holds_looks_in_order() -> None:
-    looks = [np.full((recut.SIDE, recut.SIDE), i, np.uint8) for i in range(40)]
-    sheet = sheet_of(looks)
-    assert sheet.shape == (2 * recut.SIDE, 32 * recut.SIDE)
-    assert sheet[0, 31 * recut.SIDE] == 31 and sheet[recut.SIDE, 0] == 32

@@ -302,6 +302,12 @@ def test_a_model_keeps_its_name_however_its_path_is_spelled(tmp_path: Path, monk
     assert registry.name_of(Path("weights/mine.pth")) == "mine"
 
 
+def test_all_identity_encoders_but_the_published_one_see_the_mirror_image_too() -> None:
+    names = (registry.PUBLISHED_IDENTITY, registry.EMBEDDED_IDENTITY, "mine")
+    loaded = [registry.Loaded(torch.nn.Identity(), Path(name), name, {}) for name in names]
+    assert [one.mirrored for one in loaded] == [False, True, True]
+
+
 def test_options_beside_a_configuration_count(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[InferenceConfig] = []
     monkeypatch.setattr(pipeline, "load_stages", seen.append)

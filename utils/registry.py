@@ -85,6 +85,11 @@ class Loaded:
     name: str
     card: Mapping[str, Any]  # the JSON beside the file; of a .pth, the same facts of the published model
 
+    @property
+    def mirrored(self) -> bool:
+        """Of an identity encoder: whether it is shown each face and its mirror image, as all but the published one."""
+        return self.name != PUBLISHED_IDENTITY
+
 
 def locate(name: str) -> Path | None:
     """The file of a model of SPECS, or None where it is not on this machine."""

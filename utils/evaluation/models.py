@@ -39,7 +39,7 @@ def load_recogniser(name: str, config: EvaluateConfig) -> recognisers.Recogniser
     loaded = registry.load_identity(_IDENTITY[name])
     device = choose_device(config.device)
     network = cast(IResNet, loaded.network.to(device))
-    if name == "embedded":
+    if loaded.mirrored:
         return recognisers.Encoder(
             name, loaded.path.name, teacher, lambda crops: both_ways(network, crops.to(device)), network.size
         )

@@ -6,6 +6,7 @@ import importlib.util
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from utils.errors import InputError, OptionError, ResourceError
@@ -71,6 +72,12 @@ def by_person(photos: Sequence[Photo]) -> list[list[Photo]]:
     return [list(own) for own in people.values()]
 
 
+def dealt(photos: Sequence[Photo]) -> list[Photo]:
+    """Each photo once, people taking turns, so that the first few show many of them: everybody's first photo, then
+    everybody's second, and so on. Where each photo shows another person, they keep their order."""
+    return [photo for turn in zip_longest(*by_person(photos)) for photo in turn if photo is not None]
+
+
 def cyclic_pairs(photos: Sequence[Photo], steps: Sequence[int], count: int) -> list[tuple[Photo, Photo]]:
     """Source and target: each photo into the one `step` places further, for every step.
 
@@ -81,16 +88,15 @@ def cyclic_pairs(photos: Sequence[Photo], steps: Sequence[int], count: int) -> l
     return pairs[: count or None]
 
 
-def crossed_pairs(
-    sources: Sequence[Photo], targets: Sequence[Photo], count: int, seed: int = 0
-) -> list[tuple[Photo, Photo]]:
+def crossed_pairs(sources: Sequence[Photo], targets: Sequence[Photo], count: int) -> list[tuple[Photo, Photo]]:
     """Cross sources and targets of different identity; the same arguments always give the same pairs.
 
-    count: most pairs wanted, 0 for all. Sources and targets are used as evenly as the count allows.
+    count: most pairs wanted, 0 for all. Photos are used as evenly as the count allows; people take turns.
     Raises InputError when no two photos show different people.
     """
+    sources, targets = dealt(sources), dealt(targets)
     offsets = list(range(len(targets)))
-    random.Random(seed).shuffle(offsets)
+    random.Random(0).shuffle(offsets)
     pairs: dict[tuple[Photo, Photo], None] = {}  # keeps the order, drops repeats
     # Both wrap around: one turn of the longer list uses every photo of either at least once.
     for offset in offsets:

@@ -33,7 +33,7 @@ class Cast:
     """Who is swapped with whom, among whom."""
 
     pairs: list[tuple[Photo, Photo]]
-    targets: list[Photo]
+    targets: list[Photo]  # people taking turns, of which the self-swaps take the first
     gallery: list[list[Photo]]  # the photos of each person, everybody in the pairs included
 
 
@@ -52,7 +52,7 @@ def choose_cast(config: EvaluateConfig) -> Cast:
     if config.names:
         sources, targets = (people.listed(photos, Path(config.names)) for photos in (sources, targets))
     pairs = people.crossed_pairs(sources, targets, config.pairs)
-    return Cast(pairs, targets, people.by_person([*sources, *targets, *extra]))
+    return Cast(pairs, people.dealt(targets), people.by_person([*sources, *targets, *extra]))
 
 
 class Session:

@@ -130,7 +130,7 @@ def load_stages(config: InferenceConfig) -> Stages:
     detector = AnyWayUp(_detector(published, device, used, 0 if config.image_to_image else half_of_the_cores()))
     return Stages(
         detector=detector,
-        identifier=Identifier(identity.network, device, direct=not published),
+        identifier=Identifier(identity.network, device, direct=identity.mirrored),
         swapper=swapper,
         landmarks=_landmarks(published, device, dtype, used),
         enhancer=_enhancer(device, used) if config.use_sr else None,

@@ -19,7 +19,7 @@ def read_square(path: Path, side: int | None = None) -> np.ndarray | None:
         data = np.fromfile(path, np.uint8)  # OpenCV opens not every name on Windows
     except OSError:
         return None
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    image = _decoded(data)
     if image is None:
         return None
     side = side or image.shape[0]
@@ -27,6 +27,14 @@ def read_square(path: Path, side: int | None = None) -> np.ndarray | None:
         shrinks = image.shape[0] > side
         image = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return np.ascontiguousarray(image[:, :, ::-1].transpose(2, 0, 1))
+
+
+def _decoded(data: np.ndarray) -> np.ndarray | None:
+    """A picture file's bytes as (H, W, 3) uint8 BGR; None where they are broken."""
+    try:
+        return cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error:  # they claim a size beyond all bounds
+        return None
 
 
 def size_of(path: Path) -> tuple[int, int] | None:

@@ -33,8 +33,8 @@ def load_identifier(device: str, threads: int = 0) -> tuple[Identifier, float] |
 
     if threads:
         torch.set_num_threads(threads)
-    network = registry.load_identity(name).network
-    return Identifier(network, choose_device(device), direct=name != registry.PUBLISHED_IDENTITY), threshold
+    loaded = registry.load_identity(name)
+    return Identifier(loaded.network, choose_device(device), direct=loaded.mirrored), threshold
 
 
 def _identity() -> str | None:

@@ -14,8 +14,8 @@ from utils.errors import InputError
 from utils.folders import check_people
 from utils.io.folder import pictures_below
 from utils.paths import is_folder
+from utils.set_index import KEYPOINTS
 
-_COLUMNS = [f"kp{i}_{axis}" for i in range(1, 6) for axis in "xy"]
 _LOOSE = 16  # photos without a person in common that are worked on together
 
 
@@ -81,7 +81,7 @@ def list_units(folder: Path) -> list[Unit]:
 
 def _known(row: dict[str, str]) -> tuple[np.ndarray, float]:
     """Keypoints and score of a row; raises ValueError, TypeError."""
-    kps = np.array([float(row[name]) for name in _COLUMNS], np.float32).reshape(5, 2)
+    kps = np.array([float(row[name]) for name in KEYPOINTS], np.float32).reshape(5, 2)
     if not np.isfinite(kps).all() or len(np.unique(kps, axis=0)) < len(kps):
         raise ValueError("expected five points that differ")
     return kps, float(row.get("det_score") or 1)
@@ -97,7 +97,7 @@ def read_keypoints(path: Path) -> dict[str, tuple[np.ndarray, float]]:
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file)
-            missing = [name for name in ("id", *_COLUMNS) if name not in (reader.fieldnames or ())]
+            missing = [name for name in ("id", *KEYPOINTS) if name not in (reader.fieldnames or ())]
             if missing:
                 raise InputError(f"{path}: column {missing[0]} is missing; expected id, kp1_x, kp1_y, ... kp5_y")
             for row in reader:

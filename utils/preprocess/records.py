@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
+from array import array
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,19 +20,34 @@ _DIGITS = 12  # of a checksum in a message
 _NAMES = {"keypoints_sha256": "SHA-256 of --keypoints", "detector": "detector", "identity_encoder": "identity encoder"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
-    """One photo: the crop that it gave, or why it gave none."""
+    """One photo: the crop that it gave, or why it gave none. All of a data set are in memory, which may be millions."""
 
     file: str  # of the photo, from the data set's folder
     identity: str
     stamp: str
     crop: str = ""  # of the crop, from the result's folder; empty: refused
     reason: str = ""  # why it was refused
-    kps: list[list[float]] = field(default_factory=list)  # five (x, y), pixels of the stored crop
+    kps: array[float] = field(default_factory=lambda: array("d"))  # x1, y1 to y5, pixels of the stored crop
     template: int = -1
     score: float = 0.0
     agreement: float | None = None  # cosine with the person's other photos
+
+    def as_line(self) -> str:
+        """The record as a line of the file, which holds keypoints as five pairs."""
+        pairs = list(zip(self.kps[::2], self.kps[1::2], strict=True))
+        return json.dumps({field.name: getattr(self, field.name) for field in fields(self)} | {"kps": pairs}) + "\n"
+
+
+def _record(line: str) -> Record:
+    """The record of a line, equal texts kept once; raises ValueError, TypeError or KeyError where it is none."""
+    facts = dict(json.loads(line))
+    facts["kps"] = array("d", chain.from_iterable(facts["kps"]))
+    facts["identity"] = sys.intern(facts["identity"])
+    if facts["crop"] == facts["file"]:
+        facts["crop"] = facts["file"]
+    return Record(**facts)
 
 
 class Journal:
@@ -49,16 +67,14 @@ class Journal:
 
     def _read(self) -> None:
         try:
-            first, *lines = self.path.read_text(encoding="utf-8").splitlines() or ["{}"]
+            with self.path.open(encoding="utf-8") as file:
+                self._compare(file.readline())
+                for line in file:
+                    # The line that was being written when the run was stopped is none; its photo is done again.
+                    with suppress(ValueError, TypeError, KeyError):
+                        self._take(_record(line))
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read {self.path}: {error}") from error
-        self._compare(first)
-        for line in lines:
-            try:
-                record = Record(**json.loads(line))
-            except (ValueError, TypeError):
-                continue  # the line that was being written when the run was stopped; its photo is done again
-            self._take(record)
 
     def _take(self, record: Record) -> None:
         """A crop is that of the photo which was cut last: another one of which it was has none any more."""
@@ -87,9 +103,9 @@ class Journal:
 
     def _open(self) -> TextIO:
         """Write what was read once more, without a broken last line, and open the file for more."""
-        lines = [json.dumps({"options": self._options}), *(json.dumps(asdict(r)) for r in self.records.values())]
-        with atomic_path(self.path) as temporary:
-            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with atomic_path(self.path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.write(json.dumps({"options": self._options}) + "\n")
+            file.writelines(record.as_line() for record in self.records.values())
         return self.path.open("a", encoding="utf-8")
 
     def __exit__(self, *_: object) -> None:
@@ -103,7 +119,7 @@ class Journal:
         new = {record.file: record for record in records}
         try:
             self._file = self._file or self._open()
-            self._file.write("".join(json.dumps(asdict(record)) + "\n" for record in new.values()))
+            self._file.write("".join(record.as_line() for record in new.values()))
             self._file.flush()
             for record in new.values():
                 self._take(record)

@@ -65,16 +65,6 @@ def read_index(folder: Path = FOLDER) -> list[Tile]:
     return sorted(tiles, key=lambda tile: tile.picture)
 
 
-def sheet_of(looks: Sequence[np.ndarray]) -> np.ndarray:
-    """Looks side by side, (H, W) uint8, as `read_index` expects them."""
-    rows = -(-len(looks) // _COLUMNS)
-    sheet = np.zeros((rows * SIDE, _COLUMNS * SIDE), np.uint8)
-    for i, look in enumerate(looks):
-        top, left = (SIDE * place for place in divmod(i, _COLUMNS))
-        sheet[top : top + SIDE, left : left + SIDE] = look
-    return sheet
-
-
 def locate(picture: np.ndarray, tile: Tile) -> tuple[Place, float]:
     """The place most like a tile, and the correlation there. picture: (H, W, 3) uint8 BGR."""
     grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from utils import set_index
 from utils.errors import InputError, NoFaceInTargetError
 from utils.io.atomic import atomic_path
 from utils.io.folder import INDEX, SHEET
@@ -100,14 +101,13 @@ def _as_json(summary: Summary, refused: Sequence[Record]) -> dict[str, object]:
 
 def _write_index(path: Path, kept: Sequence[Record], border: int) -> None:
     """One line per crop; keypoints and margin in pixels of the stored crop."""
-    names = [f"kp{i}_{axis}" for i in range(1, 6) for axis in "xy"]
     with atomic_path(path) as temporary, temporary.open(
         "w", newline="", encoding="utf-8", errors="surrogateescape"  # for names in no encoding
     ) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["file", "identity", *names, "template", "score", "margin"])
+        writer.writerow(set_index.COLUMNS)
         for record in kept:
-            numbers = [f"{value:.3f}" for point in record.kps for value in point]
+            numbers = [f"{value:.3f}" for value in record.kps]
             writer.writerow([record.crop, record.identity, *numbers, record.template, record.score, border])
 
 

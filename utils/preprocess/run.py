@@ -134,5 +134,5 @@ def run(config: PreprocessConfig) -> report.Summary:
             journal.add(records)
             kept += sum(bool(record.crop) for record in records)
             advance(len(records), f"{kept} kept")
-    records = [record for file, record in sorted(journal.records.items()) if file in listed]
+    records = [journal.records[file] for file in sorted(listed & journal.records.keys())]
     return report.write(config, models, records, count, time.monotonic() - start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,7 +130,7 @@ class Worker:
         crop = photo.crop(config.format)
         pixels = warp(image, matrix, (config.size + 2 * border,) * 2)
         write_photo(Path(config.save_path) / crop, Picture(pixels))
-        kps = np.round(apply(matrix, kept.face.kps.astype(np.float64)), 3).tolist()
+        kps = array("d", np.round(apply(matrix, kept.face.kps.astype(np.float64)), 3).ravel())
         score = round(kept.face.score, 4)
         return Record(photo.file, photo.identity, photo.stamp, crop, "", kps, template, score, kept.agreement)
 

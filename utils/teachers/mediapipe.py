@@ -46,13 +46,13 @@ def _read_model(path: Path) -> bytes:
         raise WeightsError(f"{path}: no face landmarker ({error}); expected an archive with {_LANDMARKER}") from error
 
 
-def _interpreter(path: Path, threads: int) -> Any:
+def _interpreter(path: Path) -> Any:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise ResourceError("the MediaPipe landmarker needs `pip install ai-edge-litert`") from error
     try:
-        interpreter = Interpreter(model_content=_read_model(path), num_threads=threads)
+        interpreter = Interpreter(model_content=_read_model(path), num_threads=1)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise WeightsError(f"{path}: not a usable .tflite model ({error})") from error
@@ -68,13 +68,12 @@ class MediaPipeLandmarks:
     Source: Kartynnik et al., arXiv:1907.06724; the model file is Apache-2.0.
     """
 
-    def __init__(self, path: Path | str, threads: int = 1, passes: int = 2) -> None:
-        """path: face_landmarker.task or the .tflite in it. passes: each one frames the face by the points before it.
+    def __init__(self, path: Path | str) -> None:
+        """path: face_landmarker.task or the .tflite in it.
 
         Raises WeightsError, or ResourceError when ai-edge-litert is missing.
         """
-        self.passes = passes
-        self._interpreter = _interpreter(Path(path), threads)
+        self._interpreter = _interpreter(Path(path))
         self._input = self._interpreter.get_input_details()[0]["index"]
         outputs = self._interpreter.get_output_details()
         self._points = next(o["index"] for o in outputs if int(np.prod(o["shape"])) == 478 * 3)
@@ -91,17 +90,15 @@ class MediaPipeLandmarks:
         centre = to_frame[:, :2] @ (np.array(_CROP_CENTRE) * size) + to_frame[:, 2]
         across = to_frame[:, 0]  # the crop's x axis in the picture
         side = _CROP_SIDE * size * scale_of(to_frame)
-        return self._refined(image, centre, side, float(np.arctan2(across[1], across[0])))
+        rough = self._look(image, centre, side, float(np.arctan2(across[1], across[0])))
+        return self._refined(image, rough.points[:, :2])
 
-    def _refined(self, image: np.ndarray, centre: np.ndarray, side: float, angle: float) -> Mesh:
-        mesh = self._look(image, centre, side, angle)
-        for _ in range(self.passes - 1):
-            points = mesh.points[:, :2]
-            low, high = points.min(axis=0), points.max(axis=0)
-            eyes = points[_RIGHT_CORNER] - points[_LEFT_CORNER]
-            side = max(_MARGIN * float((high - low).max()), 8.0)
-            mesh = self._look(image, (low + high) / 2, side, float(np.arctan2(eyes[1], eyes[0])))
-        return mesh
+    def _refined(self, image: np.ndarray, points: np.ndarray) -> Mesh:
+        """Look once more, framed by the points (478, 2) of the first look."""
+        low, high = points.min(axis=0), points.max(axis=0)
+        eyes = points[_RIGHT_CORNER] - points[_LEFT_CORNER]
+        side = max(_MARGIN * float((high - low).max()), 8.0)
+        return self._look(image, (low + high) / 2, side, float(np.arctan2(eyes[1], eyes[0])))
 
     def _look(self, image: np.ndarray, centre: np.ndarray, side: float, angle: float) -> Mesh:
         """Run the network on the square at `centre` turned by `angle` radians."""
