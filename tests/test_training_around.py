@@ -3,8 +3,12 @@ not fit."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import multiprocessing
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +18,8 @@ import torch
 from filelock import FileLock
 
 from tests.training_set import options, prepared, train, write_set
-from utils.errors import DivergedError, InputError, OptionError, ResourceError
-from utils.training import pairs
+from utils.errors import INTERRUPTED, DivergedError, InputError, OptionError, ResourceError
+from utils.training import generator, pairs
 from utils.training.checkpoints import read_state as read_checkpoint
 from utils.training.generator import GeneratorTask
 from utils.training.logging import Console
@@ -57,9 +61,42 @@ def test_photos_that_go_end_a_run_that_saves(root: Path, capsys: Capture, worker
     assert read_checkpoint(saved)["step"] >= 2
 
 
-def test_a_worker_that_dies_is_said() -> None:
+def test_a_worker_that_is_killed_ends_a_run_that_saves(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    step = GeneratorTask.step
+
+    def once(task: GeneratorTask, parts: list[Any], number: int) -> dict[str, torch.Tensor]:
+        if number == 1:
+            (worker,) = multiprocessing.active_children()
+            worker.kill()
+            worker.join()
+        return step(task, parts, number)
+
+    monkeypatch.setattr(GeneratorTask, "step", once)
+    before = signal.getsignal(signal.SIGCHLD)
+    assert train(options(root, "killed", cache_gb=0, workers=1, max_steps=90)) == ResourceError.exit_code
+    assert "fewer --workers" in capsys.readouterr().err and signal.getsignal(signal.SIGCHLD) == before
+    (saved,) = (root / "saved_models_killed/checkpoints").glob("state_*.pt")
+    assert read_checkpoint(saved)["step"] >= 2
+
+
+def test_workers_that_a_stop_ends_as_well_are_no_failure(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*given: Any) -> Iterator[pairs.Pairs]:
+        yield from itertools.islice(pairs.batches(*given), 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ResourceError("a process that reads photos died")
+
+    monkeypatch.setattr(generator, "batches", stopped)
+    assert train(options(root, "ended", max_steps=90)) == INTERRUPTED
+    assert (root / "saved_models_ended/checkpoints/state_000000002.pt").is_file()
+
+
+@pytest.mark.parametrize("message", ["DataLoader worker (pid 7) is killed by signal: Killed.",
+                                     "Pin memory thread exited unexpectedly"])
+def test_a_worker_that_dies_is_said(message: str) -> None:
     def dead() -> Iterator[Any]:
-        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+        raise RuntimeError(message)
         yield
 
     with pytest.raises(ResourceError, match="fewer --workers"):

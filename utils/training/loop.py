@@ -15,7 +15,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from utils.errors import INTERRUPTED, GhostError, InputError, OptionError, OutputError
+from utils.errors import INTERRUPTED, GhostError, InputError, OptionError, OutputError, ResourceError
 from utils.io.atomic import atomic_path, output_error
 from utils.stop import StopSignals
 from utils.training import export
@@ -180,7 +180,12 @@ class Training:
         batches = self.task.batches(range(self.progress.step, self.total))
         clock = _Clock()
         while self.progress.step < self.total:
-            parts = self._next(batches, clock)
+            try:
+                parts = self._next(batches, clock)
+            except ResourceError:
+                if signals.came:  # and ended the processes that read, too
+                    return False
+                raise
             self.metrics.add(self.task.step(parts, self.progress.step))
             self.progress.step += 1
             clock.steps += 1
