@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from tests.training_set import options, prepared, train, write_set
 from utils.errors import INTERRUPTED, DivergedError, InputError, OptionError, ResourceError
-from utils.training import generator, pairs
+from utils.training import generator, loop, pairs
 from utils.training.checkpoints import read_state as read_checkpoint
 from utils.training.generator import GeneratorTask
 from utils.training.logging import Console
@@ -90,6 +90,21 @@ def test_workers_that_a_stop_ends_as_well_are_no_failure(root: Path, monkeypatch
     monkeypatch.setattr(generator, "batches", stopped)
     assert train(options(root, "ended", max_steps=90)) == INTERRUPTED
     assert (root / "saved_models_ended/checkpoints/state_000000002.pt").is_file()
+
+
+def test_a_run_that_is_killed_before_its_first_checkpoint_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        """Nothing catches this."""
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    run = {"save_epoch": 1, "max_steps": 4}
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop, "write_card", kill)  # after the first numbered file
+        train(options(root, "early", **run))
+    assert list((root / "current_models_early").glob("*.pth"))
+    assert train(options(root, "early", **run, resume="auto")) == 0
 
 
 @pytest.mark.parametrize("message", ["DataLoader worker (pid 7) is killed by signal: Killed.",

@@ -236,6 +236,8 @@ class Training:
         if step % config.show_step == 0:
             self._show()
         if config.save_epoch and step % (config.save_epoch * self.task.epoch_steps) == 0:
+            if self._saved < 0:  # numbered files alone would look like a run that cannot go on
+                self._save()
             self._numbered_files()
 
     def _numbers(self, values: dict[str, float]) -> None:
