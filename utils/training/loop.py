@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -251,6 +252,14 @@ class Training:
             self._numbers(values)
         return values.get("val_score", self._running_loss())
 
+    def _score(self) -> float:
+        """What the best state is chosen by, lower is better; NaN would keep all later ones from being the best."""
+        score = self._validate()
+        if math.isfinite(score):
+            return score
+        log.warning("step %d: the score is %s, so this state does not count for the best one", self.progress.step, score)
+        return float("inf")
+
     def _running_loss(self) -> float:
         running = self.metrics.running()
         return running.get("G", running.get("loss", float("inf")))
@@ -283,7 +292,7 @@ class Training:
             return
         self._watch.look(self.progress.step, self.metrics.running(), self._last_good)
         self._watch.look_at(self.progress.step, self.task.networks(), self._last_good)
-        score, self._saved = self._validate(), self.progress.step
+        score, self._saved = self._score(), self.progress.step
         best = score < self.progress.best
         self.progress.best = min(score, self.progress.best)
         states = gather_objects(random_states())
