@@ -3,19 +3,25 @@ not fit."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import multiprocessing
+import os
 import shutil
+import signal
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from filelock import FileLock
+from safetensors.torch import save_file
 
 from tests.training_set import options, prepared, train, write_set
-from utils.errors import DivergedError, InputError, OptionError, ResourceError
-from utils.training import pairs
+from utils.errors import INTERRUPTED, DivergedError, InputError, OptionError, ResourceError
+from utils.training import generator, loop, pairs
 from utils.training.checkpoints import read_state as read_checkpoint
 from utils.training.generator import GeneratorTask
 from utils.training.logging import Console
@@ -57,9 +63,57 @@ def test_photos_that_go_end_a_run_that_saves(root: Path, capsys: Capture, worker
     assert read_checkpoint(saved)["step"] >= 2
 
 
-def test_a_worker_that_dies_is_said() -> None:
+def test_a_worker_that_is_killed_ends_a_run_that_saves(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    step = GeneratorTask.step
+
+    def once(task: GeneratorTask, parts: list[Any], number: int) -> dict[str, torch.Tensor]:
+        if number == 1:
+            (worker,) = multiprocessing.active_children()
+            worker.kill()
+            worker.join()
+        return step(task, parts, number)
+
+    monkeypatch.setattr(GeneratorTask, "step", once)
+    before = signal.getsignal(signal.SIGCHLD)
+    assert train(options(root, "killed", cache_gb=0, workers=1, max_steps=90)) == ResourceError.exit_code
+    assert "fewer --workers" in capsys.readouterr().err and signal.getsignal(signal.SIGCHLD) == before
+    (saved,) = (root / "saved_models_killed/checkpoints").glob("state_*.pt")
+    assert read_checkpoint(saved)["step"] >= 2
+
+
+def test_workers_that_a_stop_ends_as_well_are_no_failure(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*given: Any) -> Iterator[pairs.Pairs]:
+        yield from itertools.islice(pairs.batches(*given), 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ResourceError("a process that reads photos died")
+
+    monkeypatch.setattr(generator, "batches", stopped)
+    assert train(options(root, "ended", max_steps=90)) == INTERRUPTED
+    assert (root / "saved_models_ended/checkpoints/state_000000002.pt").is_file()
+
+
+def test_a_run_that_is_killed_before_its_first_checkpoint_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        """Nothing catches this."""
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    run = {"save_epoch": 1, "max_steps": 4}
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop, "write_card", kill)  # after the first numbered file
+        train(options(root, "early", **run))
+    assert list((root / "current_models_early").glob("*.pth"))
+    assert train(options(root, "early", **run, resume="auto")) == 0
+
+
+@pytest.mark.parametrize("message", ["DataLoader worker (pid 7) is killed by signal: Killed.",
+                                     "Pin memory thread exited unexpectedly"])
+def test_a_worker_that_dies_is_said(message: str) -> None:
     def dead() -> Iterator[Any]:
-        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+        raise RuntimeError(message)
         yield
 
     with pytest.raises(ResourceError, match="fewer --workers"):
@@ -102,15 +156,16 @@ def test_another_encoder_of_the_same_name_is_noticed(root: Path, capsys: Capture
     shutil.copytree(root / "nets", root / "own")
     encoder = root / "own/tiny_identity.safetensors"
     assert train(options(root, "swapped", identity=encoder, max_steps=1)) == 0
-    torch.manual_seed(9)
-    from safetensors.torch import save_file
-
-    save_file({name: torch.randn_like(t) if t.is_floating_point() else t for name, t in read_state(encoder).items()},
-              encoder)
+    save_file({name: t * 1.01 if t.is_floating_point() else t for name, t in read_state(encoder).items()}, encoder)
     card = json.loads(encoder.with_suffix(".json").read_text())
     encoder.with_suffix(".json").write_text(json.dumps({k: v for k, v in card.items() if k != "sha256"}))
     assert train(options(root, "swapped", identity=encoder, max_steps=2, resume="auto")) == OptionError.exit_code
     assert f"--identity {encoder} does not hold" in capsys.readouterr().err
+    state = root / "saved_models_swapped/checkpoints/state_000000001.pt"
+    assert train(options(root, "swapped", identity=encoder, max_steps=2, resume=state)) == 0
+    for file in (encoder, encoder.with_suffix(".json")):
+        copy = root / "saved_models_swapped" / file.name
+        assert sha256(copy.read_bytes()).digest() == sha256(file.read_bytes()).digest(), "the generator's own encoder"
 
 
 def test_a_state_of_more_processes_goes_on_by_its_name(root: Path, capsys: Capture) -> None:

@@ -86,6 +86,19 @@ def test_the_best_state_is_one_that_was_kept(root: Path, monkeypatch: pytest.Mon
     assert registry.load_generator(folder / "best" / "G_latest.pth").card["crop_size"] == 64
 
 
+def test_a_validation_that_fails_does_not_hide_better_states(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    scores = iter([math.nan, 1.0])
+    monkeypatch.setattr(GeneratorTask, "validate", lambda self: {"val_score": next(scores)})
+    run = {"max_steps": 2, "checkpoint_minutes": 0, "validation": "0.3", "quiet": False}
+    assert train(options(root, "failing", **run)) == 0
+    folder = root / "saved_models_failing"
+    assert read_checkpoint(folder / "checkpoints/best.pt")["progress"]["best"] == 1.0
+    assert (folder / "best/G_latest.pth").is_file()
+    assert "step 1: the score is nan, so this state does not count for the best one" in caplog.messages
+
+
 def test_where_a_run_begins_is_said(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert train(options(root, "before", max_steps=1)) == 0
     G = root / "saved_models_before/G_latest.pth"

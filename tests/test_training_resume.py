@@ -218,6 +218,15 @@ def test_an_option_that_a_checkpoint_does_not_know_had_its_default() -> None:
         check_same_run({"world": 1, "config": known}, config, 1, {})
 
 
+@pytest.mark.parametrize("resume", ["auto", "state.pt"])
+def test_another_task_is_refused(resume: str) -> None:
+    generator = parse(["--run_name", "x"])
+    config = parse(["--run_name", "x", "--resume", resume, "--task", "identity"])
+    state = {"world": 1, "config": vars(generator), "inputs": {"dataset_path": "a", "identity": "b"}}
+    with pytest.raises(OptionError, match="--task identity differs from the generator that this run began with"):
+        check_same_run(state, config, 1, {"dataset_path": "a"})
+
+
 def test_states_without_second_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*paths: object) -> None:
         raise PermissionError

@@ -162,8 +162,13 @@ def check_same_run(state: dict[str, Any], config: TrainConfig, world: int, input
     """`--resume auto` goes on with the options that the run began with; a checkpoint named by its file may get others.
 
     inputs: digests of what is in the files of some options, for which their names then do not matter.
-    Returns the names of options that are others now. Raises OptionError that names the first difference.
+    Returns the names of options that are others now. Raises OptionError that names the first difference, and for another
+    --task in any case.
     """
+    task = state["config"].get("task", TrainConfig.task)
+    if task != config.task:
+        raise OptionError(f"--task {config.task} differs from the {task} that this run began with; train it under "
+                          "another --run_name, without --resume")
     if state["world"] != world:
         _say_change(config, f"the run began with {state['world']} processes, not {world}")
     known = state.get("inputs", {})  # which an older version of the program did not write

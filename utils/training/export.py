@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import shutil
 from pathlib import Path
@@ -75,8 +76,9 @@ def write_generator(folder: Path, config: TrainConfig, networks: dict[str, State
     path = identity_file(config)
     if path is not None and not config.lr_identity:
         for file in (path, path.with_suffix(".json")):
-            if not (folder / file.name).is_file():
-                with atomic_path(folder / file.name) as temporary:
+            copy = folder / file.name
+            if not (copy.is_file() and filecmp.cmp(file, copy, shallow=False)):  # an encoder may be another by now
+                with atomic_path(copy) as temporary:
                     shutil.copyfile(file, temporary)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,7 +16,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from utils.errors import INTERRUPTED, GhostError, InputError, OptionError, OutputError
+from utils.errors import INTERRUPTED, GhostError, InputError, OptionError, OutputError, ResourceError
 from utils.io.atomic import atomic_path, output_error
 from utils.stop import StopSignals
 from utils.training import export
@@ -180,7 +181,12 @@ class Training:
         batches = self.task.batches(range(self.progress.step, self.total))
         clock = _Clock()
         while self.progress.step < self.total:
-            parts = self._next(batches, clock)
+            try:
+                parts = self._next(batches, clock)
+            except ResourceError:
+                if signals.came:  # and ended the processes that read, too
+                    return False
+                raise
             self.metrics.add(self.task.step(parts, self.progress.step))
             self.progress.step += 1
             clock.steps += 1
@@ -231,6 +237,8 @@ class Training:
         if step % config.show_step == 0:
             self._show()
         if config.save_epoch and step % (config.save_epoch * self.task.epoch_steps) == 0:
+            if self._saved < 0:  # numbered files alone would look like a run that cannot go on
+                self._save()
             self._numbered_files()
 
     def _numbers(self, values: dict[str, float]) -> None:
@@ -243,6 +251,14 @@ class Training:
         if values:
             self._numbers(values)
         return values.get("val_score", self._running_loss())
+
+    def _score(self) -> float:
+        """What the best state is chosen by, lower is better; NaN would keep all later ones from being the best."""
+        score = self._validate()
+        if math.isfinite(score):
+            return score
+        log.warning("step %d: the score is %s, so this state does not count for the best one", self.progress.step, score)
+        return float("inf")
 
     def _running_loss(self) -> float:
         running = self.metrics.running()
@@ -276,7 +292,7 @@ class Training:
             return
         self._watch.look(self.progress.step, self.metrics.running(), self._last_good)
         self._watch.look_at(self.progress.step, self.task.networks(), self._last_good)
-        score, self._saved = self._validate(), self.progress.step
+        score, self._saved = self._score(), self.progress.step
         best = score < self.progress.best
         self.progress.best = min(score, self.progress.best)
         states = gather_objects(random_states())

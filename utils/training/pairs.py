@@ -6,7 +6,9 @@ The n-th sample depends on the seed and on n alone, so a run can go on at any st
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import cv2
@@ -21,6 +23,8 @@ from utils.training.draws import Draws
 from utils.training.faces import Faces
 
 _MOST_BROKEN = 100  # photos in a row that cannot be read, after which the set is taken for gone
+# What PyTorch says where a worker is gone: to who reads, or to the thread that pins memory.
+_SIGNS_OF_DEATH = ("DataLoader worker", "Pin memory thread exited unexpectedly")
 
 
 @dataclass(frozen=True)
@@ -192,7 +196,7 @@ def _read(loader: DataLoader[Pairs | InputError]) -> Iterator[Pairs]:
                 raise pairs
             yield pairs
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if not any(sign in str(error) for sign in _SIGNS_OF_DEATH):
             raise
         raise ResourceError("a process that reads photos died, probably for lack of memory: use fewer --workers, or a "
                             "smaller --batch_size") from error
@@ -203,9 +207,24 @@ def _started(loader: DataLoader[Pairs | InputError]) -> Iterator[Pairs | InputEr
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        return iter(loader)
+        with _deaths_wait():
+            return iter(loader)
     finally:
         cv2.setNumThreads(threads)
+
+
+@contextmanager
+def _deaths_wait() -> Iterator[None]:
+    """Workers start without PyTorch's handler of SIGCHLD, which raises their death wherever the main thread is, in the
+    middle of a step as well; whoever waits for their batches notices it, too."""
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def _start_worker(worker: int) -> None:
