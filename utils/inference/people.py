@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from utils.errors import GhostError, OptionError
-from utils.inference.doubt import misgiving
 from utils.inference.embeddings import normalise
+from utils.inference.keypoints import eye_distance, yaw
 from utils.inference.report import RunReport, reasons_of
 from utils.inference.stages import Stages
 from utils.inference.track import most_prominent
@@ -23,6 +23,7 @@ from utils.paths import is_folder
 from utils.weights_file import read_card
 
 _FAR = 0.1  # below an encoder's own threshold; as much is granted to whoever was recognised before
+_SOURCE_YAW, _SOURCE_EYES = 40, 20  # degrees and pixels between the eyes beyond which likeness suffers
 
 
 @dataclass(frozen=True)
@@ -133,11 +134,20 @@ def _embedding(
     if number >= len(faces):
         raise OptionError(f"--source_face_index {number}: {path} shows {len(faces)} faces; count from 0 at the left")
     face = faces[number]
-    weak = misgiving(face.kps) if kind == "source" else ""  # a reference lends nothing
-    if weak:
-        report.note(f"the face in the {kind} {path} {weak}")
+    warning = source_warning(face.kps) if kind == "source" else ""  # a reference lends nothing
+    if warning:
+        report.note(f"the face in the {kind} {path} {warning}")
     with report.stage("identify"):
         return stages.identifier.embed(image, [face])[0]
+
+
+def source_warning(kps: np.ndarray) -> str:
+    """What keeps a source's face, keypoints (5, 2) in pixels, from giving full likeness; empty where nothing does."""
+    if yaw(kps) > _SOURCE_YAW:
+        return f"is turned away by about {yaw(kps):.0f} degrees; a photo that looks at the camera gives more likeness"
+    if eye_distance(kps) < _SOURCE_EYES:
+        return f"has {eye_distance(kps):.0f} pixels between the eyes; from {_SOURCE_EYES} on there is more likeness"
+    return ""
 
 
 def facts_of(people: Sequence[Person], report: RunReport) -> list[dict[str, Any]]:

@@ -30,7 +30,6 @@ from utils.errors import (
 )
 from utils.inference import align, blend, mask, rim, tone
 from utils.inference.config import InferenceConfig
-from utils.inference.doubt import UNSEEN, Trust, trust
 from utils.inference.embeddings import normalise, steer
 from utils.inference.exposure import exposure_of
 from utils.inference.people import Person, facts_of, identities, photos_of, read, unused
@@ -42,7 +41,8 @@ from utils.inference.sparse import fill_in, search
 from utils.inference.stages import Stages, load_stages
 from utils.inference.stream import prefetch
 from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow
-from utils.inference.types import Face, FrameReport, Swap, SwappedFrame, TrackedFace
+from utils.inference.types import Face, FrameReport, Swap, SwappedFrame, TrackedFace, Visibility
+from utils.inference.visibility import UNSEEN, visibility_of
 from utils.io.frame import Frame
 from utils.io.image import write_photo
 from utils.io.mark import Mark
@@ -56,7 +56,7 @@ _BATCHES_AHEAD = 2  # faces are found in many frames at once, and the generator 
 _MOST_BYTES = 2**26  # frames that wait for a full batch of faces
 _FOUND_AHEAD = 4  # frames
 
-_NewFace = tuple[Swap, np.ndarray, np.ndarray, Trust]  # its swap, the soft mask, the mask's matrix from the frame
+_NewFace = tuple[Swap, np.ndarray, np.ndarray, Visibility]  # its swap, the soft mask, the mask's matrix from the frame
 _Faces = Sequence[tuple[Frame, TrackedFace]]
 
 
@@ -227,7 +227,7 @@ class SwapPipeline:
                     box = blend.paste_back(pixels, swap.image, swap.M_frame2crop, alpha, M_frame2mask, grain,
                                            self.stages.mixer)
                 changed += [box] if box else []
-                entry.report.add(shown if box or not shown.share else Trust(0.0, UNSEEN), face.person)
+                entry.report.add(shown if box or not shown.share else Visibility(0.0, UNSEEN), face.person)
             self.report.count(entry.report)
             yield SwappedFrame(pixels, frame.index, frame.time, tuple(changed), entry.report)
 
@@ -241,14 +241,14 @@ class SwapPipeline:
                 for image, crop, (_, face) in zip(images, batch.crops, batch.faces, strict=True)]
 
     def _new_faces(self, faces: _Faces, swaps: Sequence[Swap]) -> list[_NewFace]:
-        """Landmarks and masks of the swaps, and how far they are trusted."""
+        """Landmarks and masks of the swaps, and how much of them is shown."""
         stages, mask_size = self.stages, self.config.crop_size
         with self.report.stage("landmarks"):
             after = stages.landmarks.find([cv2.resize(swap.image, (mask_size, mask_size)) for swap in swaps])
         results = []
         for (_, face), swap, points, soft in zip(faces, swaps, after, self._masks(faces, swaps, after), strict=True):
             M_frame2mask, _ = align.estimate(face.kps, mask_size, face.template)
-            results.append((swap, soft, M_frame2mask, trust(face.kps, points, M_frame2mask, stages.max_yaw)))
+            results.append((swap, soft, M_frame2mask, visibility_of(face.kps, points, M_frame2mask, stages.max_yaw)))
         return results
 
     def _wanted_identities(self, faces: _Faces) -> np.ndarray:
