@@ -41,7 +41,7 @@ from utils.inference.sparse import fill_in, search
 from utils.inference.stages import Stages, load_stages
 from utils.inference.stream import prefetch
 from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow
-from utils.inference.types import Face, FrameReport, Swap, SwappedFrame, TrackedFace, Visibility
+from utils.inference.types import Face, FrameReport, Mask, Swap, SwappedFrame, TrackedFace, Visibility
 from utils.inference.visibility import UNSEEN, visibility_of
 from utils.io.frame import Frame
 from utils.io.image import write_photo
@@ -56,7 +56,6 @@ _BATCHES_AHEAD = 2  # faces are found in many frames at once, and the generator 
 _MOST_BYTES = 2**26  # frames that wait for a full batch of faces
 _FOUND_AHEAD = 4  # frames
 
-_NewFace = tuple[Swap, np.ndarray, np.ndarray, Visibility]  # its swap, the soft mask, the mask's matrix from the frame
 _Faces = Sequence[tuple[Frame, TrackedFace]]
 
 
@@ -67,6 +66,14 @@ class _Batch(NamedTuple):
     faces: _Faces
     crops: list[np.ndarray]  # (size, size, 3) uint8 BGR
     z_id: np.ndarray  # (N, D) float32, raw: who the faces become
+
+
+class _NewFace(NamedTuple):
+    """What is pasted into a frame."""
+
+    swap: Swap
+    mask: Mask
+    visibility: Visibility
 
 
 def load_pipeline(config: InferenceConfig | None = None, **options: Any) -> SwapPipeline:
@@ -221,13 +228,13 @@ class SwapPipeline:
         for entry in batch.frames:
             frame, changed = entry.frame, []
             pixels = frame.pixels.copy() if entry.faces else frame.pixels
-            for face, (swap, soft, M_frame2mask, shown) in zip(entry.faces, left, strict=False):  # faces end first
-                alpha, grain = soft * np.float32(shown.share), self.stages.grain
+            for face, (swap, whole, visibility) in zip(entry.faces, left, strict=False):  # faces end first
+                shown = whole._replace(alpha=whole.alpha * np.float32(visibility.share))
                 with self.report.stage("blend"):
-                    box = blend.paste_back(pixels, swap.image, swap.M_frame2crop, alpha, M_frame2mask, grain,
-                                           self.stages.mixer)
+                    box = blend.paste_back(pixels, swap, shown, self.stages.grain, self.stages.mixer)
                 changed += [box] if box else []
-                entry.report.add(shown if box or not shown.share else Visibility(0.0, UNSEEN), face.person)
+                unseen = not box and visibility.share > 0
+                entry.report.add(Visibility(0.0, UNSEEN) if unseen else visibility, face.person)
             self.report.count(entry.report)
             yield SwappedFrame(pixels, frame.index, frame.time, tuple(changed), entry.report)
 
@@ -246,9 +253,10 @@ class SwapPipeline:
         with self.report.stage("landmarks"):
             after = stages.landmarks.find([cv2.resize(swap.image, (mask_size, mask_size)) for swap in swaps])
         results = []
-        for (_, face), swap, points, soft in zip(faces, swaps, after, self._masks(faces, swaps, after), strict=True):
+        for (_, face), swap, points, alpha in zip(faces, swaps, after, self._masks(faces, swaps, after), strict=True):
             M_frame2mask, _ = align.estimate(face.kps, mask_size, face.template)
-            results.append((swap, soft, M_frame2mask, visibility_of(face.kps, points, M_frame2mask, stages.max_yaw)))
+            visibility = visibility_of(face.kps, points, M_frame2mask, stages.max_yaw)
+            results.append(_NewFace(swap, Mask(alpha, M_frame2mask), visibility))
         return results
 
     def _wanted_identities(self, faces: _Faces) -> np.ndarray:

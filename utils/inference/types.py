@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,6 +50,13 @@ class Swap(Crop):
     """A swapped face."""
 
     target: np.ndarray  # (T, T, 3) uint8 BGR, the crop that it was made of
+
+
+class Mask(NamedTuple):
+    """Where a swap shows."""
+
+    alpha: np.ndarray  # (T, T) float32 [0, 1]
+    M_frame2mask: np.ndarray  # (2, 3) float64
 
 
 @dataclass(frozen=True)
