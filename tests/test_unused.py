@@ -123,7 +123,7 @@ def report_of(*frames: FrameReport) -> RunReport:
 
 def test_why_a_source_was_not_used() -> None:
     people = [Person("1.jpg", "A.jpg"), Person("2.jpg", "B.jpg")]
-    turned, seen = FrameReport(found=2, likeness={0: 0.7, 1: 0.2}), FrameReport(found=1, likeness={0: 0.5, 1: 0.9})
+    turned, seen = FrameReport(found=2, similarity={0: 0.7, 1: 0.2}), FrameReport(found=1, similarity={0: 0.5, 1: 0.9})
     seen.add(Visibility(), 0)
     turned.add(Visibility(0.0, "turned too far away"), 1)
     report = report_of(seen, turned)

@@ -152,7 +152,7 @@ def source_warning(kps: np.ndarray) -> str:
 
 def facts_of(people: Sequence[Person], report: RunReport) -> list[dict[str, Any]]:
     """What --json says of each person: swaps that show and, where there is a reference, the best cosine to it."""
-    best = [report.likeness.get(number) if person.reference else None for number, person in enumerate(people)]
+    best = [report.similarity.get(number) if person.reference else None for number, person in enumerate(people)]
     return [{"source": person.source, "reference": person.reference, "swapped": report.swaps[number],
              "similarity": None if cosine is None else round(cosine, 4)}
             for number, (person, cosine) in enumerate(zip(people, best, strict=True))]
@@ -172,7 +172,7 @@ def _why_not(number: int, reference: str, report: RunReport, place: str, thresho
     if unseen:
         return (f"the person of reference {reference} was found in {place}, but never well enough to swap "
                 f"({reasons_of(unseen)})")
-    cosine = report.likeness.get(number)
+    cosine = report.similarity.get(number)
     if cosine is not None and cosine >= threshold:
         return f"whoever is like reference {reference} in {place} (similarity {cosine:.3f}) got another source"
     best = "" if cosine is None else f" (best similarity {cosine:.3f}; --similarity_th is {threshold:g})"

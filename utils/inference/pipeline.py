@@ -375,7 +375,7 @@ class SwapPipeline:
             raise NoFaceInTargetError(f"no face found in the target {target}; give one that shows a face clearly")
         hint = ""
         if NO_MATCH in report.skipped:
-            best = f"the best similarity is {max(report.likeness.values()):.3f}, " if report.likeness else ""
+            best = f"the best similarity is {max(report.similarity.values()):.3f}, " if report.similarity else ""
             hint = f"; {best}--similarity_th is {self.stages.threshold}"
         raise NobodyMatchedError(f"none of the {report.found} faces found in {target} was swapped "
                                  f"({reasons_of(report.skipped)}){hint}")

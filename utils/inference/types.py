@@ -77,7 +77,7 @@ class FrameReport:
     faded: list[str] = field(default_factory=list)  # one reason per swap that shows only in part
     swaps: Counter[int] = field(default_factory=Counter)  # person -> swaps that show
     unseen: Counter[tuple[int, str]] = field(default_factory=Counter)  # person and reason -> swaps that do not
-    likeness: dict[int, float] = field(default_factory=dict)  # person -> largest cosine of a face to the reference
+    similarity: dict[int, float] = field(default_factory=dict)  # person -> largest cosine of a face to the reference
 
     def add(self, visibility: Visibility, person: int) -> None:
         """Count one swap, that of a face which gets the source `person`."""
