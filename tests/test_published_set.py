@@ -240,9 +240,9 @@ def test_only_permissive_refuses_the_enhancer(hollow: Path, tmp_path: Path, caps
 
 
 def test_only_permissive_takes_the_embedded_models(hollow: Path) -> None:
-    used = load_stages(InferenceConfig(only_permissive=True)).used
-    assert {entry["commercial_use"] for entry in used} == {"yes"}
-    assert used[0]["name"] == "ghost_compact_generator"
+    models = load_stages(InferenceConfig(only_permissive=True)).models
+    assert {entry.commercial_use for entry in models} == {"yes"}
+    assert models[0].name == "ghost_compact_generator"
 
 
 def test_only_permissive_goes_by_the_licence_beside_a_file_of_ones_own(

@@ -90,8 +90,8 @@ def test_a_blur_is_a_bell_with_nothing_beyond_the_border(sigma: float) -> None:
 
 def test_the_generators_own_and_the_users(random_weights: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
-    assert load_stages(InferenceConfig(device="cpu")).tone == 0
-    assert load_stages(InferenceConfig(device="cpu", tone=0.5)).tone == 0.5
+    assert load_stages(InferenceConfig(device="cpu")).settings.tone == 0
+    assert load_stages(InferenceConfig(device="cpu", tone=0.5)).settings.tone == 0.5
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])

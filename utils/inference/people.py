@@ -20,7 +20,6 @@ from utils.io.folder import no_pictures, pictures_in, unread_in
 from utils.io.image import Photo, read_photo
 from utils.io.profile import seen
 from utils.paths import is_folder
-from utils.weights_file import read_card
 
 _FAR = 0.1  # below an encoder's own threshold; as much is granted to whoever was recognised before
 _SOURCE_YAW, _SOURCE_EYES = 40, 20  # degrees and pixels between the eyes beyond which likeness suffers
@@ -79,11 +78,10 @@ def identities(
 
 def say_low_threshold(stages: Stages, report: RunReport) -> None:
     """A note where --similarity_th, perhaps written for another identity encoder, lets strangers in."""
-    file, name = next((Path(entry["file"]), entry["name"]) for entry in stages.used if entry["role"] == "identity")
-    own = read_card(file).get("similarity_th") if file.suffix == ".safetensors" else None
+    own = stages.encoder_threshold
     if own is not None and stages.threshold < own - _FAR:
-        report.note(f"--similarity_th {stages.threshold:g} is far below {own:g}, the threshold that {name} was "
-                    "measured at; strangers may be taken for the person")
+        report.note(f"--similarity_th {stages.threshold:g} is far below {own:g}, the threshold that "
+                    f"{stages.model('identity').name} was measured at; strangers may be taken for the person")
 
 
 def _identity(

@@ -208,7 +208,7 @@ class SwapPipeline:
         """New faces, of the generator's size or the enhancer's."""
         stages = self.stages
         for batch in batches:
-            light = [exposure_of(crop, stages.least_contrast) for crop in batch.crops]
+            light = [exposure_of(crop, stages.settings.least_contrast) for crop in batch.crops]
             with self.report.stage("swap"):
                 lit = [exposure.applied(crop) for exposure, crop in zip(light, batch.crops, strict=True)]
                 images = stages.swapper.swap(lit, batch.z_id)
@@ -231,7 +231,7 @@ class SwapPipeline:
             for face, (swap, whole, visibility) in zip(entry.faces, left, strict=False):  # faces end first
                 shown = whole._replace(alpha=whole.alpha * np.float32(visibility.share))
                 with self.report.stage("blend"):
-                    box = blend.paste_back(pixels, swap, shown, self.stages.grain, self.stages.mixer)
+                    box = blend.paste_back(pixels, swap, shown, self.stages.settings.grain, self.stages.mixer)
                 changed += [box] if box else []
                 unseen = not box and visibility.share > 0
                 entry.report.add(Visibility(0.0, UNSEEN) if unseen else visibility, face.person)
@@ -240,9 +240,10 @@ class SwapPipeline:
 
     def _swaps(self, batch: _Batch, images: Sequence[np.ndarray]) -> list[Swap]:
         """New faces in the target's light, with their places."""
-        if self.stages.tone:
+        share = self.stages.settings.tone
+        if share:
             with self.report.stage("tone"):
-                images = [tone.toned(image, crop, self.stages.tone)
+                images = [tone.toned(image, crop, share)
                           for image, crop in zip(images, batch.crops, strict=True)]
         return [Swap(image, align.estimate(face.kps, image.shape[0], face.template)[0], crop)
                 for image, crop, (_, face) in zip(images, batch.crops, batch.faces, strict=True)]
@@ -255,7 +256,7 @@ class SwapPipeline:
         results = []
         for (_, face), swap, points, alpha in zip(faces, swaps, after, self._masks(faces, swaps, after), strict=True):
             M_frame2mask, _ = align.estimate(face.kps, mask_size, face.template)
-            visibility = visibility_of(face.kps, points, M_frame2mask, stages.max_yaw)
+            visibility = visibility_of(face.kps, points, M_frame2mask, stages.settings.max_yaw)
             results.append(_NewFace(swap, Mask(alpha, M_frame2mask), visibility))
         return results
 
@@ -266,7 +267,8 @@ class SwapPipeline:
         """
         assert self._z_id is not None
         z_id = self._z_id[[face.person for _, face in faces]]
-        strength, reach, glasses = self.stages.identity_strength, self.stages.identity_reach, self.stages.glasses
+        settings = self.stages.settings
+        strength, reach, glasses = settings.identity_strength, settings.identity_reach, settings.glasses
         steered = strength != 1 and (strength is not None or reach > 0)
         if not faces or not (steered or glasses):
             return z_id
@@ -292,14 +294,15 @@ class SwapPipeline:
                 with stage("landmarks"):
                     target = align.cut(frame.pixels, face.kps, size, face.template).image
                     before = self.stages.landmarks.find([target])[0]
-                self._mask_params[face.track] = mask.choose_params(after[position], before, self.stages.reach, size)
+                params = mask.choose_params(after[position], before, self.stages.settings.reach, size)
+                self._mask_params[face.track] = params
         with stage("mask"):
             return [self._mask(face.track, swap, points)
                     for swap, points, (_, face) in zip(swaps, after, faces, strict=True)]
 
     def _mask(self, track: int, swap: Swap, points: np.ndarray) -> np.ndarray:
         """One face's soft mask; points: (106, 2) float32, landmarks of the swap."""
-        size, contrast = self.config.crop_size, self.stages.rim_contrast
+        size, contrast = self.config.crop_size, self.stages.settings.rim_contrast
         points = self._landmarks.settle(track, points, size)
         soft = mask.draw(points, self._mask_params[track], size)
         return rim.kept(soft, points, swap.image, swap.target, contrast) if contrast else soft
@@ -382,6 +385,7 @@ class SwapPipeline:
 
     def result(self, output: Path | str) -> dict[str, Any]:
         """The run as plain values for JSON."""
+        models = [model.as_dict() for model in self.stages.models]
         return {"version": VERSION, "output": str(output), **self.report.as_dict(),
-                "people": facts_of(self._people, self.report), "models": self.stages.used,
+                "people": facts_of(self._people, self.report), "models": models,
                 "device": self.stages.device, "dtype": self.stages.swapper.dtype}
