@@ -189,7 +189,7 @@ def test_damaged_weights_are_an_error_on_stages_too(device: torch.device, monkey
     network = plain(GENERATOR)
     swapper = on_stages(device, network)
     monkeypatch.setattr(Staged, "swap", lambda *arguments: None)
-    monkeypatch.setattr("utils.inference.swap.sound", lambda Y, dtype: torch.zeros(len(Y), dtype=torch.bool))
+    monkeypatch.setattr("utils.inference.swap.is_sound", lambda Y, dtype: torch.zeros(len(Y), dtype=torch.bool))
     notes: list[str] = []
     swapper.batches.note = notes.append
     with pytest.raises(WeightsError, match="float32"):

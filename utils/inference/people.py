@@ -18,7 +18,7 @@ from utils.inference.stages import Stages
 from utils.inference.track import most_prominent
 from utils.io.folder import no_pictures, pictures_in, unread_in
 from utils.io.image import Photo, read_photo
-from utils.io.profile import seen
+from utils.io.profile import to_srgb
 from utils.paths import is_folder
 
 _FAR = 0.1  # below an encoder's own threshold; as much is granted to whoever was recognised before
@@ -116,7 +116,7 @@ def _embedding(
     path: Path, number: int | None, choosable: bool, kind: str, stages: Stages, report: RunReport
 ) -> np.ndarray | None:
     """Of one of a photo's faces, raw; None where there is no face. choosable: whether --source_face_index helps."""
-    image = seen(read(path, report))
+    image = to_srgb(read(path, report))
     with report.stage("detect"):
         faces = stages.detector.detect(image, careful=True)
     if not faces:

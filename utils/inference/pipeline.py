@@ -46,7 +46,7 @@ from utils.inference.visibility import UNSEEN, visibility_of
 from utils.io.frame import Frame
 from utils.io.image import write_photo
 from utils.io.mark import Mark
-from utils.io.profile import put_back, seen
+from utils.io.profile import from_srgb, to_srgb
 from utils.paths import OneOrMore, as_list
 from utils.version import VERSION
 
@@ -243,7 +243,7 @@ class SwapPipeline:
         share = self.stages.settings.tone
         if share:
             with self.report.stage("tone"):
-                images = [tone.toned(image, crop, share)
+                images = [tone.match_tone(image, crop, share)
                           for image, crop in zip(images, batch.crops, strict=True)]
         return [Swap(image, align.estimate(face.kps, image.shape[0], face.template)[0], crop)
                 for image, crop, (_, face) in zip(images, batch.crops, batch.faces, strict=True)]
@@ -305,7 +305,7 @@ class SwapPipeline:
         size, contrast = self.config.crop_size, self.stages.settings.rim_contrast
         points = self._landmarks.settle(track, points, size)
         soft = mask.draw(points, self._mask_params[track], size)
-        return rim.kept(soft, points, swap.image, swap.target, contrast) if contrast else soft
+        return rim.limit_mask(soft, points, swap.image, swap.target, contrast) if contrast else soft
 
     def swap_photo(
         self,
@@ -330,13 +330,13 @@ class SwapPipeline:
         """Put the faces of `set_sources` into one more photo, in the same report; raises InputError, OutputError,
         NoFaceInTargetError, NobodyMatchedError."""
         photo = read(target, self.report)
-        view = seen(photo)
+        view = to_srgb(photo)
         (result,) = self.run([Frame(view)], careful=True)
         if not result.report.swapped:
             self.fail(target, result.report)
         with self.report.stage("write"):
             mark = Mark(self.config.provenance, target, self.report.note)
-            written = replace(photo, image=put_back(photo, view, result.image, result.changed))
+            written = replace(photo, image=from_srgb(photo, view, result.image, result.changed))
             notes = write_photo(output, written, not self.config.no_overwrite, mark)
         for text in notes:
             self.report.note(text)
