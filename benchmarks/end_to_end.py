@@ -96,7 +96,7 @@ def made_plain(pipeline: Any) -> Any:
     from utils.inference.detect import CenterFace
     from utils.onnx_file import open_session
 
-    path = Path(next(entry["file"] for entry in pipeline.stages.used if entry["role"] == "generator"))
+    path = Path(pipeline.stages.model("generator").file)
     pipeline.stages.swapper._network = pipeline.stages.swapper._exact = None
     device = choose_device("cpu")
     pipeline.stages.detector = CenterFace(open_session(registry.require("centerface"), device, any_size=True))

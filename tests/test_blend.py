@@ -7,6 +7,7 @@ import pytest
 
 from utils.inference import align
 from utils.inference.blend import paste_back
+from utils.inference.types import Crop, Mask
 from utils.inference.warp import rescaled, warp
 
 SIZE = 224
@@ -33,7 +34,7 @@ M_SWAP = rescaled(M_MASK, 256 / SIZE)
 def test_pixels_outside_the_mask_stay(dtype: type) -> None:
     before = picture(dtype)
     canvas = before.copy()
-    box = paste_back(canvas, np.full((256, 256, 3), 255, np.uint8), M_SWAP, oval(), M_MASK)
+    box = paste_back(canvas, Crop(np.full((256, 256, 3), 255, np.uint8), M_SWAP), Mask(oval(), M_MASK))
     covered = warp(oval(), np.linalg.inv(np.vstack([M_MASK, [0, 0, 1]]))[:2], (400, 300), border=0) > 0
     assert canvas.dtype == dtype
     assert 0.05 < covered.mean() < 0.5
@@ -49,13 +50,14 @@ def test_pixels_outside_the_mask_stay(dtype: type) -> None:
 def test_own_crop_comes_back_almost_unchanged() -> None:
     before = picture(np.uint8)
     canvas = before.copy()
-    paste_back(canvas, warp(before, M_SWAP, (256, 256)), M_SWAP, oval(), M_MASK)
+    paste_back(canvas, Crop(warp(before, M_SWAP, (256, 256)), M_SWAP), Mask(oval(), M_MASK))
     assert np.abs(canvas.astype(int) - before).max() <= 2
 
 
 def test_rounds_instead_of_truncating() -> None:
     canvas = np.full((300, 400, 3), 100, np.uint8)
-    paste_back(canvas, np.full((256, 256, 3), 101, np.uint8), M_SWAP, np.full((SIZE, SIZE), 0.6, np.float32), M_MASK)
+    mask = Mask(np.full((SIZE, SIZE), 0.6, np.float32), M_MASK)
+    paste_back(canvas, Crop(np.full((256, 256, 3), 101, np.uint8), M_SWAP), mask)
     assert canvas[150, 200].tolist() == [101, 101, 101]
 
 
@@ -66,9 +68,10 @@ def test_grain_of_the_frame_stays_and_its_edges_go(dtype: type) -> None:
     before = np.full((300, 400, 3), 90)
     before[150:, :, :] = 190  # an edge, as a brow makes it
     canvas, plain = (np.rint((before + grain) * one).astype(dtype) for _ in range(2))
-    swap, mask = np.full((256, 256, 3), 120, np.uint8), np.full((SIZE, SIZE), 1, np.float32)
-    paste_back(plain, swap, M_SWAP, mask, M_MASK)
-    paste_back(canvas, swap, M_SWAP, mask, M_MASK, grain=1.0)
+    swap = Crop(np.full((256, 256, 3), 120, np.uint8), M_SWAP)
+    mask = Mask(np.full((SIZE, SIZE), 1, np.float32), M_MASK)
+    paste_back(plain, swap, mask)
+    paste_back(canvas, swap, mask, grain=1.0)
     inner = slice(90, 210), slice(140, 250)
     assert (plain[inner] == 120 * one).all()
     laid, wanted = canvas[inner].astype(float) / one - 120, grain[inner]
@@ -82,7 +85,7 @@ def test_face_at_the_edge(shift: tuple[int, int]) -> None:
     M = np.array([[1.0, 0, -shift[0]], [0, 1.0, -shift[1]]])
     canvas = picture(np.uint8)
     before = canvas.copy()
-    paste_back(canvas, np.zeros((SIZE, SIZE, 3), np.uint8), M, oval(), M)
+    paste_back(canvas, Crop(np.zeros((SIZE, SIZE, 3), np.uint8), M), Mask(oval(), M))
     assert 0 < (canvas != before).any(axis=2).mean() < 0.2
 
 
@@ -91,7 +94,7 @@ def test_nothing_to_paste(mask: np.ndarray) -> None:
     far = np.array([[1.0, 0, 5000], [0, 1.0, 0]]) if mask.any() else M_MASK
     canvas = picture(np.uint8)
     before = canvas.copy()
-    assert paste_back(canvas, np.zeros((SIZE, SIZE, 3), np.uint8), far, mask, far) is None
+    assert paste_back(canvas, Crop(np.zeros((SIZE, SIZE, 3), np.uint8), far), Mask(mask, far)) is None
     assert np.array_equal(canvas, before)
 
 
@@ -100,7 +103,7 @@ def test_small_face_in_a_large_frame() -> None:
     M, _ = align.estimate(align.TEMPLATES[2] / 8 + 100, SIZE)
     stripes = np.zeros((SIZE, SIZE, 3), np.uint8)
     stripes[:, ::2] = 200  # finer than the frame's pixels
-    paste_back(canvas, stripes, M, np.ones((SIZE, SIZE), np.float32), M)
+    paste_back(canvas, Crop(stripes, M), Mask(np.ones((SIZE, SIZE), np.float32), M))
     inside = canvas[108:120, 108:120].astype(int)
     assert abs(inside.mean() - 100) < 3 and inside.std() < 15
 
@@ -108,7 +111,7 @@ def test_small_face_in_a_large_frame() -> None:
 def test_mask_that_reaches_the_edge_of_the_crop_ends_there() -> None:
     M = np.array([[1.0, 0, -80], [0, 1.0, -40]])
     canvas = np.full((300, 400, 3), 50, np.uint8)
-    paste_back(canvas, np.full((SIZE, SIZE, 3), 200, np.uint8), M, np.ones((SIZE, SIZE), np.float32), M)
+    paste_back(canvas, Crop(np.full((SIZE, SIZE, 3), 200, np.uint8), M), Mask(np.ones((SIZE, SIZE), np.float32), M))
     assert (canvas[40 : 40 + SIZE, 80 : 80 + SIZE] == 200).all()
     canvas[40 : 40 + SIZE, 80 : 80 + SIZE] = 50
     assert (canvas == 50).all()
@@ -118,6 +121,6 @@ def test_an_enlarged_swap_has_no_dark_rim_where_the_mask_reaches_its_edge() -> N
     M_swap = np.array([[0.6, 0.03, -70.0], [-0.03, 0.6, -20.0]])
     M_mask = rescaled(M_swap, SIZE / 128)
     canvas, mask = np.full((300, 400, 3), 50, np.uint8), np.ones((SIZE, SIZE), np.float32)
-    paste_back(canvas, np.full((128, 128, 3), 200, np.uint8), M_swap, mask, M_mask)
+    paste_back(canvas, Crop(np.full((128, 128, 3), 200, np.uint8), M_swap), Mask(mask, M_mask))
     alpha = warp(mask, np.linalg.inv(np.vstack([M_mask, [0, 0, 1]]))[:2], (400, 300), border=0)
     assert np.abs(canvas[..., 0] - (50 + 150 * alpha)).max() <= 1 and 0.1 < alpha.mean() < 0.9

@@ -17,9 +17,10 @@ from PIL import Image
 
 from tests.conftest import ROOT, Call, swap
 from utils import errors
-from utils.inference.doubt import Trust, trust
 from utils.inference.people import identities, photos_of
 from utils.inference.pipeline import load_pipeline
+from utils.inference.types import Visibility
+from utils.inference.visibility import visibility_of
 from utils.io.frame import Frame
 from utils.io.image import read_photo
 from utils.io.xmp import SOURCE_TYPE
@@ -77,8 +78,8 @@ def test_tiny_and_unclear_faces_fade_with_generators_that_say_nothing_of_yaw(
     code, result, _ = call(*swap(photos["a"], str(tmp_path / "tiny.png"), tmp_path / "o.png"))
     assert code == 0 and result["faces"]["faded"] == {"too small": 1}
     judged = {}
-    for name, guard in (("as ever", lambda *arguments: Trust()), ("guarded", trust)):
-        monkeypatch.setattr("utils.inference.pipeline.trust", guard)
+    for name, guard in (("as ever", lambda *arguments: Visibility()), ("guarded", visibility_of)):
+        monkeypatch.setattr("utils.inference.pipeline.visibility_of", guard)
         code, result, _ = call(*swap(photos["a"], photos["pair"], tmp_path / "o.png", "--select", "all"))
         assert code == 0 and result["faces"]["swapped"] == 2 and not result["faces"]["faded"]
         judged[name] = read_photo(tmp_path / "o.png").image

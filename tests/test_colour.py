@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import VideoReformatter
 
-from utils.io.colour import Colour, from_bgr, joined, pixels_of, to_bgr
+from utils.io.colour import Colour, from_bgr, pixels_of, to_bgr, yuv_to_bgr
 from utils.io.layout import Layout
 
 HEIGHT = 96
@@ -25,7 +25,7 @@ def gradients() -> np.ndarray:
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_planes_are_joined_as_ffmpeg_does(colour: Colour, height: int, layout: Layout) -> None:
     frame = from_bgr(gradients(), colour, layout)
-    mine = joined([pixels_of(plane, layout) for plane in frame.planes], colour, height, layout).astype(int)
+    mine = yuv_to_bgr([pixels_of(plane, layout) for plane in frame.planes], colour, height, layout).astype(int)
     theirs = to_bgr(frame, colour, VideoReformatter(), height)
     assert np.abs(mine - theirs).max() <= 4 and np.abs(mine - theirs).mean() < 0.6
 
@@ -37,7 +37,7 @@ def test_what_is_parted_is_joined_again(colour: Colour, layout: Layout) -> None:
     frame = from_bgr(picture, colour, layout)
     assert frame.format.name == layout.name and frame.color_range == (2 if colour.full_range else 1)
     planes = [pixels_of(plane, layout) for plane in frame.planes]
-    assert np.abs(joined(planes, colour, HEIGHT, layout).astype(int) - picture).mean() < 1.5
+    assert np.abs(yuv_to_bgr(planes, colour, HEIGHT, layout).astype(int) - picture).mean() < 1.5
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
@@ -48,4 +48,4 @@ def test_grey_is_grey_and_white_is_white(layout: Layout) -> None:
         planes = [pixels_of(plane, layout) for plane in frame.planes]
         expected = [2**layout.bits - 1 if colour.full_range else white, neutral, neutral]
         assert [int(plane.mean()) for plane in planes] == expected
-        assert (joined(planes, colour, HEIGHT, layout) == 255).all()
+        assert (yuv_to_bgr(planes, colour, HEIGHT, layout) == 255).all()

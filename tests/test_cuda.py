@@ -27,6 +27,7 @@ from utils.inference.pipeline import load_pipeline
 from utils.inference.pixels import to_images, to_tensor
 from utils.inference.staged import Staged
 from utils.inference.swap import Swapper
+from utils.inference.types import Crop, Mask
 from utils.inference.warp import rescaled
 from utils.io import video
 from utils.io.image import read_photo
@@ -188,7 +189,7 @@ def test_damaged_weights_are_an_error_on_stages_too(device: torch.device, monkey
     network = plain(GENERATOR)
     swapper = on_stages(device, network)
     monkeypatch.setattr(Staged, "swap", lambda *arguments: None)
-    monkeypatch.setattr("utils.inference.swap.sound", lambda Y, dtype: torch.zeros(len(Y), dtype=torch.bool))
+    monkeypatch.setattr("utils.inference.swap.is_sound", lambda Y, dtype: torch.zeros(len(Y), dtype=torch.bool))
     notes: list[str] = []
     swapper.batches.note = notes.append
     with pytest.raises(WeightsError, match="float32"):
@@ -213,27 +214,29 @@ def test_the_device_blends_like_the_processor(
     swap = cubic(random.integers(40, 200, (6, 6, 3)), (side, side))
     M = np.array([[0.3, 0.06, -20.0], [-0.06, 0.3, 10.0]])
     M[:, 2] -= M[:, :2] @ shift
+    face, mask = Crop(swap, rescaled(M, side / 224)), Mask(oval(), M)
     wanted, found = before.copy(), before.copy()
-    box = blend.paste_back(wanted, swap, rescaled(M, side / 224), oval(), M, grain)
+    box = blend.paste_back(wanted, face, mask, grain)
     mixer = DeviceMixer(device)
-    assert blend.paste_back(found, swap, rescaled(M, side / 224), oval(), M, grain, mixer) == box
+    assert blend.paste_back(found, face, mask, grain, mixer) == box
     assert box is not None and min(box[2] - box[0], box[3] - box[1]) > 256, "large enough for the device"
     assert apart(found, wanted).max() <= 2 and apart(found, wanted).mean() < 0.01
     assert apart(found, before).max() > 20
-    assert blend.paste_back(found, swap, rescaled(M, side / 224), oval(), M, grain, mixer) == box  # memory used again
+    assert blend.paste_back(found, face, mask, grain, mixer) == box  # memory used again
 
 
 @pytest.mark.parametrize(("zoom", "dtype"), [(1.0, np.uint8), (0.3, np.uint16)])
 def test_small_faces_and_sixteen_bits_stay_with_the_processor(zoom: float, dtype: type, device: torch.device) -> None:
-    M, swap = np.array([[zoom, 0, -100.0], [0, zoom, -50.0]]), np.full((224, 224, 3), 99, np.uint8)
+    M = np.array([[zoom, 0, -100.0], [0, zoom, -50.0]])
+    swap, mask = Crop(np.full((224, 224, 3), 99, np.uint8), M), Mask(oval(), M)
     wanted, found = (np.full((800, 1000, 3), 60, dtype) for _ in range(2))
-    box = blend.paste_back(wanted, swap, M, oval(), M)
-    assert blend.paste_back(found, swap, M, oval(), M, 0, DeviceMixer(device)) == box
+    box = blend.paste_back(wanted, swap, mask)
+    assert blend.paste_back(found, swap, mask, 0, DeviceMixer(device)) == box
     assert np.array_equal(found, wanted) and found.max() > 60
 
 
 def test_the_processor_blends_for_itself() -> None:
-    assert mixer_for(CPU) is blend.mixed
+    assert mixer_for(CPU) is blend.mix
 
 
 def test_pictures_of_a_card_are_taken_like_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

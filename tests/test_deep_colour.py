@@ -14,7 +14,7 @@ import pytest
 from tests.clips import make_clip, packets, pictures, planes, times
 from tests.conftest import Call, People
 from utils.io import encoders, hdr
-from utils.io.colour import Colour, from_bgr, joined, pixels_of
+from utils.io.colour import Colour, from_bgr, pixels_of, yuv_to_bgr
 from utils.io.encode import video_writer
 from utils.io.encoders import EncodeOptions
 from utils.io.layout import Layout, by_loss, layout_of
@@ -299,14 +299,14 @@ def test_high_dynamic_range_is_seen_in_nearly_its_colours(tmp_path: Path) -> Non
 @pytest.mark.parametrize("transfer", [hdr.PQ, hdr.HLG], ids=["PQ", "HLG"])
 def test_light_is_shown_and_meant(transfer: int) -> None:
     samples = np.arange(256, dtype=np.float32).reshape(16, 16).repeat(3).reshape(16, 16, 3)
-    seen = hdr.shown(samples, transfer, 1)
+    seen = hdr.to_display(samples, transfer, 1)
     assert (np.diff(seen[..., 0].ravel().astype(int)) >= 0).all() and seen.min() == 0 and seen.max() == 255
-    assert np.abs(hdr.meant(seen, transfer, 1) - samples).max() < 1.1
+    assert np.abs(hdr.from_display(seen, transfer, 1) - samples).max() < 1.1
     white, dim = (148, 112) if transfer == hdr.PQ else (191, 127)  # 203 cd/m², diffuse white, and 50
     assert seen[white // 16, white % 16, 0] == pytest.approx(0.8 * 255, abs=1)
     assert seen[dim // 16, dim % 16, 0] == pytest.approx(0.8 * 255 * (50 / 203) ** (1 / 2.4), abs=2)
     every = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
-    assert np.array_equal(hdr.shown(hdr.meant(every, transfer, 1), transfer, 1), every)
+    assert np.array_equal(hdr.to_display(hdr.from_display(every, transfer, 1), transfer, 1), every)
 
 
 @pytest.mark.parametrize("colour", [Colour(9, 9, 16), Colour(9, 9, 18)], ids=["PQ", "HLG"])
@@ -315,7 +315,7 @@ def test_grey_of_a_high_dynamic_range_stays_grey(colour: Colour, layout: Layout)
     greys = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
     samples = [pixels_of(plane, layout) for plane in from_bgr(greys, colour, layout).planes]
     assert all((part == 2 ** (layout.bits - 1)).all() for part in samples[1:])
-    off = joined(samples, colour, 16, layout).astype(int) - greys
+    off = yuv_to_bgr(samples, colour, 16, layout).astype(int) - greys
     assert abs(off.mean()) < 0.6 and np.abs(off).max() <= (10 if layout.bits == 8 else 2)
 
 

@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, TiffImagePlugin
 
 from utils.io.image import Photo, read_photo, write_photo
 from utils.io.mark import Mark
-from utils.io.xmp import stated
+from utils.io.xmp import add_statement
 
 ARTIST = "Müller".encode() + b"\0"
 MAKERS = b"a preview that the maker's notes hold"
@@ -68,7 +68,7 @@ def test_it_comes_along_without_the_thumbnail(tmp_path: Path, name: str, deep: b
         photo = replace(photo, image=photo.image.astype(np.uint16) * 257)
     write_photo(tmp_path / name, photo, mark=Mark("metadata"))
     written = (tmp_path / name).read_bytes()
-    assert MAKERS not in written and b"an old statement" not in written and stated(None) in written
+    assert MAKERS not in written and b"an old statement" not in written and add_statement(None) in written
     with Image.open(tmp_path / name) as after:
         assert after.size == (40, 60) and ARTIST[:-1] in written
         found = everything(after.getexif())

@@ -18,9 +18,9 @@ from tests.clips import make_clip, planes
 from tests.conftest import Call, swap
 from utils.io.encode import video_writer
 from utils.io.encoders import EncodeOptions
-from utils.io.gamut import BT2020, narrowed, widened
+from utils.io.gamut import BT2020, bt709_to_bt2020, bt2020_to_bt709
 from utils.io.image import Photo, read_photo, write_photo
-from utils.io.profile import put_back, seen
+from utils.io.profile import from_srgb, to_srgb
 from utils.io.video import open_video
 
 SKIN = (110, 150, 205)  # BGR
@@ -36,16 +36,16 @@ def test_skin_is_paler_in_numbers_of_bt2020() -> None:
     """Against the conversion of ITU-R BT.2087 with the light of BT.1886."""
     light = (np.array(SKIN[::-1]) / 255) ** 2.4
     exact = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]]) @ light
-    wide = widened(of(SKIN))[0, 0]
+    wide = bt709_to_bt2020(of(SKIN))[0, 0]
     assert wide == pytest.approx(255 * exact[::-1] ** (1 / 2.4), abs=2)
     assert np.ptp(wide) < 0.85 * np.ptp(SKIN)
 
 
 def test_colours_come_back_and_grey_stays() -> None:
     colours = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
-    assert np.abs(narrowed(widened(colours)) - colours).max() < 0.1
+    assert np.abs(bt2020_to_bt709(bt709_to_bt2020(colours)) - colours).max() < 0.1
     greys = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
-    assert np.abs(widened(greys) - greys).max() < 0.1 and np.abs(narrowed(greys) - greys).max() < 0.1
+    assert np.abs(bt709_to_bt2020(greys) - greys).max() < 0.1 and np.abs(bt2020_to_bt709(greys) - greys).max() < 0.1
 
 
 def in_bt709(path: Path) -> np.ndarray:
@@ -58,7 +58,7 @@ def in_bt709(path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv420p10le", "yuv444p"])
 def test_a_swap_has_the_colours_that_were_seen(tmp_path: Path, pixel_format: str) -> None:
-    behind = cv2.convertScaleAbs(widened(of((60, 120, 90))))
+    behind = cv2.convertScaleAbs(bt709_to_bt2020(of((60, 120, 90))))
     clip = make_clip(tmp_path / "in.mkv", frames=1, codec="ffv1", pixel_format=pixel_format, still=behind, tags=WIDE)
     left, top, right, bottom = FACE
     with open_video(clip) as video, video_writer(tmp_path / "out.mkv", video.info, EncodeOptions("ffv1"), print) as out:
@@ -78,7 +78,7 @@ def test_a_swap_has_the_colours_that_were_seen(tmp_path: Path, pixel_format: str
 
 
 def test_rgb_video_of_wide_gamut_becomes_bt709(tmp_path: Path) -> None:
-    wide = cv2.convertScaleAbs(widened(of(SKIN)))
+    wide = cv2.convertScaleAbs(bt709_to_bt2020(of(SKIN)))
     clip = make_clip(tmp_path / "in.mkv", frames=1, codec="ffv1", pixel_format="gbrp10le", still=wide, sound=(),
                      tags={"color_primaries": 9, "color_trc": 14})
     with open_video(clip) as video:
@@ -118,13 +118,13 @@ def test_a_photo_of_wide_gamut_is_seen_and_changed_in_srgb(name: str, deep: bool
     image = managed(of((60, 120, 90)), name, back=True).copy()
     image[:, FACE[2] - 4 :] = (0, 255, 0)  # which sRGB does not hold
     photo = Photo(image.astype(np.uint16) * 257 if deep else image, icc_profile=profile(name))
-    view = seen(photo)
+    view = to_srgb(photo)
     assert view.dtype == photo.image.dtype
     assert view[0, 0] / (257 if deep else 1) == pytest.approx((60, 120, 90), abs=4)
     left, top, right, bottom = FACE
     after = view.copy()
     after[top:bottom, left : right - 4] = np.array(SKIN) * (257 if deep else 1)
-    result = put_back(photo, view, after, [FACE])
+    result = from_srgb(photo, view, after, [FACE])
     assert result.dtype == photo.image.dtype
     changed = (result != photo.image).any(axis=-1)
     assert changed[top:bottom, left : right - 4].all() and changed.sum() == (bottom - top) * (right - 4 - left)
@@ -135,9 +135,9 @@ def test_a_photo_of_wide_gamut_is_seen_and_changed_in_srgb(name: str, deep: bool
 @pytest.mark.parametrize("kind", [None, profile("Display P3"), b"no profile at all"], ids=["sRGB", "P3", "broken"])
 def test_other_photos_are_seen_as_they_are(kind: bytes | None) -> None:
     photo = Photo(of(SKIN), icc_profile=kind)
-    assert seen(photo) is photo.image
+    assert to_srgb(photo) is photo.image
     after = of((1, 2, 3))
-    assert put_back(photo, photo.image, after, [FACE]) is after
+    assert from_srgb(photo, photo.image, after, [FACE]) is after
 
 
 def test_a_swap_looks_the_same_in_a_wide_photo(call: Call, photos: dict[str, str], tmp_path: Path) -> None:

@@ -67,21 +67,21 @@ class Face:
 
 @pytest.mark.parametrize("strength, reach", [(1.0, 0.0), (None, 0.0), (1.3, 0.0), (None, 1.0)])
 def test_the_pipeline_asks_before_it_goes_further(strength: float | None, reach: float) -> None:
-    stages: Any = SimpleNamespace(identity_strength=strength, identity_reach=reach, identifier=Face(BARE), seconds=0.0,
-                                  glasses=SEEN)
+    settings = SimpleNamespace(identity_strength=strength, identity_reach=reach, glasses=SEEN)
+    stages: Any = SimpleNamespace(settings=settings, identifier=Face(BARE), seconds=0.0)
     pipeline = SwapPipeline(stages, InferenceConfig())
     pipeline._z_id = DARK
     face = (Frame(np.zeros((2, 2, 3), np.uint8)), TrackedFace(np.zeros((5, 2), np.float32), 0, 0, 0))
     assert np.allclose(pipeline._wanted_identities([face]), BARE, atol=0.15)
-    stages.glasses = None
+    settings.glasses = None
     assert pipeline._wanted_identities([face])[0, 1] >= 1
 
 
 def test_the_set_that_ships_knows_glasses() -> None:
     options: dict[str, Any] = {"device": "cpu", "model": "embedded"}
-    known = load_stages(InferenceConfig(**options)).glasses
+    known = load_stages(InferenceConfig(**options)).settings.glasses
     assert known is not None and known.weights.shape == (2, 128) and known.gain > 1
-    assert load_stages(InferenceConfig(glasses="source", **options)).glasses is None
+    assert load_stages(InferenceConfig(glasses="source", **options)).settings.glasses is None
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_the_command_writes_into_the_encoders_json(club: Path, capsys: pytest.Ca
     assert "held out: bare" in capsys.readouterr().out
     card = json.loads((club / "weights" / "ghost_compact_identity.json").read_text())
     assert card["glasses"]["gain"] == 2 and card["glasses"]["kinds"] == ["clear", "sunglasses"]
-    assert load_stages(InferenceConfig(device="cpu", model="embedded")).glasses is not None
+    assert load_stages(InferenceConfig(device="cpu", model="embedded")).settings.glasses is not None
 
 
 @pytest.mark.parametrize(

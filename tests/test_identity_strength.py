@@ -37,8 +37,8 @@ class Eyes:
 def wanted(strength: float | None, reach: float = 0) -> tuple[np.ndarray, Eyes]:
     """Embeddings of one person's track in two frames, and of another one's in the second."""
     eyes = Eyes()
-    stages: Any = SimpleNamespace(identity_strength=strength, identity_reach=reach, identifier=eyes, glasses=None,
-                                  seconds=0.0)
+    settings = SimpleNamespace(identity_strength=strength, identity_reach=reach, glasses=None)
+    stages: Any = SimpleNamespace(settings=settings, identifier=eyes, seconds=0.0)
     pipeline = SwapPipeline(stages, InferenceConfig())
     pipeline._z_id = SOURCE
     frames = [Frame(np.full((2, 2, 3), level, np.uint8), index) for index, level in enumerate((1, 4))]
@@ -78,12 +78,12 @@ def test_the_generators_own_and_the_users(
 ) -> None:
     weights = shutil.copytree(random_weights, tmp_path / "weights")
     monkeypatch.setenv("GHOST_WEIGHTS", str(weights))
-    assert load_stages(InferenceConfig(device="cpu", identity_strength=0.0)).identity_strength == 0
+    assert load_stages(InferenceConfig(device="cpu", identity_strength=0.0)).settings.identity_strength == 0
     for reach in (0.0, 7.5):
         card = weights / "ghost_compact_generator.json"
         card.write_text(json.dumps(json.loads(card.read_text()) | {"identity_reach": reach}))
-        stages = load_stages(InferenceConfig(device="cpu"))
-        assert (stages.identity_strength, stages.identity_reach) == (None, reach)
+        settings = load_stages(InferenceConfig(device="cpu")).settings
+        assert (settings.identity_strength, settings.identity_reach) == (None, reach)
 
 
 def test_masks_and_turns_are_the_generators_or_the_users(
@@ -96,8 +96,8 @@ def test_masks_and_turns_are_the_generators_or_the_users(
     card.write_text(json.dumps(json.loads(card.read_text()) | own))
     users = {"max_yaw": 0.0, "mask_wider": -3, "mask_higher": 0.0, "rim_contrast": 0.0, "tone": 0.0}
     for wanted, options in ((own, {}), (users, users)):
-        stages = load_stages(InferenceConfig(device="cpu", **options))  # type: ignore[arg-type]
-        seen = (stages.max_yaw, stages.reach.wider, stages.reach.higher, stages.rim_contrast, stages.tone)
+        found = load_stages(InferenceConfig(device="cpu", **options)).settings  # type: ignore[arg-type]
+        seen = (found.max_yaw, found.reach.wider, found.reach.higher, found.rim_contrast, found.tone)
         assert seen == tuple(wanted.values())
 
 

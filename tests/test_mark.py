@@ -19,7 +19,7 @@ from utils.io.image import FORMATS, Photo, read_photo, write_photo
 from utils.io.mark import COMMENT, Mark
 from utils.io.span import Span
 from utils.io.video import open_video
-from utils.io.xmp import SOURCE_TYPE, stated
+from utils.io.xmp import SOURCE_TYPE, add_statement
 from utils.version import VERSION
 
 
@@ -36,7 +36,7 @@ def test_photos_carry_it_where_the_format_can(tmp_path: Path, name: str, profile
             found = bytes(file.pages[0].tags[700].value)
     else:
         found = Image.open(tmp_path / name).info.get("xmp", b"")
-    assert found.rstrip(b"\0") == (b"" if name == "a.bmp" else stated(None))
+    assert found.rstrip(b"\0") == (b"" if name == "a.bmp" else add_statement(None))
     assert mark.carried == ([] if name == "a.bmp" else ["xmp"])
     photo = read_photo(tmp_path / name)
     assert photo.icc_profile == (icc if name != "a.bmp" else None)
@@ -46,7 +46,7 @@ def test_photos_carry_it_where_the_format_can(tmp_path: Path, name: str, profile
 
 
 def test_the_packet_is_xml_with_the_term() -> None:
-    packet = ElementTree.fromstring(stated(None).decode())
+    packet = ElementTree.fromstring(add_statement(None).decode())
     (description,) = packet.iter("{http://www.w3.org/1999/02/22-rdf-syntax-ns#}Description")
     assert description.get("{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType") == SOURCE_TYPE
     assert description.get("{http://ns.adobe.com/xap/1.0/}CreatorTool") == f"GHOST {VERSION}"

@@ -16,9 +16,9 @@ from PIL import Image
 from tests.conftest import Call, People
 from utils import errors
 from utils.inference.config import InferenceConfig
-from utils.inference.doubt import Trust
 from utils.inference.photos import check_photos
 from utils.inference.pipeline import SwapPipeline
+from utils.inference.types import Visibility
 from utils.io.image import read_photo
 
 
@@ -116,7 +116,8 @@ def test_too_many_left_out(call: Call, folder: Path, people: People, tmp_path: P
 def test_notes_say_which_photo(
     call: Call, folder: Path, people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("utils.inference.pipeline.trust", lambda *arguments: Trust(0.5, "turned too far away"))
+    part = Visibility(0.5, "turned too far away")
+    monkeypatch.setattr("utils.inference.pipeline.visibility_of", lambda *arguments: part)
     source, about = people(1, "studio_portrait"), "a face is turned too far away: its swap fades towards the original"
     first = Image.open(folder / "2.jpg")
     first.save(folder / "1.gif", save_all=True, append_images=[first.rotate(90)])

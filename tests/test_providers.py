@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -19,7 +18,7 @@ ON_CPU = ["CPUExecutionProvider"]
 def test_the_models_line_and_the_result_say_it(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
     loaded = stages.load_stages(InferenceConfig(device="cpu"))
-    assert {entry["role"]: entry.get("provider") for entry in loaded.used} == {
+    assert {entry.role: entry.provider for entry in loaded.models} == {
         "generator": None, "identity": None, "detector": "CPUExecutionProvider", "landmarks": None}
     assert ", detector centerface (CPUExecutionProvider), landmarks ghost_compact_landmarks; on" in loaded.summary()
 
@@ -32,9 +31,7 @@ def test_it_is_what_the_session_says(providers: list[str], monkeypatch: pytest.M
         monkeypatch.setattr(module, "open_session", lambda *arguments, **options: session)
     monkeypatch.setattr(detectors, "open_scrfd", lambda *arguments: SimpleNamespace(session=session))
     monkeypatch.setattr(registry, "locate", lambda name: Path(f"{name}.onnx"))
-    used: list[dict[str, Any]] = []
-    for published in (True, False):
-        stages._detector(published, torch.device("cuda"), used, 0)
-    stages._landmarks(True, torch.device("cuda"), torch.float32, used)
-    assert [(entry["name"], entry["provider"]) for entry in used] == [
+    models = [stages._detector(published, torch.device("cuda"), 0)[1] for published in (True, False)]
+    models.append(stages._landmarks(True, torch.device("cuda"), torch.float32)[1])
+    assert [(entry.name, entry.provider) for entry in models] == [
         (name, providers[0]) for name in ("scrfd", "centerface", "2d106det")]

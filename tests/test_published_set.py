@@ -23,6 +23,7 @@ from utils.inference import blend
 from utils.inference.config import InferenceConfig
 from utils.inference.pipeline import SwapPipeline, load_pipeline
 from utils.inference.stages import load_stages
+from utils.inference.types import Crop
 
 NOSE, SIDE = (330, 352), 96  # of the painted face, in a picture of 640 x 640
 BOX = (slice(200, 440), slice(200, 460))  # everything that its swap may touch
@@ -128,20 +129,20 @@ def pipeline(download: Path) -> SwapPipeline:
 def test_enhanced_faces_are_pasted_at_full_size(
     pipeline: SwapPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pasted: list[tuple[np.ndarray, np.ndarray]] = []
+    pasted: list[Crop] = []
     paste_back = blend.paste_back
 
-    def spy(frame: np.ndarray, swap: np.ndarray, M_frame2swap: np.ndarray, *rest: Any) -> Any:
-        pasted.append((swap, M_frame2swap))
-        return paste_back(frame, swap, M_frame2swap, *rest)
+    def spy(frame: np.ndarray, swap: Crop, *rest: Any) -> Any:
+        pasted.append(swap)
+        return paste_back(frame, swap, *rest)
 
     monkeypatch.setattr(blend, "paste_back", spy)
     photo = write_photo(tmp_path / "photo.png")
     pipeline.swap_photo(photo, photo, tmp_path / "result.png")
-    ((swap, M),) = pasted
-    assert swap.shape == (256, 256, 3)
+    (swap,) = pasted
+    assert swap.image.shape == (256, 256, 3)
     # A face of 64 / 112 of its crop's side: the matrix is that of 256 pixels, not of the 224 of mask and landmarks.
-    assert np.sqrt(abs(np.linalg.det(M[:, :2]))) == pytest.approx(256 / (SIDE * 112 / 64), rel=1e-3)
+    assert np.sqrt(abs(np.linalg.det(swap.M_frame2crop[:, :2]))) == pytest.approx(256 / (SIDE * 112 / 64), rel=1e-3)
 
 
 def test_half_precision_on_disk_gives_the_published_numbers(places: Path) -> None:
@@ -239,9 +240,9 @@ def test_only_permissive_refuses_the_enhancer(hollow: Path, tmp_path: Path, caps
 
 
 def test_only_permissive_takes_the_embedded_models(hollow: Path) -> None:
-    used = load_stages(InferenceConfig(only_permissive=True)).used
-    assert {entry["commercial_use"] for entry in used} == {"yes"}
-    assert used[0]["name"] == "ghost_compact_generator"
+    models = load_stages(InferenceConfig(only_permissive=True)).models
+    assert {entry.commercial_use for entry in models} == {"yes"}
+    assert models[0].name == "ghost_compact_generator"
 
 
 def test_only_permissive_goes_by_the_licence_beside_a_file_of_ones_own(

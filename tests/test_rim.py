@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.test_tone import picture
-from utils.inference.rim import SIDE, agreement, features, kept
+from utils.inference.rim import SIDE, agreement, features, limit_mask
 from utils.training import filters
 
 SIZE = 224
@@ -38,7 +38,7 @@ def hat(image: np.ndarray, levels: int) -> np.ndarray:
 
 def test_a_hat_stays_and_a_chin_goes() -> None:
     target = np.full((128, 128, 3), 100, np.uint8)
-    mask = kept(np.ones((SIZE, SIZE), np.float32), face(), hat(target, 120), target, 0.6)
+    mask = limit_mask(np.ones((SIZE, SIZE), np.float32), face(), hat(target, 120), target, 0.6)
     assert mask[FOREHEAD].max() < 0.05
     assert mask[CHIN].min() > 0.99 and mask[EYES].min() > 0.99
 
@@ -47,7 +47,7 @@ def test_slight_differences_show() -> None:
     target = np.full((128, 128, 3), 100, np.uint8)
     mask = np.random.default_rng(0).random((SIZE, SIZE), np.float32)
     inside = (slice(20, 204),) * 2
-    assert np.allclose(kept(mask, face(), hat(target, 35), target, 0.6)[inside], mask[inside], atol=1e-5)
+    assert np.allclose(limit_mask(mask, face(), hat(target, 35), target, 0.6)[inside], mask[inside], atol=1e-5)
 
 
 def test_it_fades_as_differences_grow() -> None:

@@ -33,7 +33,7 @@ from utils.inference.embeddings import normalise
 from utils.inference.enhance import Enhancer
 from utils.inference.identify import Identifier, both_ways
 from utils.inference.pixels import to_images, to_tensor
-from utils.inference.soundness import sound
+from utils.inference.soundness import is_sound
 from utils.inference.stages import provider_notes
 from utils.inference.swap import Swapper
 from utils.inference.types import Face
@@ -129,8 +129,8 @@ def test_soundness_is_of_each_picture() -> None:
     Y = torch.rand(4, 3, 8, 8)
     Y[1] = torch.tensor([0.9, 0.1, -0.5])[:, None, None]  # one colour
     Y[2, 1, 3, 3], Y[3, 0, 0, 0] = float("nan"), float("inf")
-    assert sound(Y, torch.bfloat16).tolist() == [True, False, False, False]
-    assert sound(Y, torch.float32).tolist() == [True, True, False, False]
+    assert is_sound(Y, torch.bfloat16).tolist() == [True, False, False, False]
+    assert is_sound(Y, torch.float32).tolist() == [True, True, False, False]
 
 
 def test_overflow_even_in_float32_is_an_error() -> None:

@@ -13,7 +13,7 @@ from utils.errors import OptionError
 from utils.inference.config import InferenceConfig
 from utils.inference.pipeline import load_pipeline
 from utils.inference.stages import load_stages
-from utils.inference.tone import toned
+from utils.inference.tone import match_tone
 from utils.training import filters
 
 
@@ -32,8 +32,8 @@ def coarse(image: np.ndarray, cells: int) -> np.ndarray:
 
 def test_of_itself_nothing_changes() -> None:
     face = picture(0)
-    assert np.array_equal(toned(face, face, 1.0), face)
-    assert np.array_equal(toned(face, picture(5), 0.0), face)
+    assert np.array_equal(match_tone(face, face, 1.0), face)
+    assert np.array_equal(match_tone(face, picture(5), 0.0), face)
 
 
 def test_a_stained_swap_gets_the_targets_colours_and_keeps_its_features() -> None:
@@ -43,7 +43,7 @@ def test_a_stained_swap_gets_the_targets_colours_and_keeps_its_features() -> Non
     stain = np.zeros((128, 128, 3), np.int16)
     stain[20:100, 30:90] = (30, -10, -25)
     swap = np.clip(target + features + stain - 6, 0, 255).astype(np.uint8)
-    result = toned(swap, target, 1.0)
+    result = match_tone(swap, target, 1.0)
     before, after = (np.abs(coarse(x, 16) - coarse(target, 16)).mean() for x in (swap, result))
     assert after < before / 3
     rows = result.astype(int).mean((1, 2)) - target.astype(int).mean((1, 2))
@@ -52,20 +52,20 @@ def test_a_stained_swap_gets_the_targets_colours_and_keeps_its_features() -> Non
 
 def test_half_goes_half_of_the_way() -> None:
     swap, target = picture(0), np.full((64, 64, 3), (120, 140, 160), np.uint8)
-    none, half, whole = (toned(swap, target, share).astype(float) for share in (0.0, 0.5, 1.0))
+    none, half, whole = (match_tone(swap, target, share).astype(float) for share in (0.0, 0.5, 1.0))
     assert np.abs((none + whole) / 2 - half).max() <= 1
 
 
 def test_large_swaps_of_small_crops() -> None:
     swap, target = np.full((512, 512, 3), 90, np.uint8), np.full((128, 128, 3), (100, 120, 140), np.uint8)
-    assert np.array_equal(toned(swap, target, 1.0), np.full((512, 512, 3), (100, 120, 140), np.uint8))
+    assert np.array_equal(match_tone(swap, target, 1.0), np.full((512, 512, 3), (100, 120, 140), np.uint8))
 
 
 def test_black_and_white_pictures_stay_so() -> None:
     target = cv2.merge([picture(0)[..., 1]] * 3)
-    levels = toned(picture(7), target, 0.8).astype(int)
+    levels = match_tone(picture(7), target, 0.8).astype(int)
     assert np.ptp(levels, axis=2).max() <= 2
-    assert np.ptp(toned(picture(7), picture(0), 0.8).astype(int), axis=2).mean() > 20
+    assert np.ptp(match_tone(picture(7), picture(0), 0.8).astype(int), axis=2).mean() > 20
 
 
 @pytest.mark.parametrize(("colours", "roundings"), [(0.0, 3), (0.3, 3), (1.0, 1)])
@@ -75,7 +75,7 @@ def test_training_sees_the_same(colours: float, roundings: int) -> None:
     target = cv2.addWeighted(target, colours, grey, 1 - colours, 0)
     tensors = [torch.from_numpy(x[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 127.5 - 1 for x in (swap, target)]
     found = ((filters.toned(*tensors, 0.7)[0].permute(1, 2, 0) + 1) * 127.5).numpy()[..., ::-1]
-    assert np.abs(found - toned(swap, target, 0.7)).max() <= 0.51 * roundings
+    assert np.abs(found - match_tone(swap, target, 0.7)).max() <= 0.51 * roundings
 
 
 @pytest.mark.parametrize("sigma", [1.0, 6.5])
@@ -90,8 +90,8 @@ def test_a_blur_is_a_bell_with_nothing_beyond_the_border(sigma: float) -> None:
 
 def test_the_generators_own_and_the_users(random_weights: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
-    assert load_stages(InferenceConfig(device="cpu")).tone == 0
-    assert load_stages(InferenceConfig(device="cpu", tone=0.5)).tone == 0.5
+    assert load_stages(InferenceConfig(device="cpu")).settings.tone == 0
+    assert load_stages(InferenceConfig(device="cpu", tone=0.5)).settings.tone == 0.5
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])

@@ -103,8 +103,8 @@ def test_photo_is_a_stream_of_one() -> None:
 
 def test_frames_say_how_like_the_references_their_faces_are() -> None:
     gone, alone, both = run([{}, {"A": (100, 60)}, {"A": (100, 60), "B": (250, 60)}], "AB")
-    assert gone.report.likeness == {} and alone.report.likeness[0] > 0.8 > 0.3 > alone.report.likeness[1]
-    assert min(both.report.likeness.values()) > 0.8
+    assert gone.report.similarity == {} and alone.report.similarity[0] > 0.8 > 0.3 > alone.report.similarity[1]
+    assert min(both.report.similarity.values()) > 0.8
 
 
 def test_each_reference_keeps_its_own_source_while_two_people_cross() -> None:

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.inference.doubt import TURNED, Trust
 from utils.inference.keypoints import roll
 from utils.inference.pipeline import SwapPipeline, load_pipeline
 from utils.inference.turned import AnyWayUp
-from utils.inference.types import Face, FrameReport
+from utils.inference.types import Face, FrameReport, Visibility
+from utils.inference.visibility import TURNED
 from utils.io.image import read_photo
 
 IMAGES = Path(__file__).resolve().parents[1] / "examples" / "images"
@@ -94,6 +94,6 @@ def test_a_sure_face_stays_what_it_is() -> None:
 
 def test_what_nobody_sees_does_not_count_as_swapped() -> None:
     report = FrameReport()
-    report.add(Trust(0.05, TURNED), 0)
-    report.add(Trust(0.5, TURNED), 0)
+    report.add(Visibility(0.05, TURNED), 0)
+    report.add(Visibility(0.5, TURNED), 0)
     assert (report.swapped, report.skipped, report.faded) == (1, [TURNED], [TURNED])

@@ -15,10 +15,9 @@ from examples.demo_video import write_clip
 from tests.conftest import Call
 from utils import errors
 from utils.inference.config import InferenceConfig
-from utils.inference.doubt import Trust
 from utils.inference.people import Person, facts_of, unused
 from utils.inference.report import RunReport
-from utils.inference.types import FrameReport
+from utils.inference.types import FrameReport, Visibility
 
 
 def run(call: Call, photos: dict[str, str], target: Path | str, out: Path, threshold: float, *more: object) -> Any:
@@ -124,9 +123,9 @@ def report_of(*frames: FrameReport) -> RunReport:
 
 def test_why_a_source_was_not_used() -> None:
     people = [Person("1.jpg", "A.jpg"), Person("2.jpg", "B.jpg")]
-    turned, seen = FrameReport(found=2, likeness={0: 0.7, 1: 0.2}), FrameReport(found=1, likeness={0: 0.5, 1: 0.9})
-    seen.add(Trust(), 0)
-    turned.add(Trust(0.0, "turned too far away"), 1)
+    turned, seen = FrameReport(found=2, similarity={0: 0.7, 1: 0.2}), FrameReport(found=1, similarity={0: 0.5, 1: 0.9})
+    seen.add(Visibility(), 0)
+    turned.add(Visibility(0.0, "turned too far away"), 1)
     report = report_of(seen, turned)
     assert unused(people, report, "clip.mp4", 0.4) == [
         "the person of reference B.jpg was found in clip.mp4, but never well enough to swap (1 x turned too far away), "

@@ -61,9 +61,9 @@ def test_it_goes_along_with_the_statement(tmp_path: Path, before: str, after: st
 
 
 def test_the_statement_comes_once(tmp_path: Path) -> None:
-    assert xmp.kept(xmp.stated(None)) is None
-    once = xmp.stated(xmp.kept(OWN))
-    twice = xmp.stated(xmp.kept(once))
+    assert xmp.strip(xmp.add_statement(None)) is None
+    once = xmp.add_statement(xmp.strip(OWN))
+    twice = xmp.add_statement(xmp.strip(once))
     assert twice.count(TOOL.encode()) == once.count(TOOL.encode()) == 1
 
 
@@ -85,4 +85,4 @@ def test_what_cannot_be_kept_is_said(tmp_path: Path, packet: bytes, what: str) -
     assert photo.xmp is None and photo.notes == (f"{path}: its XMP is {what} and was left out",)
     assert not write_photo(tmp_path / "o.jpg", photo, mark=Mark("metadata"))
     with Image.open(tmp_path / "o.jpg") as picture:
-        assert picture.info["xmp"] == xmp.stated(None)
+        assert picture.info["xmp"] == xmp.add_statement(None)

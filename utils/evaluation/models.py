@@ -108,7 +108,7 @@ class PipelineSwap:
     def models(self) -> list[dict[str, Any]]:
         """What swaps: role, name and licence of each model."""
         keys = ("role", "name", "licence")
-        return [{key: entry[key] for key in keys} for entry in self.pipeline.stages.used]
+        return [{key: getattr(entry, key) for key in keys} for entry in self.pipeline.stages.models]
 
     def __call__(self, source: Portrait, target: Portrait) -> np.ndarray:
         """The target's picture with the source's identity; raises NobodyMatchedError where it stays as it was."""

@@ -27,44 +27,45 @@ class Track:
 
     number: int
     kps: np.ndarray  # (5, 2) float32, where it was last seen
-    index: int  # of the frame where it was last seen
-    embedding: np.ndarray | None = None  # (D,) sum of the unit embeddings seen so far
+    last_index: int  # of the frame where it was last seen
+    embedding: np.ndarray | None = None  # (D,) sum of unit embeddings of this face
     person: int | None = None  # source that it gets
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2, np.float32))  # pixels per frame
-    born: int = 0  # index of its first frame
-    look_again: int = 0  # index of the frame where a face that is not known for sure is identified once more
-    looked: int = 0  # index of the frame of the last look, or glance
-    seen_as: np.ndarray | None = None  # what it was like from afar at the last look
-    crowded: int | None = None  # index of the last frame where somebody else was close by
-    looks: int = 0  # that are summed up in the embedding
-    strange: list[np.ndarray] = field(default_factory=list)  # looks (D,) since then that were of somebody else
+    first_index: int = 0  # of its first frame
+    next_check: int = 0  # index of the frame where a face that is not known for sure is identified once more
+    last_check: int = 0  # index of the frame where it was last identified, or found to look the same
+    thumbnail: np.ndarray | None = None  # of the face when it was last identified
+    last_crowded: int | None = None  # index of the last frame where somebody else was close by
+    embedding_count: int = 0  # that are summed up in the embedding
+    foreign_embeddings: list[np.ndarray] = field(default_factory=list)  # (D,), the latest ones, of somebody else
 
     def predict(self, index: int) -> np.ndarray:
         """Key points expected in the frame `index`, (5, 2) float32."""
-        return self.kps + self.velocity * (index - self.index)
+        return self.kps + self.velocity * (index - self.last_index)
 
-    def see(self, kps: np.ndarray, index: int) -> None:
+    def update(self, kps: np.ndarray, index: int) -> None:
         """Continue the track with the key points (5, 2) found in the frame `index`."""
-        motion = (kps - self.kps).mean(axis=0) / max(1, index - self.index)
+        motion = (kps - self.kps).mean(axis=0) / max(1, index - self.last_index)
         self.velocity = _FORGET * motion + (1.0 - _FORGET) * self.velocity
-        self.kps, self.index = kps, index
+        self.kps, self.last_index = kps, index
 
-    def learn(self, embedding: np.ndarray) -> None:
-        """Add one look (D,) to what is known of the face."""
-        look = normalise(embedding)
-        self.embedding = look if self.embedding is None else self.embedding + look
-        self.looks += 1
+    def add_embedding(self, embedding: np.ndarray) -> None:
+        """Add one embedding (D,) to what is known of the face."""
+        unit = normalise(embedding)
+        self.embedding = unit if self.embedding is None else self.embedding + unit
+        self.embedding_count += 1
 
-    def doubt(self, embedding: np.ndarray, threshold: float) -> bool:
-        """Whether one look (D,) is of somebody else, by the cosine similarity `threshold`; such looks are kept."""
-        look = normalise(embedding)
-        if self.embedding is None or float(look @ normalise(self.embedding)) >= threshold:
-            self.strange.clear()
+    def is_foreign(self, embedding: np.ndarray, threshold: float) -> bool:
+        """Whether an embedding (D,) is somebody else's, by the cosine similarity `threshold`; such ones are kept until
+        one is this face's again."""
+        unit = normalise(embedding)
+        if self.embedding is None or float(unit @ normalise(self.embedding)) >= threshold:
+            self.foreign_embeddings.clear()
             return False
-        self.strange.append(look)
+        self.foreign_embeddings.append(unit)
         return True
 
-    def likeness(self, embeddings: np.ndarray) -> np.ndarray:
+    def similarity(self, embeddings: np.ndarray) -> np.ndarray:
         """Cosine similarity (N,) to unit embeddings (N, D); 1 while the track has none of its own."""
         return np.ones(len(embeddings)) if self.embedding is None else embeddings @ normalise(self.embedding)
 
@@ -100,7 +101,7 @@ def note_crowds(tracks: Sequence[Track], index: int) -> None:
     for one, other in combinations(tracks, 2):
         size = max(face_size(one.kps), face_size(other.kps))
         if np.linalg.norm(one.kps - other.kps, axis=-1).mean() < 2.0 * size * _REACH:
-            one.crowded = other.crowded = index
+            one.last_crowded = other.last_crowded = index
 
 
 def _doubtful(apart: np.ndarray, pairs: list[tuple[int, int]], tracks: Sequence[Track], index: int) -> set[int]:
@@ -109,7 +110,7 @@ def _doubtful(apart: np.ndarray, pairs: list[tuple[int, int]], tracks: Sequence[
     for row, column in pairs:
         others = np.concatenate([np.delete(apart[row], column), np.delete(apart[:, column], row)])
         rival = others.min(initial=np.inf) < apart[row, column] + _MARGIN
-        if rival or apart[row, column] > _SURE or index - tracks[row].index > 1:
+        if rival or apart[row, column] > _SURE or index - tracks[row].last_index > 1:
             unclear.update(np.flatnonzero(apart[row] < _REACH).tolist())
     return unclear
 
@@ -121,7 +122,7 @@ def continue_tracks(
 
     embed: gives unit embeddings of the faces at the named positions; asked only for faces in doubt; None: never.
     threshold: cosine similarity below which a face in doubt is another person's.
-    Returns position of the face -> position of its track; embeddings of faces in doubt are learnt by their tracks.
+    Returns position of the face -> position of its track; embeddings of faces in doubt are added to their tracks.
     """
     if not tracks or not faces:
         return {}
@@ -131,11 +132,11 @@ def continue_tracks(
     unclear = sorted(_doubtful(apart, pairs, tracks, index)) if embed is not None else []
     if embed is None or not unclear:
         return {column: row for row, column in pairs}
-    looks = embed(unclear)
-    likeness = np.stack([track.likeness(looks) for track in tracks])
+    embeddings = embed(unclear)
+    similarity = np.stack([track.similarity(embeddings) for track in tracks])
     near = scores[:, unclear] > 0.0
-    scores[:, unclear] = np.where(near & (likeness >= threshold), scores[:, unclear] + 2.0 * likeness, 0.0)
+    scores[:, unclear] = np.where(near & (similarity >= threshold), scores[:, unclear] + 2.0 * similarity, 0.0)
     for row, column in (pairs := best_pairs(scores)):
         if column in unclear:
-            tracks[row].learn(looks[unclear.index(column)])
+            tracks[row].add_embedding(embeddings[unclear.index(column)])
     return {column: row for row, column in pairs}

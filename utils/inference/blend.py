@@ -7,6 +7,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from utils.inference.types import Crop, Mask
 from utils.inference.warp import bounds, invert, rescaled, scale_of, warp
 from utils.io.frame import Box, Pixels, to_uint8
 
@@ -18,57 +19,46 @@ BORDER = 2  # pixels of an enlarged swap; the mask reaches less far beyond it
 
 
 class Mixer(Protocol):
-    """Computes a part of a frame with a swap in it; `mixed` does so on the CPU."""
+    """Computes a part of a frame with a swap in it; `mix` does so on the CPU."""
 
-    def __call__(
-        self, region: np.ndarray, swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray,
-        M_frame2mask: np.ndarray, box: Box, grain: float,
-    ) -> np.ndarray:
+    def __call__(self, region: np.ndarray, swap: Crop, mask: Mask, box: Box, grain: float) -> np.ndarray:
         """region: (H, W, 3) uint8 or uint16 BGR, which stays as it is, at `box` of the frame; the others as for
         `paste_back`. Returns the same as region."""
         ...
 
 
-def mixed(
-    region: np.ndarray, swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray, M_frame2mask: np.ndarray,
-    box: Box, grain: float,
-) -> np.ndarray:
+def mix(region: np.ndarray, swap: Crop, mask: Mask, box: Box, grain: float) -> np.ndarray:
     """See Mixer."""
-    scale = enlargement(M_frame2swap)
-    lay = _laid_at_once if scale > LARGER else _laid
-    face, alpha = lay(swap, M_frame2swap, mask, M_frame2mask, box)
+    scale = enlargement(swap.M_frame2crop)
+    face, alpha = _laid_at_once(swap.image, mask, box) if scale > LARGER else _laid(swap, mask, box)
     if grain:
         face = cv2.addWeighted(face, 1.0, _fine_detail(region, scale, grain), 1.0, -_NOTHING)
     if region.dtype == np.uint16:
         share = alpha.astype(np.float32) / 255
-        return np.rint(_mix(face.astype(np.float32) * (65535 / 255), region.astype(np.float32), share))
+        return np.rint(_composite(face.astype(np.float32) * (65535 / 255), region.astype(np.float32), share))
     alpha = cv2.merge([alpha] * 3)
     kept = cv2.multiply(region, cv2.bitwise_not(alpha), scale=1 / 255)
     return cv2.add(cv2.multiply(face, alpha, scale=1 / 255), kept)
 
 
-def paste_back(
-    canvas: Pixels, swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray, M_frame2mask: np.ndarray,
-    grain: float = 0.0, mixer: Mixer = mixed,
-) -> Box | None:
+def paste_back(canvas: Pixels, swap: Crop, mask: Mask, grain: float = 0.0, mixer: Mixer = mix) -> Box | None:
     """Blend a swapped face into `canvas`, in place: canvas = mask swap + (1 - mask) canvas, within a level, since at
     8 bits the mask and both products are rounded.
 
     canvas: (H, W, 3) uint8 or uint16 BGR; pixels where the mask is 0 keep their values.
-    swap: (S, S, 3) uint8 BGR, M_frame2swap its (2, 3) matrix. mask: (T, T) float32 [0, 1] over the same part of the
-    frame, M_frame2mask its matrix.
+    mask: over the same part of the frame as the swap.
     grain: share of the canvas's fine detail in brightness, too fine for the swap, that is laid over the swap.
     Returns the part of the canvas outside of which nothing has changed; None where nothing has at all.
     """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    rows, columns = np.flatnonzero(mask.alpha.any(axis=1)), np.flatnonzero(mask.alpha.any(axis=0))
     if not rows.size:
         return None
     extent = (columns[0] - 1.0, rows[0] - 1.0, columns[-1] + 1.0, rows[-1] + 1.0)
-    left, top, right, bottom = box = bounds(invert(M_frame2mask), extent, canvas.shape, margin=1)
+    left, top, right, bottom = box = bounds(invert(mask.M_frame2mask), extent, canvas.shape, margin=1)
     if right <= left or bottom <= top:
         return None
     region = canvas[top:bottom, left:right]
-    region[:] = mixer(region, swap, M_frame2swap, mask, M_frame2mask, box, grain)
+    region[:] = mixer(region, swap, mask, box, grain)
     return box
 
 
@@ -77,37 +67,34 @@ def enlargement(M_frame2swap: np.ndarray) -> float:
     return 1.0 / scale_of(M_frame2swap)
 
 
-def layers_of(swap_side: int, mask_side: int, M_frame2mask: np.ndarray) -> tuple[int, np.ndarray]:
+def layers_of(swap_side: int, mask: Mask) -> tuple[int, np.ndarray]:
     """The side to which swap and mask of a large face are enlarged before they are laid over the frame, and the matrix
     (2, 3) from the frame to them with a border of BORDER pixels."""
+    mask_side = len(mask.alpha)
     side = mask_side if mask_side >= LARGER * swap_side else 2 * swap_side
-    M_frame2layers = rescaled(M_frame2mask, side / mask_side)
+    M_frame2layers = rescaled(mask.M_frame2mask, side / mask_side)
     M_frame2layers[:, 2] += BORDER
     return side, M_frame2layers
 
 
-def _laid(
-    swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray, M_frame2mask: np.ndarray, box: Box
-) -> tuple[np.ndarray, np.ndarray]:
+def _laid(swap: Crop, mask: Mask, box: Box) -> tuple[np.ndarray, np.ndarray]:
     """A swap (h, w, 3) and its mask (h, w), uint8, as a part of the frame shows them."""
     size = (box[2] - box[0], box[3] - box[1])
-    alpha = warp(mask, _into_region(M_frame2mask, box), size, cv2.BORDER_CONSTANT)
+    alpha = warp(mask.alpha, _into_region(mask.M_frame2mask, box), size, cv2.BORDER_CONSTANT)
     # Cubic, since a small swap on a large face would show its pixels.
-    face = warp(swap, _into_region(M_frame2swap, box), size, method=cv2.INTER_CUBIC)
+    face = warp(swap.image, _into_region(swap.M_frame2crop, box), size, method=cv2.INTER_CUBIC)
     return face, cv2.convertScaleAbs(alpha, alpha=255)
 
 
-def _laid_at_once(
-    swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray, M_frame2mask: np.ndarray, box: Box
-) -> tuple[np.ndarray, np.ndarray]:
+def _laid_at_once(swap: np.ndarray, mask: Mask, box: Box) -> tuple[np.ndarray, np.ndarray]:
     """The same for a small swap on a large face: doubled by cubics first, or enlarged to the size of a mask near that,
     which is as smooth and faster.
 
     OpenCV is faster, too, with four channels and nothing beyond the edge, where the mask is 0.
     """
-    side, M_frame2layers = layers_of(len(swap), len(mask), M_frame2mask)
+    side, M_frame2layers = layers_of(len(swap), mask)
     face = cv2.resize(swap, (side, side), interpolation=cv2.INTER_CUBIC)
-    alpha = cv2.convertScaleAbs(cv2.resize(mask, (side, side), interpolation=cv2.INTER_LINEAR), alpha=255)
+    alpha = cv2.convertScaleAbs(cv2.resize(mask.alpha, (side, side), interpolation=cv2.INTER_LINEAR), alpha=255)
     layers = cv2.merge([*cv2.split(_bordered(face, cv2.BORDER_REPLICATE)), _bordered(alpha, cv2.BORDER_CONSTANT)])
     laid = warp(layers, _into_region(M_frame2layers, box), (box[2] - box[0], box[3] - box[1]), cv2.BORDER_CONSTANT)
     return cv2.cvtColor(laid, cv2.COLOR_BGRA2BGR), cv2.extractChannel(laid, 3)
@@ -136,7 +123,7 @@ def coarseness(scale: float) -> int:
     return int(scale * COARSE) // 2 * 2 + 1
 
 
-def _mix(face: np.ndarray, before: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def _composite(face: np.ndarray, before: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """before + alpha (face - before), exact where alpha is 0. face, before: (H, W, 3) float32; alpha: (H, W)."""
     return cv2.add(before, cv2.multiply(cv2.subtract(face, before), cv2.merge([alpha] * 3)))
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from utils.inference.blend import BORDER, EDGE, LARGER, Mixer, coarseness, enlargement, layers_of, mixed
+from utils.inference.blend import BORDER, EDGE, LARGER, Mixer, coarseness, enlargement, layers_of, mix
+from utils.inference.types import Crop, Mask
 from utils.io.frame import Box
 
 _WORTH = 256  # pixels of a region's sides from which the way to the device pays off
@@ -19,7 +20,7 @@ _GREY = (0.114, 0.587, 0.299)  # of BGR, ITU-R BT.601
 
 def mixer_for(device: torch.device) -> Mixer:
     """What blends fastest where networks run on a device."""
-    return DeviceMixer(device) if device.type == "cuda" else mixed
+    return DeviceMixer(device) if device.type == "cuda" else mix
 
 
 class DeviceMixer:
@@ -32,31 +33,28 @@ class DeviceMixer:
         self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
         self._memory = self._pinned(1)
 
-    def __call__(
-        self, region: np.ndarray, swap: np.ndarray, M_frame2swap: np.ndarray, mask: np.ndarray,
-        M_frame2mask: np.ndarray, box: Box, grain: float,
-    ) -> np.ndarray:
+    def __call__(self, region: np.ndarray, swap: Crop, mask: Mask, box: Box, grain: float) -> np.ndarray:
         """See Mixer. The result is valid until the next call."""
-        scale = enlargement(M_frame2swap)
+        scale = enlargement(swap.M_frame2crop)
         # The CPU does the rest: its time is short there, and photos of 16 bits come alone.
         if region.dtype != np.uint8 or scale <= LARGER or min(region.shape[:2]) < _WORTH:
-            return mixed(region, swap, M_frame2swap, mask, M_frame2mask, box, grain)
-        side, M_frame2layers = layers_of(len(swap), len(mask), M_frame2mask)
+            return mix(region, swap, mask, box, grain)
+        side, M_frame2layers = layers_of(len(swap.image), mask)
         host = self._staging(region)
 
         def work() -> None:
             before = host.to(self._device, non_blocking=True).float()
-            layers = _layers(self._sent(swap), self._sent(mask), side)
+            layers = _layers(self._sent(swap.image), self._sent(mask.alpha), side)
             face, alpha = _laid(layers, torch.from_numpy(_theta(M_frame2layers, box, len(layers[0]))), box)
             if grain:
                 face = (face + _fine_detail(before, coarseness(scale), grain)[..., None]).clamp(0, 255)
-            result = _mix(face, before, alpha[..., None])
+            result = _composite(face, before, alpha[..., None])
             host.copy_(result, non_blocking=True)
 
         try:
             self._run(work)
         except torch.OutOfMemoryError:  # of the device, by a huge face; the region is as it was
-            return mixed(region, swap, M_frame2swap, mask, M_frame2mask, box, grain)
+            return mix(region, swap, mask, box, grain)
         return host.numpy()
 
     def _run(self, work: Callable[[], None]) -> None:
@@ -121,6 +119,6 @@ def _fine_detail(before: Tensor, side: int, grain: float) -> Tensor:
     return (apart * grain * (1 - apart.abs() / EDGE).clamp_(min=0)).round_()
 
 
-def _mix(face: Tensor, before: Tensor, alpha: Tensor) -> Tensor:
+def _composite(face: Tensor, before: Tensor, alpha: Tensor) -> Tensor:
     """before + alpha (face - before), rounded as the CPU does, uint8; all (h, w, ...) whole numbers [0, 255]."""
     return ((face * alpha / 255).round_() + (before * (255 - alpha) / 255).round_()).clamp_(0, 255).byte()

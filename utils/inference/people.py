@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 
 from utils.errors import GhostError, OptionError
-from utils.inference.doubt import misgiving
 from utils.inference.embeddings import normalise
+from utils.inference.keypoints import eye_distance, yaw
 from utils.inference.report import RunReport, reasons_of
 from utils.inference.stages import Stages
 from utils.inference.track import most_prominent
 from utils.io.folder import no_pictures, pictures_in, unread_in
 from utils.io.image import Photo, read_photo
-from utils.io.profile import seen
+from utils.io.profile import to_srgb
 from utils.paths import is_folder
-from utils.weights_file import read_card
 
 _FAR = 0.1  # below an encoder's own threshold; as much is granted to whoever was recognised before
+_SOURCE_YAW, _SOURCE_EYES = 40, 20  # degrees and pixels between the eyes beyond which likeness suffers
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,10 @@ def identities(
 
 def say_low_threshold(stages: Stages, report: RunReport) -> None:
     """A note where --similarity_th, perhaps written for another identity encoder, lets strangers in."""
-    file, name = next((Path(entry["file"]), entry["name"]) for entry in stages.used if entry["role"] == "identity")
-    own = read_card(file).get("similarity_th") if file.suffix == ".safetensors" else None
+    own = stages.encoder_threshold
     if own is not None and stages.threshold < own - _FAR:
-        report.note(f"--similarity_th {stages.threshold:g} is far below {own:g}, the threshold that {name} was "
-                    "measured at; strangers may be taken for the person")
+        report.note(f"--similarity_th {stages.threshold:g} is far below {own:g}, the threshold that "
+                    f"{stages.model('identity').name} was measured at; strangers may be taken for the person")
 
 
 def _identity(
@@ -117,7 +116,7 @@ def _embedding(
     path: Path, number: int | None, choosable: bool, kind: str, stages: Stages, report: RunReport
 ) -> np.ndarray | None:
     """Of one of a photo's faces, raw; None where there is no face. choosable: whether --source_face_index helps."""
-    image = seen(read(path, report))
+    image = to_srgb(read(path, report))
     with report.stage("detect"):
         faces = stages.detector.detect(image, careful=True)
     if not faces:
@@ -133,16 +132,25 @@ def _embedding(
     if number >= len(faces):
         raise OptionError(f"--source_face_index {number}: {path} shows {len(faces)} faces; count from 0 at the left")
     face = faces[number]
-    weak = misgiving(face.kps) if kind == "source" else ""  # a reference lends nothing
-    if weak:
-        report.note(f"the face in the {kind} {path} {weak}")
+    warning = source_warning(face.kps) if kind == "source" else ""  # a reference lends nothing
+    if warning:
+        report.note(f"the face in the {kind} {path} {warning}")
     with report.stage("identify"):
         return stages.identifier.embed(image, [face])[0]
 
 
+def source_warning(kps: np.ndarray) -> str:
+    """What keeps a source's face, keypoints (5, 2) in pixels, from giving full likeness; empty where nothing does."""
+    if yaw(kps) > _SOURCE_YAW:
+        return f"is turned away by about {yaw(kps):.0f} degrees; a photo that looks at the camera gives more likeness"
+    if eye_distance(kps) < _SOURCE_EYES:
+        return f"has {eye_distance(kps):.0f} pixels between the eyes; from {_SOURCE_EYES} on there is more likeness"
+    return ""
+
+
 def facts_of(people: Sequence[Person], report: RunReport) -> list[dict[str, Any]]:
     """What --json says of each person: swaps that show and, where there is a reference, the best cosine to it."""
-    best = [report.likeness.get(number) if person.reference else None for number, person in enumerate(people)]
+    best = [report.similarity.get(number) if person.reference else None for number, person in enumerate(people)]
     return [{"source": person.source, "reference": person.reference, "swapped": report.swaps[number],
              "similarity": None if cosine is None else round(cosine, 4)}
             for number, (person, cosine) in enumerate(zip(people, best, strict=True))]
@@ -162,7 +170,7 @@ def _why_not(number: int, reference: str, report: RunReport, place: str, thresho
     if unseen:
         return (f"the person of reference {reference} was found in {place}, but never well enough to swap "
                 f"({reasons_of(unseen)})")
-    cosine = report.likeness.get(number)
+    cosine = report.similarity.get(number)
     if cosine is not None and cosine >= threshold:
         return f"whoever is like reference {reference} in {place} (similarity {cosine:.3f}) got another source"
     best = "" if cosine is None else f" (best similarity {cosine:.3f}; --similarity_th is {threshold:g})"

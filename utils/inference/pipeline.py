@@ -30,7 +30,6 @@ from utils.errors import (
 )
 from utils.inference import align, blend, mask, rim, tone
 from utils.inference.config import InferenceConfig
-from utils.inference.doubt import UNSEEN, Trust, trust
 from utils.inference.embeddings import normalise, steer
 from utils.inference.exposure import exposure_of
 from utils.inference.people import Person, facts_of, identities, photos_of, read, unused
@@ -42,11 +41,12 @@ from utils.inference.sparse import fill_in, search
 from utils.inference.stages import Stages, load_stages
 from utils.inference.stream import prefetch
 from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow
-from utils.inference.types import Face, FrameReport, Swap, SwappedFrame, TrackedFace
+from utils.inference.types import Face, FrameReport, Mask, Swap, SwappedFrame, TrackedFace, Visibility
+from utils.inference.visibility import UNSEEN, visibility_of
 from utils.io.frame import Frame
 from utils.io.image import write_photo
 from utils.io.mark import Mark
-from utils.io.profile import put_back, seen
+from utils.io.profile import from_srgb, to_srgb
 from utils.paths import OneOrMore, as_list
 from utils.version import VERSION
 
@@ -56,7 +56,6 @@ _BATCHES_AHEAD = 2  # faces are found in many frames at once, and the generator 
 _MOST_BYTES = 2**26  # frames that wait for a full batch of faces
 _FOUND_AHEAD = 4  # frames
 
-_NewFace = tuple[Swap, np.ndarray, np.ndarray, Trust]  # its swap, the soft mask, the mask's matrix from the frame
 _Faces = Sequence[tuple[Frame, TrackedFace]]
 
 
@@ -67,6 +66,14 @@ class _Batch(NamedTuple):
     faces: _Faces
     crops: list[np.ndarray]  # (size, size, 3) uint8 BGR
     z_id: np.ndarray  # (N, D) float32, raw: who the faces become
+
+
+class _NewFace(NamedTuple):
+    """What is pasted into a frame."""
+
+    swap: Swap
+    mask: Mask
+    visibility: Visibility
 
 
 def load_pipeline(config: InferenceConfig | None = None, **options: Any) -> SwapPipeline:
@@ -201,7 +208,7 @@ class SwapPipeline:
         """New faces, of the generator's size or the enhancer's."""
         stages = self.stages
         for batch in batches:
-            light = [exposure_of(crop, stages.least_contrast) for crop in batch.crops]
+            light = [exposure_of(crop, stages.settings.least_contrast) for crop in batch.crops]
             with self.report.stage("swap"):
                 lit = [exposure.applied(crop) for exposure, crop in zip(light, batch.crops, strict=True)]
                 images = stages.swapper.swap(lit, batch.z_id)
@@ -221,34 +228,36 @@ class SwapPipeline:
         for entry in batch.frames:
             frame, changed = entry.frame, []
             pixels = frame.pixels.copy() if entry.faces else frame.pixels
-            for face, (swap, soft, M_frame2mask, shown) in zip(entry.faces, left, strict=False):  # faces end first
-                alpha, grain = soft * np.float32(shown.share), self.stages.grain
+            for face, (swap, whole, visibility) in zip(entry.faces, left, strict=False):  # faces end first
+                shown = whole._replace(alpha=whole.alpha * np.float32(visibility.share))
                 with self.report.stage("blend"):
-                    box = blend.paste_back(pixels, swap.image, swap.M_frame2crop, alpha, M_frame2mask, grain,
-                                           self.stages.mixer)
+                    box = blend.paste_back(pixels, swap, shown, self.stages.settings.grain, self.stages.mixer)
                 changed += [box] if box else []
-                entry.report.add(shown if box or not shown.share else Trust(0.0, UNSEEN), face.person)
+                unseen = not box and visibility.share > 0
+                entry.report.add(Visibility(0.0, UNSEEN) if unseen else visibility, face.person)
             self.report.count(entry.report)
             yield SwappedFrame(pixels, frame.index, frame.time, tuple(changed), entry.report)
 
     def _swaps(self, batch: _Batch, images: Sequence[np.ndarray]) -> list[Swap]:
         """New faces in the target's light, with their places."""
-        if self.stages.tone:
+        share = self.stages.settings.tone
+        if share:
             with self.report.stage("tone"):
-                images = [tone.toned(image, crop, self.stages.tone)
+                images = [tone.match_tone(image, crop, share)
                           for image, crop in zip(images, batch.crops, strict=True)]
         return [Swap(image, align.estimate(face.kps, image.shape[0], face.template)[0], crop)
                 for image, crop, (_, face) in zip(images, batch.crops, batch.faces, strict=True)]
 
     def _new_faces(self, faces: _Faces, swaps: Sequence[Swap]) -> list[_NewFace]:
-        """Landmarks and masks of the swaps, and how far they are trusted."""
+        """Landmarks and masks of the swaps, and how much of them is shown."""
         stages, mask_size = self.stages, self.config.crop_size
         with self.report.stage("landmarks"):
             after = stages.landmarks.find([cv2.resize(swap.image, (mask_size, mask_size)) for swap in swaps])
         results = []
-        for (_, face), swap, points, soft in zip(faces, swaps, after, self._masks(faces, swaps, after), strict=True):
+        for (_, face), swap, points, alpha in zip(faces, swaps, after, self._masks(faces, swaps, after), strict=True):
             M_frame2mask, _ = align.estimate(face.kps, mask_size, face.template)
-            results.append((swap, soft, M_frame2mask, trust(face.kps, points, M_frame2mask, stages.max_yaw)))
+            visibility = visibility_of(face.kps, points, M_frame2mask, stages.settings.max_yaw)
+            results.append(_NewFace(swap, Mask(alpha, M_frame2mask), visibility))
         return results
 
     def _wanted_identities(self, faces: _Faces) -> np.ndarray:
@@ -258,7 +267,8 @@ class SwapPipeline:
         """
         assert self._z_id is not None
         z_id = self._z_id[[face.person for _, face in faces]]
-        strength, reach, glasses = self.stages.identity_strength, self.stages.identity_reach, self.stages.glasses
+        settings = self.stages.settings
+        strength, reach, glasses = settings.identity_strength, settings.identity_reach, settings.glasses
         steered = strength != 1 and (strength is not None or reach > 0)
         if not faces or not (steered or glasses):
             return z_id
@@ -284,17 +294,18 @@ class SwapPipeline:
                 with stage("landmarks"):
                     target = align.cut(frame.pixels, face.kps, size, face.template).image
                     before = self.stages.landmarks.find([target])[0]
-                self._mask_params[face.track] = mask.choose_params(after[position], before, self.stages.reach, size)
+                params = mask.choose_params(after[position], before, self.stages.settings.reach, size)
+                self._mask_params[face.track] = params
         with stage("mask"):
             return [self._mask(face.track, swap, points)
                     for swap, points, (_, face) in zip(swaps, after, faces, strict=True)]
 
     def _mask(self, track: int, swap: Swap, points: np.ndarray) -> np.ndarray:
         """One face's soft mask; points: (106, 2) float32, landmarks of the swap."""
-        size, contrast = self.config.crop_size, self.stages.rim_contrast
+        size, contrast = self.config.crop_size, self.stages.settings.rim_contrast
         points = self._landmarks.settle(track, points, size)
         soft = mask.draw(points, self._mask_params[track], size)
-        return rim.kept(soft, points, swap.image, swap.target, contrast) if contrast else soft
+        return rim.limit_mask(soft, points, swap.image, swap.target, contrast) if contrast else soft
 
     def swap_photo(
         self,
@@ -319,13 +330,13 @@ class SwapPipeline:
         """Put the faces of `set_sources` into one more photo, in the same report; raises InputError, OutputError,
         NoFaceInTargetError, NobodyMatchedError."""
         photo = read(target, self.report)
-        view = seen(photo)
+        view = to_srgb(photo)
         (result,) = self.run([Frame(view)], careful=True)
         if not result.report.swapped:
             self.fail(target, result.report)
         with self.report.stage("write"):
             mark = Mark(self.config.provenance, target, self.report.note)
-            written = replace(photo, image=put_back(photo, view, result.image, result.changed))
+            written = replace(photo, image=from_srgb(photo, view, result.image, result.changed))
             notes = write_photo(output, written, not self.config.no_overwrite, mark)
         for text in notes:
             self.report.note(text)
@@ -367,13 +378,14 @@ class SwapPipeline:
             raise NoFaceInTargetError(f"no face found in the target {target}; give one that shows a face clearly")
         hint = ""
         if NO_MATCH in report.skipped:
-            best = f"the best similarity is {max(report.likeness.values()):.3f}, " if report.likeness else ""
+            best = f"the best similarity is {max(report.similarity.values()):.3f}, " if report.similarity else ""
             hint = f"; {best}--similarity_th is {self.stages.threshold}"
         raise NobodyMatchedError(f"none of the {report.found} faces found in {target} was swapped "
                                  f"({reasons_of(report.skipped)}){hint}")
 
     def result(self, output: Path | str) -> dict[str, Any]:
         """The run as plain values for JSON."""
+        models = [model.as_dict() for model in self.stages.models]
         return {"version": VERSION, "output": str(output), **self.report.as_dict(),
-                "people": facts_of(self._people, self.report), "models": self.stages.used,
+                "people": facts_of(self._people, self.report), "models": models,
                 "device": self.stages.device, "dtype": self.stages.swapper.dtype}

@@ -44,7 +44,7 @@ class RunReport:
     faded: Counter[str] = field(default_factory=Counter)  # reason -> number of swaps that show only in part
     swaps: Counter[int] = field(default_factory=Counter)  # person -> swaps that show
     unseen: Counter[tuple[int, str]] = field(default_factory=Counter)  # person and reason -> swaps that do not
-    likeness: dict[int, float] = field(default_factory=dict)  # person -> largest cosine of a face to the reference
+    similarity: dict[int, float] = field(default_factory=dict)  # person -> largest cosine of a face to the reference
     notes: list[str] = field(default_factory=list)  # what was adapted or needs attention, each once
     photo_notes: dict[str, list[str]] = field(default_factory=dict)  # photo of a folder -> the notes that are its
     seconds: dict[str, float] = field(default_factory=dict)  # stage -> time spent in it
@@ -86,8 +86,8 @@ class RunReport:
         self.faded.update(frame.faded)
         self.swaps.update(frame.swaps)
         self.unseen.update(frame.unseen)
-        for person, cosine in frame.likeness.items():
-            self.likeness[person] = max(cosine, self.likeness.get(person, cosine))
+        for person, cosine in frame.similarity.items():
+            self.similarity[person] = max(cosine, self.similarity.get(person, cosine))
         for reason in frame.faded:
             self.note(f"a face is {reason}: its swap fades towards the original")
 

@@ -52,7 +52,7 @@ def agreement(swap: np.ndarray, target: np.ndarray, contrast: float) -> np.ndarr
     return _blurred((2 - apart * np.float32(2 / contrast)).clip(0, 1))
 
 
-def kept(
+def limit_mask(
     mask: np.ndarray, landmarks: np.ndarray, swap: np.ndarray, target: np.ndarray, contrast: float
 ) -> np.ndarray:
     """A mask that shows the target around the features where the swap differs much from it.

@@ -7,7 +7,7 @@ import torch
 _FLAT = 0.01  # standard deviation in every channel, a level or so: even an empty crop gives several times as much
 
 
-def sound(Y: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def is_sound(Y: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Whether each picture has finite numbers only and, in less than float32, is not flat: some devices' low precision
     turns faces grey, while float32 can be taken at its word.
 

@@ -16,7 +16,7 @@ import torch
 
 from network.fused import FusedAEINet
 from utils.inference.pixels import from_levels, to_levels
-from utils.inference.soundness import sound
+from utils.inference.soundness import is_sound
 
 _STEP = 4  # faces by which graphs differ: videos of 720p and 1080p come in batches of 25 and 11 (see `pipeline`)
 _WARM_UP = 3  # runs before the recording, in which the libraries choose their ways
@@ -69,7 +69,7 @@ class _Batch:
         x = from_levels(self._crops.flip(3)).permute(0, 3, 1, 2)
         Y = self._network.generate(x.to(self._network.dtype, memory_format=torch.channels_last), self._terms)
         self._results[: -self.count].view(self._crops.shape).copy_(to_levels(Y).permute(0, 2, 3, 1).flip(3))
-        self._results[-self.count :].copy_(sound(Y, self._network.dtype))
+        self._results[-self.count :].copy_(is_sound(Y, self._network.dtype))
 
     def record(self, z_id: torch.Tensor, stream: torch.cuda.Stream, pool: Any) -> None:
         """Record the computation as a graph, on the current stream.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,6 +35,37 @@ if TYPE_CHECKING:
 _ENHANCER = "hifacegan"
 
 
+@dataclass(frozen=True)
+class ModelEntry:
+    """What the result says of a model."""
+
+    role: str
+    name: str
+    file: str  # absolute path
+    licence: str
+    commercial_use: str  # yes, no or unclear
+    provider: str | None = None  # that really runs it, where ONNX Runtime does
+
+    def as_dict(self) -> dict[str, str]:
+        """The entry as plain values for JSON."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass
+class SwapSettings:
+    """How swaps are made, by the user's wish or as it suits the generator."""
+
+    reach: Reach  # of the masks
+    rim_contrast: float  # by which a swap may differ on forehead and temples before the target is shown; 0: by any
+    grain: float  # share of the target's fine detail that is laid over swaps
+    identity_strength: float | None  # share of the way from the target's embedding to the source's, as the user wants
+    identity_reach: float  # its length where the user says nothing; 0: the source's embedding as it is
+    least_contrast: float  # of faces for the generator, levels; see utils.inference.exposure
+    tone: float  # share of the target's light and skin tone that swaps take on
+    glasses: Glasses | None  # how to give swaps the target's, where that is wanted and known
+    max_yaw: float  # degrees that a face may be turned; 0: any
+
+
 @dataclass
 class Stages:
     """What the pipeline runs."""
@@ -45,26 +76,23 @@ class Stages:
     landmarks: Landmarks
     enhancer: Enhancer | None
     mixer: Mixer
-    reach: Reach  # of the masks
-    rim_contrast: float  # by which a swap may differ on forehead and temples before the target is shown; 0: by any
-    grain: float  # share of the target's fine detail that is laid over swaps
-    identity_strength: float | None  # share of the way from the target's embedding to the source's, as the user wants
-    identity_reach: float  # its length where the user says nothing; 0: the source's embedding as it is
-    least_contrast: float  # of faces for the generator, levels; see utils.inference.exposure
-    tone: float  # share of the target's light and skin tone that swaps take on
-    glasses: Glasses | None  # how to give swaps the target's, where that is wanted and known
-    max_yaw: float  # degrees that a face may be turned; 0: any
-    threshold: float  # cosine similarity that belongs to the identity encoder
+    settings: SwapSettings
+    threshold: float  # cosine similarity from which a face is a reference's person: the user's, or the encoder's own
+    encoder_threshold: float | None  # that the identity encoder was measured at; None where it is the published one
     device: str
-    used: list[dict[str, Any]]  # one entry per model: role, name, file, licence, commercial_use, provider if by ONNX
+    models: list[ModelEntry]
     notes: list[str]
     seconds: float  # spent loading
 
     def summary(self) -> str:
         """The models in one line, those in ONNX Runtime with the provider that they really run on."""
-        names = [f"{entry['role']} {entry['name']}" + f" ({entry.get('provider')})" * ("provider" in entry)
-                 for entry in self.used]
+        names = [f"{entry.role} {entry.name}" + (f" ({entry.provider})" if entry.provider else "")
+                 for entry in self.models]
         return f"models: {', '.join(names)}; on {self.device} in {self.swapper.dtype}"
+
+    def model(self, role: str) -> ModelEntry:
+        """The first model of a role that every run has."""
+        return next(entry for entry in self.models if entry.role == role)
 
 
 def choose_generator(config: InferenceConfig) -> tuple[Path, list[str]]:
@@ -117,34 +145,52 @@ def load_stages(config: InferenceConfig) -> Stages:
     identity = registry.load_identity(generator.card["identity"], beside=path)
     check_pair(generator, identity)
     published = identity.name == registry.PUBLISHED_IDENTITY
-    used = [_entry("generator", generator.name, generator.path, generator.card),
-            _entry("identity", identity.name, identity.path, identity.card)]
+    models = [_entry("generator", generator), _entry("identity", identity)]
     if config.only_permissive:
-        refuse_restricted({entry["name"]: entry["commercial_use"] for entry in used})
+        refuse_restricted({entry.name: entry.commercial_use for entry in models})
     if config.precision == "float32":
         keep_float32_whole()
     dtype = choose_dtype(config.precision, device)
     swapper = Swapper(generator.network, generator.card["crop_size"], device, dtype, config.batch_size)
     idle_card = why_not_cuda(config.device, device)
-    suits = {name: _suiting(config, generator.card, name) for name in registry.WAYS}
-    detector = AnyWayUp(_detector(published, device, used, 0 if config.image_to_image else half_of_the_cores()))
+    upright, detector_entry = _detector(published, device, 0 if config.image_to_image else half_of_the_cores())
+    detector = AnyWayUp(upright)
+    landmarks, landmarks_entry = _landmarks(published, device, dtype)
+    models += [detector_entry, landmarks_entry]
+    enhancer = None
+    if config.use_sr:
+        enhancer, enhancer_entry = _enhancer(device)
+        models.append(enhancer_entry)
     return Stages(
         detector=detector,
         identifier=Identifier(identity.network, device, direct=identity.mirrored),
         swapper=swapper,
-        landmarks=_landmarks(published, device, dtype, used),
-        enhancer=_enhancer(device, used) if config.use_sr else None,
+        landmarks=landmarks,
+        enhancer=enhancer,
         mixer=mixer_for(device),
-        reach=Reach(int(suits["mask_wider"]), suits["mask_higher"]),
-        rim_contrast=suits["rim_contrast"], grain=suits["grain"],
-        identity_strength=config.identity_strength, identity_reach=suits["identity_reach"],
-        least_contrast=suits["least_contrast"], tone=suits["tone"],
-        glasses=_glasses(identity) if config.glasses == "target" else None,
-        max_yaw=suits["max_yaw"], threshold=_threshold(config, identity),
-        device=str(device), used=used,
+        settings=_settings(config, generator, identity),
+        threshold=_threshold(config, identity),
+        encoder_threshold=identity.card.get("similarity_th") if identity.path.suffix == ".safetensors" else None,
+        device=str(device), models=models,
         notes=[*notes, *idle_architecture(config, generator), *[idle_card] * bool(idle_card),
                *provider_notes(device, detector.providers)],
         seconds=time.perf_counter() - start,
+    )
+
+
+def _settings(config: InferenceConfig, generator: registry.Loaded, identity: registry.Loaded) -> SwapSettings:
+    """The user's numbers and the generator's; raises WeightsError."""
+    suits = {name: _suiting(config, generator.card, name) for name in registry.WAYS}
+    return SwapSettings(
+        reach=Reach(int(suits["mask_wider"]), suits["mask_higher"]),
+        rim_contrast=suits["rim_contrast"],
+        grain=suits["grain"],
+        identity_strength=config.identity_strength,
+        identity_reach=suits["identity_reach"],
+        least_contrast=suits["least_contrast"],
+        tone=suits["tone"],
+        glasses=_glasses(identity) if config.glasses == "target" else None,
+        max_yaw=suits["max_yaw"],
     )
 
 
@@ -194,41 +240,37 @@ def refuse_restricted(uses: Mapping[str, str]) -> None:
                           "Use --model embedded without --use_sr, or leave --only-permissive out")
 
 
-def _entry(role: str, name: str, path: Path, card: Any = None) -> dict[str, Any]:
-    """What the result says of a model."""
-    spec = registry.SPECS.get(name)
-    stated = (card or {}).get("licence")
-    return {"role": role, "name": name, "file": str(path.absolute()),
-            "licence": stated or (spec.licence if spec else "unknown"),
-            "commercial_use": registry.commercial_use(name, stated)}
+def _entry(role: str, loaded: registry.Loaded) -> ModelEntry:
+    spec = registry.SPECS.get(loaded.name)
+    stated = loaded.card.get("licence")
+    licence = stated or (spec.licence if spec else "unknown")
+    use = registry.commercial_use(loaded.name, stated)
+    return ModelEntry(role, loaded.name, str(loaded.path.absolute()), licence, use)
 
 
-def _onnx_entry(role: str, name: str, path: Path, providers: Sequence[str]) -> dict[str, Any]:
-    """The same of a model that ONNX Runtime runs; providers: of its session, best first."""
-    return {**_entry(role, name, path), "provider": providers[0]}
+def _onnx_entry(role: str, name: str, path: Path, providers: Sequence[str]) -> ModelEntry:
+    """The same of a model of registry.SPECS that ONNX Runtime runs; providers: of its session, best first."""
+    spec = registry.SPECS[name]
+    return ModelEntry(role, name, str(path.absolute()), spec.licence, spec.commercial, providers[0])
 
 
-def _detector(published: bool, device: torch.device, used: list[dict[str, Any]], threads: int) -> detect.Detector:
+def _detector(published: bool, device: torch.device, threads: int) -> tuple[detect.Detector, ModelEntry]:
     """SCRFD beside the published generator where its file is there, else CenterFace; threads: 0 for one per core."""
     name, path = choose_detector(published)
     detector = open_detector(name, path, device, threads)
-    used.append(_onnx_entry("detector", name, path, detector.providers))
-    return detector
+    return detector, _onnx_entry("detector", name, path, detector.providers)
 
 
-def _landmarks(published: bool, device: torch.device, dtype: torch.dtype, used: list[dict[str, Any]]) -> Landmarks:
+def _landmarks(published: bool, device: torch.device, dtype: torch.dtype) -> tuple[Landmarks, ModelEntry]:
     """InsightFace's 2d106det beside the published generator where its file is there, else the embedded network."""
     path = registry.locate("2d106det") if published else None
     if path is not None:
         session = open_session(path, device)
-        used.append(_onnx_entry("landmarks", "2d106det", path, session.get_providers()))
-        return PublishedLandmarks(session)
+        return PublishedLandmarks(session), _onnx_entry("landmarks", "2d106det", path, session.get_providers())
     loaded = registry.load_landmarks(registry.require(registry.EMBEDDED_LANDMARKS))
-    used.append(_entry("landmarks", loaded.name, loaded.path, loaded.card))
-    return EmbeddedLandmarks(loaded.network, device, dtype)
+    return EmbeddedLandmarks(loaded.network, device, dtype), _entry("landmarks", loaded)
 
 
-def _enhancer(device: torch.device, used: list[dict[str, Any]]) -> Enhancer:
+def _enhancer(device: torch.device) -> tuple[Enhancer, ModelEntry]:
     loaded = registry.load_enhancer(registry.require(_ENHANCER))
-    used.append(_entry("enhancer", loaded.name, loaded.path))
-    return Enhancer(loaded.network, device)
+    return Enhancer(loaded.network, device), _entry("enhancer", loaded)

@@ -18,7 +18,7 @@ from utils.device import cores
 from utils.errors import WeightsError
 from utils.inference.batches import Batches
 from utils.inference.pixels import to_images, to_tensor
-from utils.inference.soundness import sound
+from utils.inference.soundness import is_sound
 from utils.inference.staged import Staged
 
 _HEAVY = 50_000_000  # weights
@@ -125,7 +125,7 @@ class Swapper:
         if self._staged is not None:
             return self._staged.swap(crops, z_id, self.batches.size, self.batches.note)
         Y = self._forward(crops, z_id)
-        return to_images(Y) if bool(sound(Y, self._dtype).all()) else None
+        return to_images(Y) if bool(is_sound(Y, self._dtype).all()) else None
 
     def _forward(self, crops: Sequence[np.ndarray], z_id: torch.Tensor) -> torch.Tensor:
         Xt = to_tensor(crops, self._device).to(self._dtype)

@@ -11,7 +11,7 @@ MIDDLE = slice(COLOUR_CELLS // 4, -COLOUR_CELLS // 4)
 _LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # of BGR, ITU-R BT.601
 
 
-def toned(swap: np.ndarray, target: np.ndarray, share: float) -> np.ndarray:
+def match_tone(swap: np.ndarray, target: np.ndarray, share: float) -> np.ndarray:
     """A swap whose coarse brightness and, less coarse, colour are a `share` of the way to the target's.
 
     On black and white pictures it has no colours of its own, on pale ones less of them.

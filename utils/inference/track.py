@@ -15,10 +15,10 @@ import numpy as np
 from utils.inference import motion
 from utils.inference.associate import Track, best_pairs, continue_tracks, note_crowds
 from utils.inference.embeddings import normalise
-from utils.inference.glance import alike, glance
 from utils.inference.keypoints import yaw
 from utils.inference.scene import SceneCuts
 from utils.inference.smooth import RADIUS, TemplateErrors, Templates, smooth
+from utils.inference.thumbnail import face_thumbnail, same_appearance
 from utils.inference.types import Face, FrameReport, TrackedFace
 from utils.inference.warp import apply
 from utils.io.frame import Frame
@@ -26,16 +26,16 @@ from utils.io.frame import Frame
 LONGEST_GAP = 5  # missed detections that are bridged
 LOOK_AHEAD = LONGEST_GAP + RADIUS  # frames held back
 
-_LOYALTY = 0.05  # similarity by which somebody else must be more like a reference to take a person over
+_SWITCH_MARGIN = 0.05  # similarity by which somebody else must be more like a reference to take a person over
 _ANY = 1e-6  # score of a match that only just passes a threshold of 0 or less
 _HELD = 0.7  # the largest face stays chosen until it is smaller than this part of another one
 _LONGEST_WAIT = 25  # frames until a face that matched nobody is identified once more; new faces wait less
-_CLOSE = 0.1  # similarity above the threshold from which one look is enough, and below it until which more are awaited
-_ENOUGH = 5  # looks at a face that is closer to it
-_CONFIRMED = 10  # frames until somebody who is known is glanced at again: another face may have come in a dissolve
-_CROWDED, _AFTERWARDS = 4, 25  # frames until a closer look where heads touched up to so many frames ago
-_STRANGE, _SOON = 3, 2  # looks in a row, so many frames apart, at somebody else before a track is theirs
-_FRONTAL = 30.0  # degrees that a face may be turned for such a look
+_SURE_MARGIN = 0.1  # above the threshold, one embedding is enough; below it, as much is granted until there are more
+_MAX_EMBEDDINGS = 5  # of a face that is closer to the threshold
+_RECHECK_EVERY = 10  # frames, of somebody who is known: another face may have come in a dissolve
+_CROWD_RECHECK_EVERY, _CROWD_MEMORY = 4, 25  # frames, where heads touched up to so many frames ago
+_FOREIGN_TO_REASSIGN, _FOREIGN_RECHECK_EVERY = 3, 2  # embeddings of somebody else in a row, so many frames apart
+_FRONTAL = 30.0  # degrees that a face may be turned to be checked again
 
 NO_FACE = "no face found"
 NO_MATCH = "no reference matches"
@@ -110,7 +110,7 @@ def frontal(track: Track) -> bool:
     return yaw(track.kps) <= _FRONTAL
 
 
-class _Looks:
+class _FaceEmbeddings:
     """Unit embeddings of the faces of one frame, each computed once and only when asked for."""
 
     def __init__(self, embed: EmbedFaces, frame: Frame, faces: list[Face]) -> None:
@@ -133,7 +133,7 @@ class _People:
         self.selection = selection
         self.references = None if selection.references is None else normalise(selection.references)
         self.tracks: list[Track] = []
-        self.likeness: dict[int, float] = {}  # person -> largest cosine of the last frame's faces to the reference
+        self.similarity: dict[int, float] = {}  # person -> largest cosine of the last frame's faces to the reference
         self._embed = embed
         self._next = 0
         self._last: Frame | None = None
@@ -141,87 +141,88 @@ class _People:
 
     def update(self, frame: Frame, faces: list[Face], cut: bool) -> dict[int, Track]:
         """Take in the next frame; returns position of the face -> its track."""
-        looks = _Looks(self._embed, frame, faces)
-        ask = looks if self.selection.mode == "reference" else None
-        self.tracks = [t for t in self.tracks if not cut and frame.index - t.index <= LONGEST_GAP + 1]
+        embeddings = _FaceEmbeddings(self._embed, frame, faces)
+        ask = embeddings if self.selection.mode == "reference" else None
+        self.tracks = [t for t in self.tracks if not cut and frame.index - t.last_index <= LONGEST_GAP + 1]
         matches = continue_tracks(self.tracks, faces, frame.index, ask, self.selection.threshold)
         seen = {position: self.tracks[which] for position, which in matches.items()}
         for position, track in seen.items():
-            track.see(self._steadied(track, frame, faces[position]), frame.index)
+            track.update(self._steadied(track, frame, faces[position]), frame.index)
         self._last = frame
         for position in range(len(faces)):
             if position not in seen:
                 seen[position] = self._begin(faces[position], frame.index)
         note_crowds(self.tracks, frame.index)
-        self._identify(seen, looks, frame, faces)
+        self._identify(seen, embeddings, frame, faces)
         self._choose(seen, frame, faces)
         return seen
 
     def _steadied(self, track: Track, frame: Frame, face: Face) -> np.ndarray:
         """Key points (5, 2) of a face that is swapped, from the detector and from how the picture moved."""
-        if track.person is None or self._last is None or track.index != self._last.index:
+        if track.person is None or self._last is None or track.last_index != self._last.index:
             return face.kps
         moved = face.moved if face.moved is not None else motion.between(self._last.pixels, frame.pixels, track.kps)
         if moved is None:
             return face.kps
-        return motion.settle(apply(moved, track.kps).astype(np.float32), face.kps, frame.index - track.born)
+        return motion.settle(apply(moved, track.kps).astype(np.float32), face.kps, frame.index - track.first_index)
 
     def _begin(self, face: Face, index: int) -> Track:
-        track = Track(self._next, face.kps, index, born=index, look_again=index)
+        track = Track(self._next, face.kps, index, first_index=index, next_check=index)
         self._next += 1
         self.tracks.append(track)
         return track
 
-    def _identify(self, seen: dict[int, Track], looks: _Looks, frame: Frame, faces: list[Face]) -> None:
-        """Look at the faces that nobody knows yet, some more times at those that only just matched, since one look may
-        be at a blurred face, and now and then at all."""
+    def _identify(self, seen: dict[int, Track], embeddings: _FaceEmbeddings, frame: Frame, faces: list[Face]) -> None:
+        """Identify the faces that nobody knows yet, some more times those that only just matched, since one embedding
+        may be of a blurred face, and now and then all of them."""
         if self.selection.mode != "reference" or not seen:
             return
         if self.references is None:
-            self.references = looks([most_prominent(faces, frame.pixels.shape)])
+            self.references = embeddings([most_prominent(faces, frame.pixels.shape)])
         due = [p for p, t in seen.items() if self._is_due(t, frame)]
-        for position, look in zip(due, looks(due), strict=True) if due else ():
+        for position, embedding in zip(due, embeddings(due), strict=True) if due else ():
             track = seen[position]
-            track.looked, track.seen_as = frame.index, glance(frame.pixels, track.kps)
-            if frontal(track) and track.doubt(look, self.selection.threshold):
-                if len(track.strange) >= _STRANGE:
-                    self._hand_over(track, frame.index)
+            track.last_check, track.thumbnail = frame.index, face_thumbnail(frame.pixels, track.kps)
+            if frontal(track) and track.is_foreign(embedding, self.selection.threshold):
+                if len(track.foreign_embeddings) >= _FOREIGN_TO_REASSIGN:
+                    self._reassign(track, frame.index)
             elif not self._sure(track):
-                track.learn(look)
-                track.look_again = frame.index + min(max(1, frame.index - track.born), _LONGEST_WAIT)
+                track.add_embedding(embedding)
+                track.next_check = frame.index + min(max(1, frame.index - track.first_index), _LONGEST_WAIT)
 
     def _is_due(self, track: Track, frame: Frame) -> bool:
-        """Whether a face is to be looked at in this frame."""
-        since = frame.index - track.looked
-        if track.strange:
-            return since >= _SOON
+        """Whether a face is to be identified in this frame."""
+        since = frame.index - track.last_check
+        if track.foreign_embeddings:
+            return since >= _FOREIGN_RECHECK_EVERY
         if not self._sure(track):
-            return track.look_again <= frame.index
-        if track.crowded is not None and frame.index - track.crowded <= _AFTERWARDS:
-            return since >= _CROWDED and frontal(track)
-        return since >= _CONFIRMED and frontal(track) and not self._unchanged(track, frame)
+            return track.next_check <= frame.index
+        if track.last_crowded is not None and frame.index - track.last_crowded <= _CROWD_MEMORY:
+            return since >= _CROWD_RECHECK_EVERY and frontal(track)
+        return since >= _RECHECK_EVERY and frontal(track) and not self._unchanged(track, frame)
 
     def _unchanged(self, track: Track, frame: Frame) -> bool:
-        """Whether a face is still like at the last look, which then counts as one."""
-        same = track.seen_as is not None and alike(track.seen_as, glance(frame.pixels, track.kps))
+        """Whether a face looks as it did when it was last identified, which then counts as a check."""
+        before = track.thumbnail
+        same = before is not None and same_appearance(before, face_thumbnail(frame.pixels, track.kps))
         if same:
-            track.looked = frame.index
+            track.last_check = frame.index
         return same
 
-    def _hand_over(self, track: Track, index: int) -> None:
+    def _reassign(self, track: Track, index: int) -> None:
         """Somebody else has taken a track's place without a jump: it is theirs from here on."""
         track.number, self._next = self._next, self._next + 1
-        track.embedding, track.person, track.born, track.looks = None, None, index, 0
-        for look in track.strange:
-            track.learn(look)
-        track.strange.clear()
+        track.embedding, track.person, track.first_index, track.embedding_count = None, None, index, 0
+        for embedding in track.foreign_embeddings:
+            track.add_embedding(embedding)
+        track.foreign_embeddings.clear()
 
     def _sure(self, track: Track) -> bool:
-        """Whether who a track is needs no further look."""
+        """Whether who a track is needs no further embedding."""
         if track.person is None or self.references is None:
             return False
-        likeness = track.likeness(self.references)[track.person]
-        return track.looks >= _ENOUGH or bool(likeness >= self.selection.threshold + _CLOSE)
+        similarity = track.similarity(self.references)[track.person]
+        return track.embedding_count >= _MAX_EMBEDDINGS or bool(similarity >= self.selection.threshold + _SURE_MARGIN)
 
     def _choose(self, seen: dict[int, Track], frame: Frame, faces: list[Face]) -> None:
         """Decide which person each visible track is; a track that changes its person becomes another track."""
@@ -243,7 +244,8 @@ class _People:
 
         A track that began later may be the same person, who jumped too far to be followed.
         """
-        held = [t for t in self.tracks if track.born <= t.index < track.index <= t.index + LONGEST_GAP]
+        held = [t for t in self.tracks
+                if track.first_index <= t.last_index < track.last_index <= t.last_index + LONGEST_GAP]
         return {t.person for t in held if t.person is not None}
 
     def _largest(self, seen: dict[int, Track], frame: Frame, faces: list[Face]) -> int:
@@ -253,36 +255,36 @@ class _People:
         return max(sizes, key=sizes.__getitem__)
 
     def _match_references(self, seen: dict[int, Track]) -> dict[int, int]:
-        self.likeness = {}
+        self.similarity = {}
         if not seen or self.references is None:
             return {}
         positions = list(seen)
-        likeness = np.stack([seen[p].likeness(self.references) for p in positions])
-        self.likeness = dict(enumerate(likeness.max(axis=0).tolist()))
+        similarity = np.stack([seen[p].similarity(self.references) for p in positions])
+        self.similarity = dict(enumerate(similarity.max(axis=0).tolist()))
         # Whatever passes the threshold has to score more than 0, but no more than that: with a larger bonus, two poor
         # matches would outdo a good one.
         lift = _ANY - min(self.selection.threshold, 0.0)
-        scores = np.where(likeness >= self._thresholds(seen, positions), likeness + lift, 0.0)
+        scores = np.where(similarity >= self._thresholds(seen, positions), similarity + lift, 0.0)
         for row, position in enumerate(positions):
             scores[row, list(self._reserved(seen[position]))] = 0.0
             person = seen[position].person
             if person is not None and scores[row, person] > 0.0:
-                scores[row, person] += _LOYALTY
+                scores[row, person] += _SWITCH_MARGIN
         return {positions[row]: person for row, person in best_pairs(scores)}
 
     def _thresholds(self, seen: dict[int, Track], positions: list[int]) -> np.ndarray:
-        """Least likeness (T, R) of tracks to persons: less for the one that somebody is while there are few looks, or
-        swaps would come and go with each."""
+        """Least similarity (T, R) of tracks to persons: less for the one that somebody is while there are few
+        embeddings, or swaps would come and go with each."""
         assert self.references is not None
         least = np.full((len(positions), len(self.references)), self.selection.threshold)
         for row, position in enumerate(positions):
             track = seen[position]
-            if track.person is not None and track.looks < _ENOUGH:
-                least[row, track.person] -= _CLOSE
+            if track.person is not None and track.embedding_count < _MAX_EMBEDDINGS:
+                least[row, track.person] -= _SURE_MARGIN
         return least
 
     def may_recognise(self, track: Track) -> bool:
-        """Whether more looks may tell whose a face is, of which nothing else speaks against that it is anybody's."""
+        """Whether more embeddings may tell whose a face is: nothing else speaks against that it is anybody's."""
         return self.selection.mode == "reference" and not self._reserved(track)
 
     def reason(self) -> str:
@@ -298,8 +300,8 @@ def _bridge(pending: Iterable[_Pending], track: Track, last: int, last_kps: np.n
     assert track.person is not None
     for entry in pending:
         at = entry.frame.index
-        if last < at < track.index and (shared or not entry.shows(track.person)):
-            share = (at - last) / (track.index - last)
+        if last < at < track.last_index and (shared or not entry.shows(track.person)):
+            share = (at - last) / (track.last_index - last)
             kps = ((1.0 - share) * last_kps + share * track.kps).astype(np.float32)
             entry.sightings[track.number] = _Sighting(kps, track.person, detected=False)
 
@@ -316,7 +318,7 @@ def _recognise(pending: Iterable[_Pending], track: Track, reason: str) -> None:
 
 def _take_in(people: _People, frame: Frame, faces: list[Face], cut: bool, pending: deque[_Pending]) -> None:
     """Add a frame to those that wait, and fill the gaps that it closes."""
-    before = {track.number: (track.index, track.kps) for track in people.tracks}
+    before = {track.number: (track.last_index, track.kps) for track in people.tracks}
     large = [f for f in faces if min(f.box[2] - f.box[0], f.box[3] - f.box[1]) >= people.selection.min_size]
     report = FrameReport(found=len(faces), skipped=[TOO_SMALL] * (len(faces) - len(large)))
     entry = _Pending(frame, report)
@@ -330,7 +332,7 @@ def _take_in(people: _People, frame: Frame, faces: list[Face], cut: bool, pendin
         if track.number in before and frame.index - before[track.number][0] > 1:
             _bridge(pending, track, *before[track.number], people.selection.mode == "all")
         _recognise(pending, track, people.reason())
-    report.likeness = people.likeness
+    report.similarity = people.similarity
     pending.append(entry)
 
 

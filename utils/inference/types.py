@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
-from utils.inference.doubt import NEXT_TO_NOTHING, Trust
 from utils.io.frame import Frame
+
+_NEXT_TO_NOTHING = 0.1  # share of a swap that nobody sees
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,21 @@ class Swap(Crop):
     target: np.ndarray  # (T, T, 3) uint8 BGR, the crop that it was made of
 
 
+class Mask(NamedTuple):
+    """Where a swap shows."""
+
+    alpha: np.ndarray  # (T, T) float32 [0, 1]
+    M_frame2mask: np.ndarray  # (2, 3) float64
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """How much of a swap to show."""
+
+    share: float = 1.0  # 0..1, multiplies the mask
+    reason: str = ""  # what lowers it most
+
+
 @dataclass
 class FrameReport:
     """What happened to one frame, in numbers that add up over a run."""
@@ -60,18 +77,18 @@ class FrameReport:
     faded: list[str] = field(default_factory=list)  # one reason per swap that shows only in part
     swaps: Counter[int] = field(default_factory=Counter)  # person -> swaps that show
     unseen: Counter[tuple[int, str]] = field(default_factory=Counter)  # person and reason -> swaps that do not
-    likeness: dict[int, float] = field(default_factory=dict)  # person -> largest cosine of a face to the reference
+    similarity: dict[int, float] = field(default_factory=dict)  # person -> largest cosine of a face to the reference
 
-    def add(self, shown: Trust, person: int) -> None:
+    def add(self, visibility: Visibility, person: int) -> None:
         """Count one swap, that of a face which gets the source `person`."""
-        if shown.share < NEXT_TO_NOTHING:
-            self.skipped.append(shown.reason)
-            self.unseen[person, shown.reason] += 1
+        if visibility.share < _NEXT_TO_NOTHING:
+            self.skipped.append(visibility.reason)
+            self.unseen[person, visibility.reason] += 1
             return
         self.swapped += 1
         self.swaps[person] += 1
-        if shown.reason:
-            self.faded.append(shown.reason)
+        if visibility.reason:
+            self.faded.append(visibility.reason)
 
 
 @dataclass(frozen=True)

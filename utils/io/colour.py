@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from utils.io.frame import Box, Pixels
-from utils.io.hdr import HLG, PQ, meant, shown
+from utils.io.hdr import HLG, PQ, from_display, to_display
 from utils.io.layout import Layout, layout_of
 from utils.io.upright import Upright
 
@@ -88,7 +88,7 @@ def can_keep(frame: VideoFrame, upright: Upright) -> bool:
     return layout.across == layout.down or not upright.swaps_sides
 
 
-def turned(frame: VideoFrame, upright: Upright) -> VideoFrame:
+def to_upright(frame: VideoFrame, upright: Upright) -> VideoFrame:
     """A decoded frame that `can_keep`, upright, with its tags."""
     from av import VideoFrame
 
@@ -102,7 +102,7 @@ def turned(frame: VideoFrame, upright: Upright) -> VideoFrame:
     return _tagged(result, colour_of(frame))
 
 
-def in_planes(frame: VideoFrame, upright: Upright, converter: VideoReformatter) -> VideoFrame:
+def to_planar(frame: VideoFrame, upright: Upright, converter: VideoReformatter) -> VideoFrame:
     """A decoded frame in three planes, of one or two with the same samples or of those with a fourth for transparency;
     with whole colours where rows with halved ones are to become columns.
 
@@ -122,14 +122,14 @@ def to_bgr(
     """Convert a decoded frame of any form.
 
     converter: one for all frames of a video, since it prepares tables. height: of the video, for colours without a tag.
-    mapped_range: map high dynamic range to BT.709 with diffuse white (203 cd/m²) as white; else as `joined`.
+    mapped_range: map high dynamic range to BT.709 with diffuse white (203 cd/m²) as white; else as `yuv_to_bgr`.
     Returns (H, W, 3) uint8 BGR.
     """
     from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation
 
     mapping = colour.high_dynamic_range and mapped_range
     if colour.matrix == RGB and not mapping:
-        return shown(frame.to_ndarray(format="bgr24"), colour.transfer, colour.primaries)
+        return to_display(frame.to_ndarray(format="bgr24"), colour.transfer, colour.primaries)
     mapped: dict[str, Any] = {}
     kind = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
     if mapping:
@@ -148,7 +148,7 @@ def to_bgr(
     ).planes
     green, blue, red = (pixels_of(plane, Layout()) for plane in planes)
     bgr = cv2.merge([blue, green, red])
-    return bgr if mapped else shown(bgr, colour.transfer, colour.primaries)
+    return bgr if mapped else to_display(bgr, colour.transfer, colour.primaries)
 
 
 def _matrix(colour: Colour, height: int) -> int:
@@ -158,7 +158,7 @@ def _matrix(colour: Colour, height: int) -> int:
 
 
 @lru_cache(maxsize=8)
-def _yuv_from_bgr(colour: Colour, height: int) -> np.ndarray:
+def _bgr_to_yuv_matrix(colour: Colour, height: int) -> np.ndarray:
     """Affine map (3, 4) float64 from the bytes of BGR to those of YUV; source: ITU-T H.273, 8.3."""
     red, blue = _LUMA[_matrix(colour, height)]
     luma = np.array([blue, 1 - red - blue, red])
@@ -169,9 +169,9 @@ def _yuv_from_bgr(colour: Colour, height: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _bgr_from_yuv(colour: Colour, height: int) -> np.ndarray:
+def _yuv_to_bgr_matrix(colour: Colour, height: int) -> np.ndarray:
     """Affine map (3, 4) float64 from the bytes of YUV to those of BGR."""
-    forth = _yuv_from_bgr(colour, height)
+    forth = _bgr_to_yuv_matrix(colour, height)
     back = np.linalg.inv(forth[:, :3])
     return np.column_stack([back, -back @ forth[:, 3]])
 
@@ -182,7 +182,7 @@ def _scales(colour: Colour, bits: int) -> list[tuple[float, float]]:
     return [(factor, 0.0), *[(factor, 2 ** (bits - 1) - 128 * factor)] * 2]
 
 
-def joined(planes: Sequence[np.ndarray], colour: Colour, height: int, layout: Layout) -> np.ndarray:
+def yuv_to_bgr(planes: Sequence[np.ndarray], colour: Colour, height: int, layout: Layout) -> np.ndarray:
     """The picture that three planes show, (H, W, 3) uint8 BGR.
 
     planes: of the layout's type, Y (H, W), then U and V, as large or smaller. height: of the video, for colours
@@ -193,25 +193,25 @@ def joined(planes: Sequence[np.ndarray], colour: Colour, height: int, layout: La
         planes = [(plane - np.float32(term)) / np.float32(factor)
                   for plane, (factor, term) in zip(planes, _scales(colour, layout.bits), strict=True)]
     full = [plane if plane.shape[::-1] == size else cv2.resize(plane, size) for plane in planes]
-    result = cv2.transform(cv2.merge(full), _bgr_from_yuv(colour, height))
-    return shown(result, colour.transfer, colour.primaries)
+    result = cv2.transform(cv2.merge(full), _yuv_to_bgr_matrix(colour, height))
+    return to_display(result, colour.transfer, colour.primaries)
 
 
-def converted(frame: VideoFrame, layout: Layout, colour: Colour, box: Box) -> np.ndarray:
+def region_to_bgr(frame: VideoFrame, layout: Layout, colour: Colour, box: Box) -> np.ndarray:
     """A part of a decoded frame that `can_keep`, (H, W, 3) uint8 BGR, with even sides at an even place."""
     left, top = (max(value - _MARGIN, 0) for value in box[:2])
     right, bottom = min(box[2] + _MARGIN, frame.width), min(box[3] + _MARGIN, frame.height)
     parts = [pixels_of(plane, layout)[top // down : bottom // down, left // across : right // across]
              for plane, (down, across) in zip(frame.planes, layout.sides, strict=True)]
-    bgr = joined(parts, colour, frame.height, layout)
+    bgr = yuv_to_bgr(parts, colour, frame.height, layout)
     return bgr[box[1] - top : box[3] - top, box[0] - left : box[2] - left]
 
 
-def _parted(image: np.ndarray, colour: Colour, height: int, layout: Layout) -> list[np.ndarray]:
+def _bgr_to_yuv(image: np.ndarray, colour: Colour, height: int, layout: Layout) -> list[np.ndarray]:
     """Three planes, Y, U and V, of a picture (H, W, 3) uint8 BGR whose sides the layout divides."""
     deep = layout.bits > 8
-    coded = meant(image, colour.transfer, colour.primaries)
-    yuv = cv2.transform(coded.astype(np.float32) if deep else coded, _yuv_from_bgr(colour, height))
+    coded = from_display(image, colour.transfer, colour.primaries)
+    yuv = cv2.transform(coded.astype(np.float32) if deep else coded, _bgr_to_yuv_matrix(colour, height))
     size = image.shape[1] // layout.across, image.shape[0] // layout.down
     small = cv2.resize(yuv, size, interpolation=cv2.INTER_AREA)
     planes = [cv2.extractChannel(yuv, 0), cv2.extractChannel(small, 1), cv2.extractChannel(small, 2)]
@@ -229,12 +229,12 @@ def from_bgr(image: np.ndarray, colour: Colour, layout: Layout) -> VideoFrame:
     from av import VideoFrame
 
     result = VideoFrame(image.shape[1], image.shape[0], layout.name)
-    for to, plane in zip(result.planes, _parted(image, colour, image.shape[0], layout), strict=True):
+    for to, plane in zip(result.planes, _bgr_to_yuv(image, colour, image.shape[0], layout), strict=True):
         pixels_of(to, layout)[:] = plane
     return _tagged(result, colour)
 
 
-def updated(
+def copy_with_changes(
     decoded: VideoFrame, layout: Layout, before: Pixels, image: Pixels, changed: Iterable[Box], colour: Colour
 ) -> VideoFrame:
     """A copy of a decoded frame that `can_keep`, tagged, with what has changed of its picture in these parts.
@@ -251,7 +251,7 @@ def updated(
         left, top, right, bottom = left // 2 * 2, top // 2 * 2, -(-right // 2) * 2, -(-bottom // 2) * 2
         picture = image[top:bottom, left:right]
         fresh = _differences(before[top:bottom, left:right], picture)
-        parts = _parted(picture, colour, decoded.height, layout)
+        parts = _bgr_to_yuv(picture, colour, decoded.height, layout)
         for to, part, (down, across) in zip(result.planes, parts, layout.sides, strict=True):
             place = pixels_of(to, layout)[top // down : bottom // down, left // across : right // across]
             cv2.copyTo(part, cv2.resize(fresh, part.shape[::-1], interpolation=cv2.INTER_AREA), place)
@@ -264,7 +264,7 @@ def _differences(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(cv2.compare(one, other, cv2.CMP_NE), cv2.COLOR_BGR2GRAY)
 
 
-def in_layout(frame: VideoFrame, layout: Layout, full_range: bool, converter: VideoReformatter) -> VideoFrame:
+def to_pixel_format(frame: VideoFrame, layout: Layout, full_range: bool, converter: VideoReformatter) -> VideoFrame:
     """A tagged frame with its samples in another layout or range.
 
     converter: one for all frames of a video, since it prepares tables.

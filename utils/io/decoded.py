@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.io.colour import Colour, converted, joined, pixels_of
+from utils.io.colour import Colour, pixels_of, region_to_bgr, yuv_to_bgr
 from utils.io.frame import Box
 from utils.io.layout import Layout, layout_of
 
@@ -84,7 +84,7 @@ class DecodedPicture:
 
     def _new_part(self, place: Box) -> np.ndarray:
         """Convert a part and keep it instead of those that lie in it."""
-        fresh, others = converted(self.frame, self.layout, self._colour, place), []
+        fresh, others = region_to_bgr(self.frame, self.layout, self._colour, place), []
         for known, part in self._parts:
             if _overlap(known, place):
                 _cut(fresh, known, place)[:] = part  # may have been written to
@@ -97,7 +97,7 @@ class DecodedPicture:
         """Single pixels of some rows and columns, with the colours of the pairs of pixels that they belong to."""
         samples = [pixels_of(plane, self.layout)[np.ix_(rows // down, columns // across)]
                    for plane, (down, across) in zip(self.frame.planes, self.layout.sides, strict=True)]
-        return joined(samples, self._colour, self.shape[0], self.layout)
+        return yuv_to_bgr(samples, self._colour, self.shape[0], self.layout)
 
 
 def _cut(part: np.ndarray, box: Box, place: Box) -> np.ndarray:

@@ -13,7 +13,7 @@ import cv2
 
 from utils.io.atomic import atomic_path, move
 from utils.io.beside import Beside
-from utils.io.colour import from_bgr, in_layout, updated
+from utils.io.colour import copy_with_changes, from_bgr, to_pixel_format
 from utils.io.decoded import DecodedPicture
 from utils.io.encoders import ENCODERS, EncodeOptions, choose_encoder, container_for
 from utils.io.frame import Frame
@@ -96,10 +96,10 @@ class _Pictures:
         pixels = frame.pixels
         if isinstance(pixels, DecodedPicture) and not self._palette:
             colour = self._info.colour
-            result = updated(pixels.frame, pixels.layout, pixels.original, pixels, frame.changed, colour)
+            result = copy_with_changes(pixels.frame, pixels.layout, pixels.original, pixels, frame.changed, colour)
             if (pixels.layout, colour.full_range) == (self._layout, self._colour.full_range):
                 return result
-            return in_layout(result, self._layout, self._colour.full_range, self._converter)
+            return to_pixel_format(result, self._layout, self._colour.full_range, self._converter)
         image = frame.image
         if self._palette:
             bgra: Any = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)

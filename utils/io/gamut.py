@@ -18,17 +18,17 @@ _FROM_BT709 = np.array([  # BGR; source: ITU-R BT.2087
 _TO_BT709 = np.linalg.inv(_FROM_BT709)
 
 
-def narrowed(bgr: np.ndarray) -> np.ndarray:
+def bt2020_to_bt709(bgr: np.ndarray) -> np.ndarray:
     """Colours of BT.2020, (H, W, 3) uint8 or float32 with 255 as the largest, in BT.709: float32, some above that."""
-    return turned(np.maximum(bgr, 0), _TO_BT709)
+    return convert_primaries(np.maximum(bgr, 0), _TO_BT709)
 
 
-def widened(bgr: np.ndarray) -> np.ndarray:
+def bt709_to_bt2020(bgr: np.ndarray) -> np.ndarray:
     """Colours of BT.709, (H, W, 3) uint8 BGR, in BT.2020: float32."""
-    return turned(bgr, _FROM_BT709)
+    return convert_primaries(bgr, _FROM_BT709)
 
 
-def turned(bgr: np.ndarray, primaries: np.ndarray) -> np.ndarray:
+def convert_primaries(bgr: np.ndarray, primaries: np.ndarray) -> np.ndarray:
     """Colours (H, W, 3) without a sign, of any type, with their light multiplied by a matrix (3, 3): float32."""
     light = cv2.transform(cv2.multiply(bgr, bgr, dtype=cv2.CV_32F), primaries)
     return cv2.sqrt(np.maximum(light, 0))

@@ -11,7 +11,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from utils.io.gamut import BT2020, narrowed, widened
+from utils.io.gamut import BT2020, bt709_to_bt2020, bt2020_to_bt709
 
 PQ, HLG = 16, 18  # transfer functions by the tags of ITU-T H.273
 _MOST = {PQ: 10_000.0, HLG: 1_000.0}  # cd/m² of the largest sample; of HLG on the screen of ITU-R BT.2100
@@ -21,20 +21,20 @@ _STEPS = np.arange(255 * _FINE + 1) / (255 * _FINE)
 _SHARE, _GAMMA = 0.8, 2.4  # where diffuse white is shown, and the curve below
 
 
-def shown(bgr: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
+def to_display(bgr: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
     """Coded colours, (H, W, 3) uint8 or float32 with 255 as the largest, as they are looked at, uint8; the same colours
     but for PQ, HLG and BT.2020."""
     if transfer in _MOST:
         bgr = _forth(transfer)[_fine(bgr)]
     if primaries == BT2020:
-        bgr = narrowed(bgr)
+        bgr = bt2020_to_bt709(bgr)
     return bgr if bgr.dtype == np.uint8 else cv2.convertScaleAbs(np.maximum(bgr, 0))
 
 
-def meant(bgr: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
-    """What `shown` was made of: for PQ, HLG and BT.2020 float32, else the same."""
+def from_display(bgr: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
+    """What `to_display` was made of: for PQ, HLG and BT.2020 float32, else the same."""
     if primaries == BT2020:
-        bgr = widened(bgr)
+        bgr = bt709_to_bt2020(bgr)
     return _back(transfer)[_fine(bgr)] if transfer in _MOST else bgr
 
 

@@ -172,7 +172,7 @@ def _facts(
 def _xmp(path: Path, picture: Image.Image, notes: list[str]) -> bytes | None:
     packet = picture.info.get("xmp")
     try:
-        return xmp.kept(packet) if isinstance(packet, bytes) and packet else None
+        return xmp.strip(packet) if isinstance(packet, bytes) and packet else None
     except ValueError as error:
         notes.append(f"{path}: its XMP {error} and was left out")
         return None

@@ -41,7 +41,7 @@ class Mark:
         if self._level == "off":
             return own
         self.carried.append("xmp")
-        return xmp.stated(own)
+        return xmp.add_statement(own)
 
     def comment(self) -> str:
         """A video's comment, "" for none."""

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import ImageCms
 
 from utils.io.frame import Box
-from utils.io.gamut import turned
+from utils.io.gamut import convert_primaries
 from utils.io.image import Photo
 
 _SRGB = np.array([[0.1431, 0.3851, 0.4361], [0.0606, 0.7169, 0.2225], [0.7141, 0.0971, 0.0139]])  # XYZ by BGR, ICC's
@@ -18,35 +18,35 @@ _WIDE = 0.3  # share of sRGB's red that a profile's red has beside all of it; Di
 _ROWS = 512  # that are converted at once, for the sake of memory
 
 
-def seen(photo: Photo) -> np.ndarray:
+def to_srgb(photo: Photo) -> np.ndarray:
     """What networks are to see of a photo: like its `image`, in sRGB where its profile is much wider."""
-    matrix = _to_srgb(photo.icc_profile)
+    matrix = _matrix_to_srgb(photo.icc_profile)
     if matrix is None:
         return photo.image
     result = np.empty_like(photo.image)
     for top in range(0, len(result), _ROWS):
-        result[top : top + _ROWS] = _converted(photo.image[top : top + _ROWS], matrix)
+        result[top : top + _ROWS] = _convert(photo.image[top : top + _ROWS], matrix)
     return result
 
 
-def put_back(photo: Photo, before: np.ndarray, after: np.ndarray, changed: Iterable[Box]) -> np.ndarray:
-    """A photo's `image` with what has changed, in some parts, of what `seen` gave; all other pixels stay."""
-    matrix = _to_srgb(photo.icc_profile)
+def from_srgb(photo: Photo, before: np.ndarray, after: np.ndarray, changed: Iterable[Box]) -> np.ndarray:
+    """A photo's `image` with what has changed, in some parts, of what `to_srgb` gave; all other pixels stay."""
+    matrix = _matrix_to_srgb(photo.icc_profile)
     if matrix is None:
         return after
     result = photo.image.copy()
     for left, top, right, bottom in changed:
         place = np.s_[top:bottom, left:right]
         fresh = (before[place] != after[place]).any(axis=-1)
-        result[place][fresh] = _converted(after[place], np.linalg.inv(matrix))[fresh]
+        result[place][fresh] = _convert(after[place], np.linalg.inv(matrix))[fresh]
     return result
 
 
-def _converted(bgr: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(turned(bgr, matrix)), 0, np.iinfo(bgr.dtype).max).astype(bgr.dtype)
+def _convert(bgr: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(convert_primaries(bgr, matrix)), 0, np.iinfo(bgr.dtype).max).astype(bgr.dtype)
 
 
-def _to_srgb(profile: bytes | None) -> np.ndarray | None:
+def _matrix_to_srgb(profile: bytes | None) -> np.ndarray | None:
     """The matrix (3, 3) from light in BGR of a wide profile to that of sRGB; None where none is needed or known."""
     if profile is None:
         return None

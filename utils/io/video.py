@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from utils.errors import InputError, OptionError
-from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, describes_light, in_planes, to_bgr, turned
+from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, describes_light, to_bgr, to_planar, to_upright
 from utils.io.container import frame_rate, open_container, origin_of, packets_of, picture_stream, promised_length
 from utils.io.decoded import DecodedPicture
 from utils.io.folder import no_pictures, pictures_in
@@ -176,9 +176,9 @@ class _File:
         from av.video.reformatter import VideoReformatter
 
         result, bits = self._colour.of_result(self._deep), bit_depth(frame)
-        layout = layout_of(in_planes(frame, _AS_IT_IS, VideoReformatter()).format.name)
+        layout = layout_of(to_planar(frame, _AS_IT_IS, VideoReformatter()).format.name)
         layout = layout or (_NOT_SHARED if frame.format.is_rgb else Layout())
-        if can_keep(in_planes(frame, upright, VideoReformatter()), upright) and self._colour == result:
+        if can_keep(to_planar(frame, upright, VideoReformatter()), upright) and self._colour == result:
             return layout
         if bits > 8:
             self._note(f"{bits}-bit colour becomes 8-bit")
@@ -245,10 +245,10 @@ class _File:
         """A decoded frame, upright and in the size and colours of the video."""
         self._say_who_decodes(frame)
         colour = replace(self._colour, full_range=colour_of(frame).full_range)
-        frame = in_planes(frame, upright, converter)
+        frame = to_planar(frame, upright, converter)
         sides = (frame.height, frame.width) if upright.swaps_sides else (frame.width, frame.height)
         if (*sides, colour) == (info.width, info.height, info.colour) and can_keep(frame, upright):
-            return DecodedPicture(turned(frame, upright), colour)
+            return DecodedPicture(to_upright(frame, upright), colour)
         if colour != self._colour:
             self._note("frames change their range of brightness; all are written with that of the first one")
         mapped = not info.colour.high_dynamic_range

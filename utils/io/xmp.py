@@ -48,14 +48,14 @@ _STATEMENT = f"""<x:xmpmeta xmlns:x="adobe:ns:meta/">
 </x:xmpmeta>"""
 
 
-def kept(packet: bytes) -> bytes | None:
+def strip(packet: bytes) -> bytes | None:
     """What of a photo's XMP goes along, None where that is nothing; raises ValueError that says what the XMP is."""
     if len(packet) > _MOST_READ:
         raise ValueError("is too large")
     try:
         rdf = _rdf(packet)
         for description in _descriptions(rdf):
-            _strip(description)
+            _strip_description(description)
         for description in [node for node in rdf.childNodes if isinstance(node, minidom.Element) and _is_empty(node)]:
             rdf.removeChild(description)
         result = _written(rdf)
@@ -66,8 +66,8 @@ def kept(packet: bytes) -> bytes | None:
     return result if _descriptions(rdf) else None
 
 
-def stated(packet: bytes | None) -> bytes:
-    """A packet from `kept`, if there is any, with the statement."""
+def add_statement(packet: bytes | None) -> bytes:
+    """A packet from `strip`, if there is any, with the statement."""
     if packet is None:
         return _PACKET.format(_STATEMENT).encode()
     rdf = _rdf(packet)
@@ -112,7 +112,7 @@ def _is_dropped(node: minidom.Attr | minidom.Element) -> bool:
     return (node.namespaceURI, node.localName) in _NOT_KEPT or node.namespaceURI in _NAMESPACES_NOT_KEPT
 
 
-def _strip(description: minidom.Element) -> None:
+def _strip_description(description: minidom.Element) -> None:
     for attribute in [node for node in description.attributes.values() if _is_dropped(node)]:
         description.removeAttributeNode(attribute)
     for child in [node for node in description.childNodes if isinstance(node, minidom.Element) and _is_dropped(node)]:

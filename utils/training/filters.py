@@ -33,8 +33,8 @@ def _bell(size: int, sigma: float, like: Tensor) -> Tensor:
 
 
 def toned(Y: Tensor, Xt: Tensor, share: float) -> Tensor:
-    """As utils.inference.tone.toned, without its rounding: swaps Y with the light and skin tone of targets Xt, each
-    (B, 3, S, S) float [-1, 1] RGB."""
+    """As utils.inference.tone.match_tone, without its rounding: swaps Y with the light and skin tone of targets Xt,
+    each (B, 3, S, S) float [-1, 1] RGB."""
     size, wanted = Y.shape[-2:], F.adaptive_avg_pool2d(Xt, COLOUR_CELLS)
     colours = _colourfulness(wanted)
     Y = torch.lerp(_light(Y).expand_as(Y), Y, colours)
@@ -61,8 +61,8 @@ def _colourfulness(cells: Tensor) -> Tensor:
 
 
 def kept_rim(Y: Tensor, Xt: Tensor, sure: Tensor, contrast: float) -> Tensor:
-    """By how much utils.inference.rim.kept lowers a mask: swaps Y and targets Xt, each (B, 3, S, S) float [-1, 1] RGB;
-    sure: (B, 1, SIDE, SIDE), its `features`. Returns (B, 1, S, S) without a gradient."""
+    """By how much utils.inference.rim.limit_mask lowers a mask: swaps Y and targets Xt, each (B, 3, S, S) float [-1, 1]
+    RGB; sure: (B, 1, SIDE, SIDE), its `features`. Returns (B, 1, S, S) without a gradient."""
     with torch.no_grad():
         small = F.adaptive_avg_pool2d(torch.stack((Y, Xt)).flatten(0, 1), rim.SIDE).unflatten(0, (2, -1))
         one, other = (small + 1) * 127.5

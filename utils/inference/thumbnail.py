@@ -1,4 +1,4 @@
-"""What a face looks like from afar: enough to tell whether another one may have taken its place, at next to no cost."""
+"""Thumbnails of faces: enough to tell whether another one may have taken a face's place, at next to no cost."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 from utils.inference import align
 from utils.io.frame import Pixels
 
-_SIDE, _EDGE, _CUT = 32, 4, 64  # pixels of the look, of its border that is left out, of the crop it is reduced from
-ALIKE = 0.9  # most looks at one person in one scene are more alike than this, and those at two people are not
+_SIDE, _EDGE, _CUT = 32, 4, 64  # pixels of the reduced face, of its border that is left out, of the crop it is made of
+_SAME = 0.9  # correlation that most thumbnails of one person in one scene exceed, and those of two people do not
 
 
-def glance(pixels: Pixels, kps: np.ndarray) -> np.ndarray:
+def face_thumbnail(pixels: Pixels, kps: np.ndarray) -> np.ndarray:
     """A few pixels of an aligned face, without its brightness and contrast.
 
     pixels: the frame, (H, W, 3) uint8 or uint16 BGR. kps: (5, 2) float32, frame pixels.
@@ -26,6 +26,6 @@ def glance(pixels: Pixels, kps: np.ndarray) -> np.ndarray:
     return small / np.float32(length) if length > 1 else np.zeros_like(small)
 
 
-def alike(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two looks are so much alike that nobody need look closer."""
-    return float((one * other).sum()) >= ALIKE
+def same_appearance(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two thumbnails are so much alike that the face need not be identified again."""
+    return float((one * other).sum()) >= _SAME

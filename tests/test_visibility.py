@@ -1,4 +1,4 @@
-"""Which swaps are trusted, which fade, and which are left out."""
+"""Which swaps show, which fade, which are left out, and which sources are weak."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from utils.inference.align import TEMPLATES, estimate
-from utils.inference.doubt import TINY, TURNED, UNCLEAR, Trust, misgiving, trust
 from utils.inference.keypoints import yaw
+from utils.inference.people import source_warning
 from utils.inference.report import RunReport
-from utils.inference.types import FrameReport
+from utils.inference.types import FrameReport, Visibility
+from utils.inference.visibility import TINY, TURNED, UNCLEAR, visibility_of
 from utils.inference.warp import apply
 
 LIMIT = 60.0
@@ -24,17 +25,17 @@ def landmarks_on(kps: np.ndarray) -> np.ndarray:
     return points
 
 
-def judge(kps: np.ndarray, moved: float = 0.0, limit: float = LIMIT) -> Trust:
+def judge(kps: np.ndarray, moved: float = 0.0, limit: float = LIMIT) -> Visibility:
     M, _ = estimate(kps, 224)
     found = apply(M, kps)
-    return trust(kps, landmarks_on(found + moved * np.linalg.norm(found[1] - found[0])), M, limit)
+    return visibility_of(kps, landmarks_on(found + moved * np.linalg.norm(found[1] - found[0])), M, limit)
 
 
 FRONTAL, LEFT, PROFILE = TEMPLATES[2] / 2, TEMPLATES[1] / 2, TEMPLATES[0] / 2
 
 
-def test_frontal_faces_are_trusted() -> None:
-    assert judge(FRONTAL) == Trust() and Trust().share == 1 and Trust().reason == ""
+def test_frontal_faces_show() -> None:
+    assert judge(FRONTAL) == Visibility() and Visibility().share == 1 and Visibility().reason == ""
 
 
 def test_yaw_grows_from_template_to_template_on_both_sides() -> None:
@@ -58,7 +59,7 @@ def test_faces_count_as_large_as_they_are_however_they_are_turned(angle: float, 
     def share(eyes: float) -> float:
         kps = seen_from(angle, eyes, roll)
         M, _ = estimate(kps, 224)
-        return trust(kps, landmarks_on(apply(M, kps)), M, 180.0).share
+        return visibility_of(kps, landmarks_on(apply(M, kps)), M, 180.0).share
 
     assert yaw(seen_from(angle, 8, roll)) == pytest.approx(angle, abs=1e-6)
     assert [share(eyes) for eyes in (5.9, 6.0, 8.0, 10.0, 30.0)] == pytest.approx([0, 0, 0.5, 1, 1])
@@ -72,9 +73,10 @@ def test_swaps_fade_over_the_last_degrees_before_the_limit() -> None:
 
 @pytest.mark.parametrize("angle", [0, 35])
 def test_a_turned_source_counts_as_large_as_it_is(angle: float) -> None:
-    assert misgiving(seen_from(angle, 20.1)) == ""
-    assert misgiving(seen_from(angle, 19.0)).startswith("has 19 pixels between the eyes; from 20 on")
-    assert "turned away by about 41 degrees" in misgiving(seen_from(41, 100)) and not misgiving(seen_from(39, 100))
+    assert source_warning(seen_from(angle, 20.1)) == ""
+    assert source_warning(seen_from(angle, 19.0)).startswith("has 19 pixels between the eyes; from 20 on")
+    assert "turned away by about 41 degrees" in source_warning(seen_from(41, 100))
+    assert source_warning(seen_from(39, 100)) == ""
 
 
 def test_profiles_tiny_and_unclear_faces_are_left_out() -> None:
@@ -83,18 +85,18 @@ def test_profiles_tiny_and_unclear_faces_are_left_out() -> None:
     assert judge(FRONTAL, moved=0.6).share == 0 and judge(FRONTAL, moved=0.6).reason == UNCLEAR
 
 
-def test_generators_that_know_all_yaws_are_trusted_with_profiles_alone() -> None:
+def test_generators_that_know_all_yaws_show_profiles_alone() -> None:
     for kps in (FRONTAL, LEFT, PROFILE, TEMPLATES[4] / 2):
-        assert judge(kps, limit=0) == Trust()
-    assert judge(PROFILE, moved=0.6, limit=0) == Trust(), "where the hidden eye is, is a guess"
-    assert judge(FRONTAL, moved=0.6, limit=0) == Trust(0.0, UNCLEAR)
-    assert judge(FRONTAL * 5 / 32, limit=0) == Trust(0.0, TINY) and judge(PROFILE / 8, limit=0).reason == TINY
+        assert judge(kps, limit=0) == Visibility()
+    assert judge(PROFILE, moved=0.6, limit=0) == Visibility(), "where the hidden eye is, is a guess"
+    assert judge(FRONTAL, moved=0.6, limit=0) == Visibility(0.0, UNCLEAR)
+    assert judge(FRONTAL * 5 / 32, limit=0) == Visibility(0.0, TINY) and judge(PROFILE / 8, limit=0).reason == TINY
 
 
 def test_weak_sources_are_told_from_good_ones() -> None:
-    assert misgiving(FRONTAL) == misgiving((FRONTAL + LEFT) / 2) == ""
-    assert "turned away by about" in misgiving(PROFILE)
-    assert "pixels between the eyes" in misgiving(FRONTAL / 3)
+    assert source_warning(FRONTAL) == source_warning((FRONTAL + LEFT) / 2) == ""
+    assert "turned away by about" in source_warning(PROFILE)
+    assert "pixels between the eyes" in source_warning(FRONTAL / 3)
 
 
 def test_in_between_they_fade_steadily() -> None:
