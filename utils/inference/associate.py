@@ -91,9 +91,8 @@ def distances(tracks: Sequence[Track], faces: Sequence[Face], index: int) -> np.
     found = np.stack([face.kps for face in faces])[None]
     sizes = np.array([face_size(track.kps) for track in tracks])[:, None]
     sizes = np.maximum(sizes, np.array([face_size(face.kps) for face in faces])[None])
-    return np.linalg.norm(expected - found, axis=-1).mean(axis=-1) / (
-        2.0 * sizes
-    )  # a head is about two eye distances wide
+    apart = np.linalg.norm(expected - found, axis=-1).mean(axis=-1)
+    return apart / (2.0 * sizes)  # a head is about two eye distances wide
 
 
 def note_crowds(tracks: Sequence[Track], index: int) -> None:

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal, get_args
 
 from utils.errors import OptionError
 from utils.io.mark import LEVELS
 from utils.options import Parser, boolean, build_parser, check_choices, check_ranges, clock, option
 from utils.paths import is_folder
 
+Select = Literal["reference", "largest", "all"]
 G_PATH = "weights/G_unet_2blocks.pth"
 STRONGEST = 2.0  # of --identity_strength; more was never tried
 NETWORK_CROP = 224  # side of the crop that the published landmarks and masks are measured on
@@ -45,9 +47,9 @@ class InferenceConfig:
                                  "format; of a folder of photos: another folder", metavar="P")
     target_video: str | None = option(None, "video to change", metavar="P")
     out_video_name: str = option("examples/results/result.mp4", "where the changed video goes", metavar="P")
-    select: str = option("reference", "whom to replace. reference: people of --target_faces_paths or, without them, "
-                         "the most prominent face of the first frame that has one; largest: the most prominent face "
-                         "of every frame; all: everybody (one source)", choices=("reference", "largest", "all"))
+    select: Select = option("reference", "whom to replace. reference: people of --target_faces_paths or, without them, "
+                            "the most prominent face of the first frame that has one; largest: the most prominent face "
+                            "of every frame; all: everybody (one source)", choices=get_args(Select))
     similarity_th: float | None = option(None, "smallest cosine similarity at which a face counts as a reference's "
                                          "person (default: the identity encoder's own, 0.15 for the published one)",
                                          type=float, metavar="X")

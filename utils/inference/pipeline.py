@@ -100,8 +100,8 @@ class SwapPipeline:
         self._mask_params: Recent[mask.MaskParams] = Recent()
         self._own_id: Recent[np.ndarray] = Recent()  # (D,) float32, raw, of the target's person
         self._landmarks = SteadyLandmarks()
-        self._searching = threading.Lock()
-        self._apart = has_many_cores()
+        self._detector_lock = threading.Lock()
+        self._extra_threads = has_many_cores()
 
     def begin(self) -> RunReport:
         """Start the report of a new run."""
@@ -152,25 +152,26 @@ class SwapPipeline:
             closing(self._tracked(frames, careful)) as tracked,
             closing(prefetch(self._cut(tracked), _BATCHES_AHEAD)) as batches,
             closing(prefetch(self._swapped(batches), 1)) as swapped,
-            closing(prefetch(self._finished(swapped), int(self._apart))) as finished,
+            closing(prefetch(self._finished(swapped), 1 if self._extra_threads else 0)) as finished,
         ):
             for batch, new_faces in finished:
                 yield from self._pasted(batch, new_faces)
 
     def _tracked(self, frames: Iterable[Frame], careful: bool) -> Generator[TrackedFrame, None, None]:
-        mode: Any = self.config.select
+        mode = self.config.select
         selection = Selection(mode, self._references if mode == "reference" else None, self.stages.threshold)
-        with closing(prefetch(self._detected(frames, careful), _FOUND_AHEAD * self._apart)) as found:
+        ahead = _FOUND_AHEAD if self._extra_threads else 0
+        with closing(prefetch(self._detected(frames, careful), ahead)) as found:
             come = self.report.timed("wait for frames", found)
             yield from self.report.timed("track", follow(come, self._embed, selection, align.template_errors))
 
     def _detected(self, frames: Iterable[Frame], careful: bool) -> Iterator[tuple[Frame, list[Face]]]:
         def detect(image: np.ndarray) -> list[Face]:
-            with self._searching, self.report.stage("detect"):
+            with self._detector_lock, self.report.stage("detect"):
                 return self.stages.detector.detect(image, careful)
 
         groups = search(self.report.timed("wait for frames", frames), detect)
-        with closing(prefetch(groups, int(self._apart))) as searched:
+        with closing(prefetch(groups, 1 if self._extra_threads else 0)) as searched:
             yield from fill_in(self.report.timed("wait for frames", searched), detect, self.report.stage)
 
     def _embed(self, frame: Frame, faces: list[Face]) -> np.ndarray:

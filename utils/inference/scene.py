@@ -23,9 +23,8 @@ def thumbnail(image: Pixels) -> np.ndarray:
     image: (H, W, 3) uint8 or uint16 BGR.
     Returns (18, 32, 3) float32 [0, 1] BGR.
     """
-    step = max(
-        1, min(image.shape[0] // 72, image.shape[1] // 128)
-    )  # averaging every pixel would cost more than it tells
+    # Averaging every pixel would cost more than it tells.
+    step = max(1, min(image.shape[0] // 72, image.shape[1] // 128))
     small = cv2.resize(np.ascontiguousarray(image[::step, ::step]), _THUMBNAIL, interpolation=cv2.INTER_AREA)
     return small.astype(np.float32) / np.iinfo(image.dtype).max
 

@@ -172,7 +172,7 @@ def load_stages(config: InferenceConfig) -> Stages:
         threshold=_threshold(config, identity),
         encoder_threshold=identity.card.get("similarity_th") if identity.path.suffix == ".safetensors" else None,
         device=str(device), models=models,
-        notes=[*notes, *idle_architecture(config, generator), *[idle_card] * bool(idle_card),
+        notes=[*notes, *idle_architecture(config, generator), *([idle_card] if idle_card else []),
                *provider_notes(device, detector.providers)],
         seconds=time.perf_counter() - start,
     )

@@ -50,9 +50,7 @@ class Selection:
     """Whose face is swapped."""
 
     mode: Literal["reference", "largest", "all"] = "reference"
-    references: np.ndarray | None = (
-        None  # (R, D) float unit embeddings; None: the first prominent face is the reference
-    )
+    references: np.ndarray | None = None  # (R, D) float unit embeddings; None: the first prominent face is the one
     threshold: float = 0.15  # cosine similarity from which two embeddings are one person's
     min_size: float = 16.0  # pixels; faces whose box has a shorter side are left alone
 
