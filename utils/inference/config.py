@@ -62,6 +62,9 @@ class InferenceConfig:
     tone: float | None = option(None, "share of the target's light and skin tone that swaps take on, from 0 to 1 "
                                 "(default: what suits the generator, 0 for the published ones)", type=float,
                                 metavar="X")
+    sharpen: float | None = option(None, "sharpen swaps that are softer than the target's face: the largest share of "
+                                   "their own detail that is added once more; 0: never (default: what suits the "
+                                   "generator, 0 for the published ones)", type=float, metavar="X")
     max_yaw: float | None = option(None, "degrees by which a face may be turned away; swaps of others fade, as those "
                                    "of tiny and hidden faces always do; 0: any (default: what suits the generator, 0 "
                                    "for the published ones)", type=float, metavar="X")

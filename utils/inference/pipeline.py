@@ -28,7 +28,7 @@ from utils.errors import (
     NoFaceInTargetError,
     OptionError,
 )
-from utils.inference import align, blend, mask, rim, tone
+from utils.inference import align, blend, mask, rim
 from utils.inference.config import InferenceConfig
 from utils.inference.embeddings import normalise, steer
 from utils.inference.exposure import exposure_of
@@ -36,10 +36,12 @@ from utils.inference.people import Person, facts_of, identities, photos_of, read
 from utils.inference.photos import check_photo, swap_photos
 from utils.inference.recent import Recent
 from utils.inference.report import RunReport, reasons_of
+from utils.inference.sharpen import sharpen
 from utils.inference.smooth import SteadyLandmarks
 from utils.inference.sparse import fill_in, search
 from utils.inference.stages import Stages, load_stages
 from utils.inference.stream import prefetch
+from utils.inference.tone import match_tone
 from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow
 from utils.inference.types import Face, FrameReport, Mask, Swap, SwappedFrame, TrackedFace, Visibility
 from utils.inference.visibility import UNSEEN, visibility_of
@@ -240,11 +242,11 @@ class SwapPipeline:
             yield SwappedFrame(pixels, frame.index, frame.time, tuple(changed), entry.report)
 
     def _swaps(self, batch: _Batch, images: Sequence[np.ndarray]) -> list[Swap]:
-        """New faces in the target's light, with their places."""
-        share = self.stages.settings.tone
-        if share:
+        """New faces in the target's light and about as sharp, with their places."""
+        settings = self.stages.settings
+        if settings.tone or settings.sharpen:
             with self.report.stage("tone"):
-                images = [tone.match_tone(image, crop, share)
+                images = [sharpen(match_tone(image, crop, settings.tone), crop, settings.sharpen)
                           for image, crop in zip(images, batch.crops, strict=True)]
         return [Swap(image, align.estimate(face.kps, image.shape[0], face.template)[0], crop)
                 for image, crop, (_, face) in zip(images, batch.crops, batch.faces, strict=True)]

@@ -62,6 +62,7 @@ class SwapSettings:
     identity_reach: float  # its length where the user says nothing; 0: the source's embedding as it is
     least_contrast: float  # of faces for the generator, levels; see utils.inference.exposure
     tone: float  # share of the target's light and skin tone that swaps take on
+    sharpen: float  # largest share of a swap's detail that is added once more where the target has more
     glasses: Glasses | None  # how to give swaps the target's, where that is wanted and known
     max_yaw: float  # degrees that a face may be turned; 0: any
 
@@ -189,6 +190,7 @@ def _settings(config: InferenceConfig, generator: registry.Loaded, identity: reg
         identity_reach=suits["identity_reach"],
         least_contrast=suits["least_contrast"],
         tone=suits["tone"],
+        sharpen=suits["sharpen"],
         glasses=_glasses(identity) if config.glasses == "target" else None,
         max_yaw=suits["max_yaw"],
     )

@@ -267,6 +267,9 @@ class TrainConfig:
         0.0, "share of the target's grain and pores, too fine for the swap, that the pipeline lays over it", type=float,
         metavar="X",
     )
+    sharpen: float = option(
+        0.0, "see inference.py; written to the exported card, training does not see it", type=float, metavar="X"
+    )
     identity_reach: float = option(
         0.0, "distance from targets' embeddings that the exported card asks for; 0: sources'", type=float, metavar="X"
     )
