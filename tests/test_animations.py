@@ -14,6 +14,7 @@ from tests.test_video_io import copy
 from utils.io.encoders import EncodeOptions
 from utils.io.span import Span
 from utils.io.stills import loops
+from utils.io.video import open_video
 
 SHOWN = [100, 100, 100, 100, 3000]  # milliseconds
 FORMATS = {"in.gif": "GIF", "in.webp": "WEBP", "in.apng": "PNG"}
@@ -61,6 +62,27 @@ def test_videos_last_as_long_and_nothing_is_said_to_be_missing(
     _, notes = copy(animation(tmp_path / name), tmp_path / out, options=EncodeOptions(encoder))
     assert length(tmp_path / out) == pytest.approx(3.4, abs=0.01) and not notes
     assert times(tmp_path / out) == pytest.approx([0, 0.1, 0.2, 0.3, 0.4], abs=0.001)
+
+
+@pytest.mark.parametrize("name", ["in.mp4", "in.mkv", "in.ts", "in.webp"])
+@pytest.mark.parametrize(("span", "expected"), [
+    (Span(5, 8), {0: 0}), (Span(5), {0: 0, 5: 1, 15: 2}), (Span(12, 21), {0: 1, 8: 2}), (Span(9.96, 11), {0.04: 1}),
+])
+def test_a_part_may_begin_while_a_picture_is_shown(
+    tmp_path: Path, name: str, span: Span, expected: dict[float, int]
+) -> None:
+    """span: of pictures at 0, 10 and 20 s; expected: seconds of the part, and which of them begins to be shown."""
+    clip, stills = tmp_path / name, [Image.fromarray(picture(i)[..., ::-1]) for i in range(3)]
+    if name == "in.webp":
+        stills[0].save(clip, save_all=True, append_images=stills[1:], duration=10_000, lossless=True)
+    else:
+        make_clip(clip, 3, times=[0, 10_000, 20_000], tick=Fraction(1, 1000), sound=())
+    with open_video(clip, span) as video:
+        frames = {round(frame.time - span.start, 3): frame.image.mean() for frame in video.frames}
+    assert list(frames) == pytest.approx(list(expected), abs=0.001)
+    assert list(frames.values()) == pytest.approx([picture(i).mean() for i in expected.values()], abs=2)
+    if len(frames) == 1 and 0 in frames:
+        assert video.info.last_shown == [pytest.approx(span.shown(span.start, 10), abs=0.001)]
 
 
 def test_a_result_that_is_changed_again_does_not_seem_to_end_early(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import av
 import pytest
 
-from tests.clips import make_clip, times
+from tests.clips import make_clip, pictures, times
 from tests.test_deep_colour import rewritten
 from tests.test_video_io import copy, seconds_of_sound
 from utils.errors import InputError, OptionError
@@ -94,13 +94,16 @@ def test_the_ticks_of_a_clock_are_no_frame_rate(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["in.mp4", "in.mkv", "in.ts", "in.avi"])
-def test_parts_between_two_frames_are_a_matter_of_the_choice(tmp_path: Path, name: str) -> None:
+def test_parts_between_two_frames_show_the_first_of_them(tmp_path: Path, name: str) -> None:
     codec = "mpeg4" if name == "in.avi" else "libx264"
     clip = make_clip(tmp_path / name, 24, codec=codec, tick=Fraction(1, 12), rate=12, sound=())
-    for span, said in ((Span(1.99), r"(no frame after 1\.99 s in|--start 1\.99 s is after)"),
-                       (Span(1.01, 1.02), r"no frame from 1\.01 to 1\.02 s in")):
-        with pytest.raises(OptionError, match=said):
-            copy(clip, tmp_path / "none.mp4", span)
+    for span in (Span(1.99), Span(1.01, 1.02)):
+        with open_video(clip, span) as opened:
+            (frame,) = opened.frames
+        before = pictures(clip)[int(12 * span.start)]
+        assert frame.time == span.start and frame.image.mean() == pytest.approx(before.mean(), abs=2)
+    with pytest.raises(OptionError, match=r"(no frame after 2\.05 s in|--start 2\.05 s is after)"):
+        copy(clip, tmp_path / "none.mp4", Span(2.05))
 
 
 def of_unknown_codec(clip: Path) -> Path:

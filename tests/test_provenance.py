@@ -135,10 +135,16 @@ def test_without_the_library_it_is_said(tmp_path: Path, capsys: Capture, monkeyp
     assert "no C2PA manifest was looked for, since c2pa is not installed" in words and found["manifest"] is None
 
 
-@pytest.mark.parametrize(("name", "code"), [("text.txt", 3), ("nothing.jpg", 3), ("cut.jpg", 3), ("", 2)])
+@pytest.mark.parametrize(("name", "code"), [
+    ("text.txt", 3), ("nothing.jpg", 3), ("cut.jpg", 3), ("cut.heic", 3), ("damaged.avif", 3), ("", 2),
+])
 def test_what_is_no_picture_and_no_video(tmp_path: Path, capsys: Capture, name: str, code: int) -> None:
     (tmp_path / "text.txt").write_text("words")
     (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe1")
+    for kind in ("heic", "avif"):
+        write_photo(tmp_path / f"o.{kind}", Photo(np.zeros((32, 32, 3), np.uint8)))
+    (tmp_path / "cut.heic").write_bytes((tmp_path / "o.heic").read_bytes()[:200])
+    (tmp_path / "damaged.avif").write_bytes((tmp_path / "o.avif").read_bytes().replace(b"pitm", b"none"))
     assert provenance.main([str(tmp_path / name)] if name else []) == code
     assert capsys.readouterr().err.startswith("error: ")
 

@@ -44,7 +44,13 @@ def test_only_pictures_that_stand_still_are_photos(tmp_path: Path) -> None:
         assert not is_still(stills(tmp_path / name, 3)) and is_still(stills(tmp_path / name, 1))
     (tmp_path / "broken.jpg").write_text("no picture")
     make_clip(tmp_path / "clip.mp4").rename(tmp_path / "clip.png")
-    assert not any(is_still(tmp_path / name) for name in ("broken.jpg", "clip.png", "nowhere.jpg"))
+    no_more, nonsense = b"\0\0\0\0\x08\0\x08\0", b"\1\0\0\0\x08\0\x08\0"  # where a TIFF's next picture is
+    for name, whole, damaged in (("a.avif", b"pitm", b"none"), ("a.tif", no_more, nonsense)):
+        data = stills(tmp_path / name, 1).read_bytes()
+        assert is_still(tmp_path / name) and whole in data
+        (tmp_path / name).write_bytes(data.replace(whole, damaged, 1))
+    for name in ("broken.jpg", "clip.png", "nowhere.jpg", "a.avif", "a.tif"):
+        assert not is_still(tmp_path / name)
 
 
 @pytest.mark.parametrize("image_to_image", [True, False])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 from PIL import Image
 
 from utils.io.folder import is_picture
-from utils.io.image import identified
+from utils.io.image import DAMAGED, identified
 
 _VIDEOS = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".wmv", ".flv",
            ".ogv", ".3gp", ".mxf"}
@@ -26,5 +25,5 @@ def is_still(path: Path) -> bool:
     try:
         with identified(path) as picture:
             return getattr(picture, "n_frames", 1) == 1
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError):
+    except (*DAMAGED, Image.DecompressionBombError):
         return False

@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from utils.errors import InputError
 from utils.io import manifest, mark, xmp
 from utils.io.container import open_container
-from utils.io.image import check_input, identified
+from utils.io.image import DAMAGED, check_input, identified
 
 _UNTRUSTED = "signingCredential.untrusted"
 
@@ -53,16 +53,22 @@ def look(path: Path) -> Provenance:
     try:
         with identified(path) as picture:
             packet = picture.info.get("xmp")
-        if isinstance(packet, bytes):
-            found.statement = _statement("XMP", xmp.statement_of(packet))
-    except ValueError as error:
-        found.notes.append(f"its XMP {error}")
     except UnidentifiedImageError:
         found.statement = _statement("comment", mark.said_in(_comment(path)))
-    except (OSError, Image.DecompressionBombError) as error:
+    except (*DAMAGED, Image.DecompressionBombError) as error:
         raise InputError(f"{path} is damaged and cannot be read: {error}") from error
+    else:
+        found.statement = _xmp(packet, found.notes)
     found.manifest = _manifest(path, found.notes)
     return found
+
+
+def _xmp(packet: object, notes: list[str]) -> Statement | None:
+    try:
+        return _statement("XMP", xmp.statement_of(packet)) if isinstance(packet, bytes) else None
+    except ValueError as error:
+        notes.append(f"its XMP {error}")
+        return None
 
 
 def _statement(place: str, said: dict[str, str]) -> Statement | None:

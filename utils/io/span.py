@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from utils.errors import OptionError
+
+LONGEST_WAIT = 0.1  # seconds for which a part may begin without a picture
+_Picture = TypeVar("_Picture")
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,34 @@ class Span:
 
     def holds(self, time: float) -> bool:
         """Whether the frame at `time` belongs to the part."""
-        return time >= self.start - 1e-6 and not self.ended(time)
+        return not (self.begins_after(time) or self.ended(time))
+
+    def begins_after(self, time: float) -> bool:
+        """Whether the frame at `time` comes before the part."""
+        return time < self.start - 1e-6
 
     def ended(self, time: float) -> bool:
         """Whether the frame at `time`, and all after it, come after the part."""
         return self.end is not None and time >= self.end - 1e-6
+
+    def cut(self, pictures: Iterable[tuple[float, float, _Picture]]) -> Iterator[tuple[float, float, _Picture]]:
+        """The pictures of the part out of all, each after the seconds from and to which it is shown.
+
+        One that begins before the part is shown from its start on, unless the next follows soon.
+        """
+        held: tuple[float, _Picture] | None = None
+        for time, end, picture in pictures:
+            if self.begins_after(time):
+                held = (max(end, held[0] if held else 0.0), picture)
+                continue
+            if held and (self.ended(time) or time > self.start + LONGEST_WAIT):
+                yield self.start, time, held[1]
+            held = None
+            if self.ended(time):
+                return
+            yield time, end, picture
+        if held and held[0] > self.start:
+            yield self.start, *held
 
     def shown(self, time: float, end: float) -> float:
         """Seconds of the part for which a frame is shown that would be so from `time` to `end`."""

@@ -55,6 +55,14 @@ def animation(path: Path, span: Span, note: Note) -> Iterator[Still]:
 
     Raises InputError where it cannot be read.
     """
+    for time, end, (image, see_through) in span.cut(_animated(path)):
+        if see_through:
+            note(OPAQUE)
+        yield image, time, end - time
+
+
+def _animated(path: Path) -> Iterator[tuple[float, float, tuple[np.ndarray, bool]]]:
+    """Seconds from and to which pictures are shown, (H, W, 3) uint8 BGR, and whether these are not opaque."""
     from PIL import Image, ImageSequence, UnidentifiedImageError
 
     time = 0.0
@@ -62,13 +70,9 @@ def animation(path: Path, span: Span, note: Note) -> Iterator[Still]:
         with Image.open(path, formats=["WEBP"]) as animation:
             for picture in ImageSequence.Iterator(animation):
                 picture.load()  # only then its duration is known
-                if span.ended(time):
-                    return
                 shown = picture.info.get("duration", 0) / 1000 or 0.1  # what browsers do without a duration
-                if span.holds(time):
-                    if _see_through(picture):
-                        note(OPAQUE)
-                    yield np.ascontiguousarray(np.asarray(picture.convert("RGB"))[..., ::-1]), time, shown
+                pixels = np.ascontiguousarray(np.asarray(picture.convert("RGB"))[..., ::-1])
+                yield time, time + shown, (pixels, _see_through(picture))
                 time += shown
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, EOFError) as error:
         raise InputError(f"{path} cannot be read as an animation ({error}); is the file whole?") from error

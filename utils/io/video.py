@@ -20,7 +20,7 @@ from utils.io.decoded import DecodedPicture
 from utils.io.folder import no_pictures, pictures_in
 from utils.io.frame import Frame, Pixels
 from utils.io.layout import Layout, layout_of
-from utils.io.span import Span
+from utils.io.span import LONGEST_WAIT, Span
 from utils.io.stills import FOLDER_RATE, OPAQUE, Note, Still, animation, folder, loops, only_pillow_animates
 from utils.io.timecode import advanced
 from utils.io.upright import Upright, upright_of
@@ -43,7 +43,7 @@ RUNS_BACK = 0.5  # seconds by which time stamps fall where another recording beg
 
 _PILLOWS_NAMES = {"gif": "GIF", "apng": "PNG"}  # of animations that FFmpeg reads, but for how often they are shown
 
-_Timed = tuple[float, "VideoFrame"]
+_Timed = tuple[float, float, "VideoFrame"]  # seconds from and to which a frame is shown
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class _File:
         read_from, first, rest = self._begin()
         if first is None:
             raise self._nothing_there()
-        stream, frame = self._stream, first[1]
+        stream, frame = self._stream, first[2]
         upright = upright_of(frame)
         self._colour = colour_of(frame).said(frame.height) if upright.swaps_sides else colour_of(frame)
         self._say_what_is_adapted(frame, upright)
@@ -203,20 +203,19 @@ class _File:
         Some formats know no key frames to begin at (MPEG-TS), some no places at all (raw streams). Where no frame from
         before the used part comes, reading begins further back, in the end at the beginning of the file.
         """
-        start = self._span.start
-        latest = start + float(1 / frame_rate(self._stream))
+        start, step = self._span.start, min(LONGEST_WAIT, float(1 / frame_rate(self._stream)))
         for place in (start, start - _FURTHER_BACK):
             if place > 0 and self._go_to(place):
-                timed = self._timed()
-                first = next(timed, None)
+                used = self._span.cut(self._timed())
+                first = next(used, None)
                 self._broken = 0  # on the way from a place without a key frame
-                if self._landed <= latest and (first is not None or place == start):
-                    return place, first, timed
+                if self._landed <= start + (step if first else 0) and (first or place == start):
+                    return place, first, used
         if start:
             self.close()
             self._load()
-        timed = self._timed()
-        return 0.0, next(timed, None), timed
+        used = self._span.cut(self._timed())
+        return 0.0, next(used, None), used
 
     def _go_to(self, place: float) -> bool:
         """Read on from the key frame before `place`, in seconds; whether the file can do so."""
@@ -233,8 +232,7 @@ class _File:
         from av.video.reformatter import VideoReformatter
 
         time, end, latest, converter = 0.0, 0.0, 0.0, VideoReformatter()
-        for index, (time, frame) in enumerate(_chain(first, rest)):
-            end = time + float(frame.duration * info.time_base if frame.duration else 1 / info.rate)
+        for index, (time, end, frame) in enumerate(_chain(first, rest)):
             latest = max(latest, end)
             yield Frame(self._pixels(frame, info, upright, converter), index, time)
         end = max(end, min(latest, self._seconds() or end))  # reordered, the last duration is not the last frame's
@@ -259,7 +257,7 @@ class _File:
         return image
 
     def _timed(self) -> Iterator[_Timed]:
-        """Decoded frames of the used part with their times in seconds, which run on where another recording begins."""
+        """Decoded frames with their times, in seconds, which run on where another recording begins."""
         tick, step = float(self._tick()), float(1 / frame_rate(self._stream))
         last, added = -step, 0.0
         for number, frame in enumerate(self._decoded()):
@@ -271,10 +269,7 @@ class _File:
                 time = last + step
                 self._joins.append(added)
             last = time
-            if self._span.holds(time):
-                yield time, frame
-            elif time >= self._span.start:
-                return
+            yield time, time + (frame.duration * tick if frame.duration else step), frame
 
     def _decoded(self) -> Iterator[VideoFrame]:
         """All frames that can be decoded."""
