@@ -11,6 +11,7 @@ from utils.command import carried_out
 from utils.errors import NOTHING_WRITTEN, SkippedError
 from utils.inference.config import InferenceConfig, parse
 from utils.inference.report import console, profile_table, reasons_of
+from utils.options import wants
 
 
 def run(config: InferenceConfig) -> dict[str, Any]:
@@ -65,13 +66,12 @@ def report(config: InferenceConfig, result: dict[str, Any]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, check, build, run; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    as_json = "--json" in arguments  # before the options are known to be good
+    as_json = wants(arguments, "json")  # of bad options as well
     done: dict[str, Any] = {}  # where that was not enough
 
     def work() -> None:
-        nonlocal as_json, done
+        nonlocal done
         config = parse(arguments)
-        as_json = config.json
         with console(config.quiet):
             try:
                 result = run(config)

@@ -70,6 +70,17 @@ def test_select(call: Call, photos: dict[str, str], tmp_path: Path, select: str,
     assert code == 0 and result["faces"]["found"] == 2 and result["faces"]["swapped"] == count
 
 
+def test_a_photo_may_show_more_people_than_are_remembered(
+    call: Call, photos: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("utils.inference.recent._MOST", 2)
+    crowd = tmp_path / "crowd.png"
+    cv2.imwrite(str(crowd), np.hstack([read_photo(photos[name]).image for name in ("a", "pair")]))
+    code, result, said = call(*swap(photos["b"], str(crowd), tmp_path / "o.png", "--select", "all",
+                                    "--identity_strength", "0.5"))
+    assert code == 0 and result["faces"]["swapped"] == 3, said
+
+
 def test_tiny_and_unclear_faces_fade_with_generators_that_say_nothing_of_yaw(
     call: Call, photos: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -40,3 +41,15 @@ def test_only_what_was_written_is_given() -> None:
     assert parser().given(words) == {"num_blocks": 2, "quiet": True, "target_image": "b.jpg", "source_paths": ["a"],
                                      "tone": 0.0}
     assert parser().given([]) == {}
+
+
+@pytest.mark.parametrize(("words", "printed"), [
+    ("--json", True), ("--json True", True), ("--json=True", True), ("--json --quiet", True), ("--json maybe", True),
+    ("--json False", False), ("--json=no", False), ("--json --json off", False), ("", False), ("--jso", False),
+])
+def test_bad_options_give_json_where_it_is_asked_for(
+    words: str, printed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inference.main([*words.split(), "--wings", "-1"]) == 2
+    out = capsys.readouterr().out
+    assert json.loads(out)["exit_code"] == 2 if printed else not out

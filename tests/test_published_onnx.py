@@ -88,6 +88,11 @@ def test_a_face_that_fills_the_picture_is_looked_for_in_a_border(height: int, wi
     assert Scrfd(Farsighted()).detect(np.zeros((80, 130, 3), np.uint8)) == []
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 800), (800, 1), (1, 640), (3, 1900)])  # the last with its border
+def test_there_is_no_face_in_a_line(scrfd: Scrfd, height: int, width: int) -> None:
+    assert scrfd.detect(picture(height, width)) == []
+
+
 def test_sixteen_bits(scrfd: Scrfd) -> None:
     image = picture()
     standins.paint_face(image, (320, 320))

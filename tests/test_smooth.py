@@ -69,6 +69,8 @@ def test_tracks_that_are_long_gone_are_forgotten() -> None:
     for track in range(1500):
         known[track] = track
         assert known[0] == 0
+    assert len(known) == 1500
+    known.shrink()
     assert len(known) == 1000 and sorted(known)[1] == 501 and 1499 in known
 
 

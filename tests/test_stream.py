@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 
+from inference import what_is_kept
 from utils.inference.stream import prefetch
 
 
@@ -69,6 +74,47 @@ def test_closing_stops_the_whole_chain() -> None:
     assert next(chain) == 0
     chain.close()
     assert closed == [True] and workers() == 0 and len(made) < 10
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+def test_ctrl_c_while_the_thread_ends_waits_for_it() -> None:
+    main, came, closed, at_work, stopping = threading.get_ident(), [0], [False], [False], [False]
+
+    def interrupt(number: int, frame: object) -> None:
+        came[0] += 1
+        raise KeyboardInterrupt
+
+    def items() -> Iterator[int]:
+        try:
+            yield 0
+            at_work[0] = True
+            until(lambda: stopping[0])
+            for count in (1, 2):
+                until(lambda: sys._current_frames()[main].f_code.co_filename == threading.__file__)  # it waits
+                signal.pthread_kill(main, signal.SIGINT)
+                until(lambda count=count: came[0] == count)  # type: ignore[misc]
+            yield 1
+        finally:
+            closed[0] = True
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught, closing(prefetch(items(), 1)) as stream:
+            assert next(stream) == 0
+            until(lambda: at_work[0])
+            stopping[0] = True
+            raise KeyboardInterrupt("what is done is in o.partial1.mp4")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert came == [2] and closed[0] and workers() == 0
+    assert what_is_kept(caught.value) == "what is done is in o.partial1.mp4"
 
 
 def test_stages_work_at_the_same_time() -> None:

@@ -16,6 +16,7 @@ _UNSET = object()
 # From what to what options of several command lines go.
 RANGES = {"max_yaw": (0, 180), "mask_wider": (-100, 100), "mask_higher": (-10, 10), "rim_contrast": (0, 10),
           "sharpen": (0, 5)}
+_BOOLEAN: dict[str, Any] = {"nargs": "?", "const": True, "metavar": "True|False"}  # `--flag`, `--flag True`
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
 
@@ -31,6 +32,16 @@ def boolean(text: str) -> bool:
     if word not in _TRUE | _FALSE:
         raise argparse.ArgumentTypeError(f"expected True or False, not {text!r}")
     return word in _TRUE
+
+
+def wants(argv: Sequence[str], name: str) -> bool:
+    """What a command line says of a boolean option, whatever is wrong with it; neither yes nor no is a yes."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument(f"--{name}", default=False, type=boolean, **_BOOLEAN)
+    try:
+        return bool(vars(parser.parse_known_args(argv)[0])[name])
+    except argparse.ArgumentError:
+        return True
 
 
 def clock(text: str) -> float:
@@ -99,7 +110,7 @@ def _add(target: Any, entry: Field[Any]) -> None:
     argument = {key: value for key, value in entry.metadata.items() if key not in ("alias", "group")}
     default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
     if argument.get("type") is boolean:
-        argument |= {"nargs": "?", "const": True, "metavar": "True|False"}
+        argument |= _BOOLEAN
     if default not in (None, [], ""):
         shown = " ".join(map(str, default)) if isinstance(default, list) else default
         argument["help"] += f" (default: {shown})"

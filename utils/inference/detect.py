@@ -161,7 +161,10 @@ class Scrfd:
         """Faces of the picture in a black border of so many pixels (x, y), in which those that fill it are small enough
         for the detector."""
         x, y = border
-        boxes, kps = self._model.detect(cv2.copyMakeBorder(image, y, y, x, x, cv2.BORDER_CONSTANT))
+        seen = cv2.copyMakeBorder(image, y, y, x, x, cv2.BORDER_CONSTANT)
+        if max(seen.shape[:2]) >= SCRFD_SIDE * min(seen.shape[:2]):
+            return []  # nothing would be left of the shorter side
+        boxes, kps = self._model.detect(seen)
         corner, limit = np.array([x, y], np.float32), np.tile(image.shape[1::-1], 2).astype(np.float32)
         found = [Face(np.clip(row[:4].astype(np.float32) - np.tile(corner, 2), 0, limit), float(row[4]),
                       points.astype(np.float32) - corner)

@@ -275,6 +275,7 @@ class SwapPipeline:
         steered = strength != 1 and (strength is not None or reach > 0)
         if not faces or not (steered or glasses):
             return z_id
+        self._own_id.shrink()
         for frame, face in faces:
             if face.track not in self._own_id:
                 with self.report.stage("identify"):
@@ -292,6 +293,7 @@ class SwapPipeline:
         after: (N, 106, 2) float32, landmarks of the swaps, crop pixels.
         """
         size, stage = self.config.crop_size, self.report.stage
+        self._mask_params.shrink()
         for position, (frame, face) in enumerate(faces):
             if face.track not in self._mask_params:
                 with stage("landmarks"):

@@ -10,7 +10,7 @@ _MOST = 1_000  # tracks, far more than are in sight at once
 
 
 class Recent(OrderedDict[int, Known]):
-    """Something by the number of a track; of more than 1,000, those go that were unused for longest."""
+    """Something by the number of a track; `shrink` leaves those 1,000 that were used last."""
 
     def __getitem__(self, track: int) -> Known:
         self.move_to_end(track)
@@ -19,5 +19,8 @@ class Recent(OrderedDict[int, Known]):
     def __setitem__(self, track: int, known: Known) -> None:
         super().__setitem__(track, known)
         self.move_to_end(track)
-        if len(self) > _MOST:
+
+    def shrink(self) -> None:
+        """Forget those that were unused for longest; for between two batches, since a photo may show any number."""
+        while len(self) > _MOST:
             self.popitem(last=False)

@@ -65,6 +65,7 @@ class SteadyLandmarks:
         moved = np.linalg.norm(landmarks - last, axis=-1, keepdims=True) * (BASE / size) / _REAL_MOTION
         result = last + np.clip(moved, _LEAST_WEIGHT, 1.0) * (landmarks - last)
         self._last[track] = result
+        self._last.shrink()
         return result
 
     def forget(self) -> None:
