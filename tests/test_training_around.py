@@ -130,6 +130,16 @@ def test_files_of_another_program_stay(tmp_path: Path, root: Path, capsys: Captu
     assert [path.read_bytes() for path in tmp_path.rglob("*.*")] == [b"old"]
 
 
+def test_what_a_killed_process_was_writing_goes(root: Path) -> None:
+    partial = [root / f"{name}_part/.G_latest.0a1b2c3d.partial.pth" for name in ("saved_models", "current_models")]
+    partial.append(partial[0].parent / "best/.mine.0a1b2c3d.partial.json")
+    for path in partial:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    assert train(options(root, "part", max_steps=1)) == 0
+    assert not any(path.exists() for path in partial)
+
+
 def test_two_of_one_name_do_not_run_at_once(root: Path, capsys: Capture) -> None:
     (root / "saved_models_twin").mkdir()
     with FileLock(root / "saved_models_twin/.lock"):

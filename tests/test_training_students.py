@@ -123,6 +123,17 @@ def test_students_go_on_exactly_even_between_lessons_of_one_faces_batch(root: Pa
     assert begun + run(second, range(3, 5)) == expected
 
 
+def test_the_teacher_looks_once_at_faces_that_steps_share(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = build(root, "identity", teacher_reuse=3, accumulate=2)
+    assert isinstance(task, students.IdentityTask)
+    ask, asked = task._ask, []
+    monkeypatch.setattr(task, "_ask", lambda faces: asked.append(len(faces)) or ask(faces))
+    batches = task.batches(range(5))
+    for step, total in enumerate((2, 2, 2, 4, 4)):
+        task.step([next(batches) for _ in range(2)], step)
+        assert asked == [8] * total
+
+
 def test_people_between_two_take_the_place_of_some_mixtures(root: Path) -> None:
     plain, some = (build(root, "identity", source_novel=share) for share in (0.0, 0.5))
     assert isinstance(plain, students.IdentityTask) and isinstance(some, students.IdentityTask)

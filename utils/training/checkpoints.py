@@ -88,7 +88,8 @@ class Checkpoints:
         save(path, {"format": FORMAT, **state})
         if best:
             self._link(path, self.best)
-        self._tidy()
+        for old in self.states()[: -self._keep] if self._keep else []:
+            old.unlink(missing_ok=True)
         return path
 
     def _link(self, path: Path, name: Path) -> None:
@@ -99,13 +100,6 @@ class Checkpoints:
                 os.link(path, temporary)
             except OSError:  # this file system knows no second names
                 shutil.copyfile(path, temporary)
-
-    def _tidy(self) -> None:
-        for stale in self.folder.glob(".*.partial.pt"):  # of processes that were killed while writing
-            stale.unlink(missing_ok=True)
-        if self._keep:
-            for old in self.states()[: -self._keep]:
-                old.unlink(missing_ok=True)
 
     def abandon_after(self, step: int) -> None:
         """Rename states later than this step: the run goes on from here, and they must not be taken for its newest."""
@@ -152,10 +146,18 @@ def refuse_to_replace(config: TrainConfig, checkpoints: Checkpoints) -> None:
         raise OptionError(f"{config.saved_models} holds checkpoints of an earlier run: --resume auto goes on with it; "
                           "a new run needs another --run_name")
     folders = (config.saved_models, config.current_models)
-    weights = [path for folder in folders for kind in ("*.pth", "*.safetensors") for path in folder.glob(kind)]
+    found = [path for folder in folders for kind in ("*.pth", "*.safetensors") for path in folder.glob(kind)]
+    weights = [path for path in found if not path.name.startswith(".")]  # these were never whole
     if weights:
         raise OptionError(f"{weights[0]} is of an earlier run, which would lose it, without checkpoints to go on from: "
                           "give another --run_name, and --G_path and --D_path to start from its weights")
+
+
+def remove_unfinished(config: TrainConfig) -> None:
+    """Remove what processes that were killed while writing left; the caller keeps other runs of the name away."""
+    for folder in (config.saved_models, config.current_models):
+        for path in folder.rglob(".*.partial.*"):
+            path.unlink(missing_ok=True)
 
 
 def check_same_run(state: dict[str, Any], config: TrainConfig, world: int, inputs: dict[str, str]) -> set[str]:

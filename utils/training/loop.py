@@ -26,6 +26,7 @@ from utils.training.checkpoints import (
     random_states,
     read_state,
     refuse_to_replace,
+    remove_unfinished,
     score_means_the_same,
     set_random_states,
 )
@@ -169,6 +170,7 @@ class Training:
             return
         for line in () if self.progress.step else self.task.origins():
             log.info("%s", line)
+        remove_unfinished(self.config)
         self.checkpoints.abandon_after(self.progress.step)
         with atomic_path(self.config.saved_models / "config.json") as temporary:
             temporary.write_text(self.config.to_json() + "\n", encoding="utf-8")

@@ -53,7 +53,6 @@ _EYES = (LEFT_GAPS[1], RIGHT_GAPS[1])  # the lids' middles, between which an eye
 class Taught(NamedTuple):
     """Faces that the teacher has seen."""
 
-    first: int  # place in the run of the first one
     images: Tensor  # (B, 3, H, H) float32 [-1, 1] RGB
     M_align: Tensor  # (B, 2, 3), pixels of what the teacher saw to those of the images
     seen: Observed
@@ -82,7 +81,7 @@ class IdentityTask(StudentTask):
             self._centre = embed_set(faces, self._teacher, device, self._dtype).mean(0)
         self._known = self._centred(embed_set(self._held, self._teacher, device, self._dtype)) if len(held) else None
         self._ask = torch.compile(self._teacher.observed) if config.compile else self._teacher.observed
-        self._taught: Taught | None = None
+        self._taught: dict[int, Taught] = {}  # by the place in the run of the first face of each turn of a step
         self._stock = Stock(faces, config.face_landmarker if config.source_novel else None, device)
 
     @torch.no_grad()
@@ -126,15 +125,20 @@ class IdentityTask(StudentTask):
     def _teaching(self, indices: np.ndarray, number: int) -> Taught:
         """What the teacher has seen; it is slow, so `--teacher_reuse` steps see other views of the same."""
         first = indices - number % self._config.teacher_reuse * self._share.step_samples
-        if self._taught is None or self._taught.first != first[0]:
-            draws = self._draws("faces", first)
-            images, kps = invent.mirrored(self._faces_to_teach(draws), self._config.mirror, draws)
-            M_align = alignment(kps)
-            aligned = geometry.warp(images, M_align, 112).contiguous(memory_format=self._layout)
-            with mixed_precision(self._device, self._dtype):
-                seen = self._ask(aligned)
-            self._taught = Taught(int(first[0]), images, M_align, seen)
-        return self._taught
+        place = int(first[0])
+        if place not in self._taught:
+            if len(self._taught) == self._share.accumulate:  # of steps that are over
+                self._taught.clear()
+            self._taught[place] = self._look_at(self._draws("faces", first))
+        return self._taught[place]
+
+    def _look_at(self, draws: Draws) -> Taught:
+        """New faces, and what the teacher sees in them."""
+        images, kps = invent.mirrored(self._faces_to_teach(draws), self._config.mirror, draws)
+        M_align = alignment(kps)
+        aligned = geometry.warp(images, M_align, 112).contiguous(memory_format=self._layout)
+        with mixed_precision(self._device, self._dtype):
+            return Taught(images, M_align, self._ask(aligned))
 
     def _faces_to_teach(self, draws: Draws) -> invent.Faces:
         """Mixed faces, and by --source_novel in the place of some of them people between two of the set, who are
