@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from utils import errors
 from utils.inference.config import parse
 from utils.inference.identify import Identifier
 from utils.inference.pipeline import load_pipeline
-from utils.inference.types import FrameReport
+from utils.inference.report import FaceCounts
 
 
 @pytest.mark.parametrize(("source", "target", "error"), [
@@ -38,7 +39,7 @@ def test_threshold_is_not_blamed_for_small_faces(random_weights: Path, monkeypat
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
     pipeline = load_pipeline(device="cpu")
     with pytest.raises(errors.NobodyMatchedError, match="2 x too small") as caught:
-        pipeline.fail("photo.png", FrameReport(found=2, skipped=["too small"] * 2))
+        pipeline.fail("photo.png", FaceCounts(found=2, skipped=Counter({"too small": 2})))
     assert "similarity_th" not in str(caught.value)
 
 

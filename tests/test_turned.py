@@ -10,8 +10,9 @@ import pytest
 
 from utils.inference.keypoints import roll
 from utils.inference.pipeline import SwapPipeline, load_pipeline
+from utils.inference.report import FaceCounts
 from utils.inference.turned import AnyWayUp
-from utils.inference.types import Face, FrameReport, Visibility
+from utils.inference.types import Face, Visibility
 from utils.inference.visibility import TURNED
 from utils.io.image import read_photo
 
@@ -93,7 +94,7 @@ def test_a_sure_face_stays_what_it_is() -> None:
 
 
 def test_what_nobody_sees_does_not_count_as_swapped() -> None:
-    report = FrameReport()
+    report = FaceCounts()
     report.add(Visibility(0.05, TURNED), 0)
     report.add(Visibility(0.5, TURNED), 0)
-    assert (report.swapped, report.skipped, report.faded) == (1, [TURNED], [TURNED])
+    assert (report.swapped, report.skipped, report.faded) == (1, {TURNED: 1}, {TURNED: 1})

@@ -8,8 +8,8 @@ import pytest
 from utils.inference.align import TEMPLATES, estimate
 from utils.inference.keypoints import yaw
 from utils.inference.people import source_warning
-from utils.inference.report import RunReport
-from utils.inference.types import FrameReport, Visibility
+from utils.inference.report import FaceCounts, RunReport
+from utils.inference.types import Visibility
 from utils.inference.visibility import TINY, TURNED, UNCLEAR, visibility_of
 from utils.inference.warp import apply
 
@@ -108,7 +108,7 @@ def test_in_between_they_fade_steadily() -> None:
 
 
 def test_the_report_counts_them() -> None:
-    frame, report = FrameReport(found=3), RunReport()
+    frame, report = FaceCounts(found=3), RunReport()
     for kps in (FRONTAL, PROFILE):
         frame.add(judge(kps), 0)
     frame.add(judge(FRONTAL, moved=0.25), 0)

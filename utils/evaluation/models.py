@@ -117,6 +117,6 @@ class PipelineSwap:
             self._source = source.photo.path
         (result,) = self.pipeline.run([Frame(target.image)], careful=True)
         if not result.report.swapped:
-            reasons = ", ".join(result.report.skipped) or "no face found"
+            reasons = ", ".join(result.report.skipped.elements()) or "no face found"
             raise NobodyMatchedError(f"{target.photo.path}: not swapped ({reasons})")
         return result.image

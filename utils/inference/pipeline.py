@@ -35,7 +35,7 @@ from utils.inference.exposure import exposure_of
 from utils.inference.people import Person, facts_of, identities, photos_of, read, unused
 from utils.inference.photos import check_photo, swap_photos
 from utils.inference.recent import Recent
-from utils.inference.report import RunReport, reasons_of
+from utils.inference.report import FaceCounts, RunReport, reasons_of
 from utils.inference.sharpen import sharpen
 from utils.inference.smooth import SteadyLandmarks
 from utils.inference.sparse import fill_in, search
@@ -43,7 +43,7 @@ from utils.inference.stages import Stages, load_stages
 from utils.inference.stream import prefetch
 from utils.inference.tone import match_tone
 from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow
-from utils.inference.types import Face, FrameReport, Mask, Swap, SwappedFrame, TrackedFace, Visibility
+from utils.inference.types import Face, Mask, Swap, SwappedFrame, TrackedFace, Visibility
 from utils.inference.visibility import UNSEEN, visibility_of
 from utils.io.frame import Frame
 from utils.io.image import write_photo
@@ -374,7 +374,7 @@ class SwapPipeline:
         for text in unused(self._people, self.report, place, self.stages.threshold):
             self.report.note(text)
 
-    def fail(self, target: Path | str, report: FrameReport | RunReport) -> NoReturn:
+    def fail(self, target: Path | str, report: FaceCounts) -> NoReturn:
         """Say why nothing was swapped; raises NoFaceInTargetError, NobodyMatchedError.
 
         report: of the target's frame, or frames.

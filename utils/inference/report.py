@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
-    from utils.inference.types import FrameReport
+    from utils.inference.types import Visibility
 
 Item = TypeVar("Item")
 log = logging.getLogger("ghost")
@@ -33,18 +33,46 @@ def console(quiet: bool) -> Iterator[None]:
 
 
 @dataclass
-class RunReport:
-    """Grows while a run goes on."""
+class FaceCounts:
+    """What happened to the faces of one frame, or of all of a run."""
 
-    frames: int = 0
     found: int = 0
     swapped: int = 0
-    frames_skipped: int = 0  # in which nobody was swapped
-    skipped: Counter[str] = field(default_factory=Counter)  # reason -> number of faces or frames
+    skipped: Counter[str] = field(default_factory=Counter)  # reason -> number of faces, or frames without one
     faded: Counter[str] = field(default_factory=Counter)  # reason -> number of swaps that show only in part
     swaps: Counter[int] = field(default_factory=Counter)  # person -> swaps that show
     unseen: Counter[tuple[int, str]] = field(default_factory=Counter)  # person and reason -> swaps that do not
     similarity: dict[int, float] = field(default_factory=dict)  # person -> largest cosine of a face to the reference
+
+    def add(self, visibility: Visibility, person: int) -> None:
+        """Count one swap, that of a face which gets the source `person`."""
+        if visibility.is_hidden:
+            self.skipped[visibility.reason] += 1
+            self.unseen[person, visibility.reason] += 1
+            return
+        self.swapped += 1
+        self.swaps[person] += 1
+        if visibility.reason:
+            self.faded[visibility.reason] += 1
+
+    def __iadd__(self, other: FaceCounts) -> Self:
+        self.found += other.found
+        self.swapped += other.swapped
+        self.skipped.update(other.skipped)
+        self.faded.update(other.faded)
+        self.swaps.update(other.swaps)
+        self.unseen.update(other.unseen)
+        for person, cosine in other.similarity.items():
+            self.similarity[person] = max(cosine, self.similarity.get(person, cosine))
+        return self
+
+
+@dataclass
+class RunReport(FaceCounts):
+    """Grows while a run goes on."""
+
+    frames: int = 0
+    frames_skipped: int = 0  # in which nobody was swapped
     notes: list[str] = field(default_factory=list)  # what was adapted or needs attention, each once
     photo_notes: dict[str, list[str]] = field(default_factory=dict)  # photo of a folder -> the notes that are its
     seconds: dict[str, float] = field(default_factory=dict)  # stage -> time spent in it
@@ -76,18 +104,11 @@ class RunReport:
         finally:
             self._photo = ""
 
-    def count(self, frame: FrameReport) -> None:
+    def count(self, frame: FaceCounts) -> None:
         """Add one frame's numbers."""
+        self += frame
         self.frames += 1
         self.frames_skipped += not frame.swapped
-        self.found += frame.found
-        self.swapped += frame.swapped
-        self.skipped.update(frame.skipped)
-        self.faded.update(frame.faded)
-        self.swaps.update(frame.swaps)
-        self.unseen.update(frame.unseen)
-        for person, cosine in frame.similarity.items():
-            self.similarity[person] = max(cosine, self.similarity.get(person, cosine))
         for reason in frame.faded:
             self.note(f"a face is {reason}: its swap fades towards the original")
 
@@ -127,9 +148,9 @@ class RunReport:
         }
 
 
-def reasons_of(skipped: Iterable[str]) -> str:
-    """Reasons, or a counter of them, in words, the most frequent first."""
-    return ", ".join(f"{count} x {reason}" for reason, count in Counter(skipped).most_common())
+def reasons_of(counts: Mapping[str, int]) -> str:
+    """Counted reasons in words, the most frequent first."""
+    return ", ".join(f"{count} x {reason}" for reason, count in Counter(counts).most_common())
 
 
 def profile_table(seconds: Mapping[str, float], frames: int) -> str:

@@ -5,7 +5,7 @@ A photo is a stream of one frame. No networks here: faces come with the frames, 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,10 +16,11 @@ from utils.inference import motion
 from utils.inference.associate import Track, best_pairs, continue_tracks, note_crowds
 from utils.inference.embeddings import normalise
 from utils.inference.keypoints import yaw
+from utils.inference.report import FaceCounts
 from utils.inference.scene import SceneCuts
 from utils.inference.smooth import RADIUS, TemplateErrors, Templates, smooth
 from utils.inference.thumbnail import face_thumbnail, same_appearance
-from utils.inference.types import Face, FrameReport, TrackedFace
+from utils.inference.types import Face, TrackedFace
 from utils.inference.warp import apply
 from utils.io.frame import Frame
 
@@ -61,7 +62,7 @@ class TrackedFrame:
 
     frame: Frame
     faces: list[TrackedFace]
-    report: FrameReport
+    report: FaceCounts
 
 
 @dataclass
@@ -78,7 +79,7 @@ class _Pending:
     """A frame that waits for the frames after it."""
 
     frame: Frame
-    report: FrameReport
+    report: FaceCounts
     sightings: dict[int, _Sighting] = field(default_factory=dict)  # by track number
     strangers: dict[int, np.ndarray] = field(default_factory=dict)  # key points of who may yet be known
 
@@ -311,18 +312,18 @@ def _recognise(pending: Iterable[_Pending], track: Track, reason: str) -> None:
         kps = entry.strangers.pop(track.number, None)
         if kps is not None and not entry.shows(track.person):
             entry.sightings[track.number] = _Sighting(kps, track.person)
-            entry.report.skipped.remove(reason)
+            entry.report.skipped -= Counter([reason])
 
 
 def _take_in(people: _People, frame: Frame, faces: list[Face], cut: bool, pending: deque[_Pending]) -> None:
     """Add a frame to those that wait, and fill the gaps that it closes."""
     before = {track.number: (track.last_index, track.kps) for track in people.tracks}
     large = [f for f in faces if min(f.box[2] - f.box[0], f.box[3] - f.box[1]) >= people.selection.min_size]
-    report = FrameReport(found=len(faces), skipped=[TOO_SMALL] * (len(faces) - len(large)))
+    report = FaceCounts(found=len(faces), skipped=Counter([TOO_SMALL] * (len(faces) - len(large))))
     entry = _Pending(frame, report)
     for track in people.update(frame, large, cut).values():
         if track.person is None:
-            report.skipped.append(people.reason())
+            report.skipped[people.reason()] += 1
             if people.may_recognise(track):
                 entry.strangers[track.number] = track.kps
             continue
@@ -346,7 +347,7 @@ def _release(window: deque[_Pending], position: int, templates: Templates) -> Tr
         faces.append(TrackedFace(kps, sighting.person, number, template, sighting.detected))
     entry.report.found += sum(not sighting.detected for sighting in entry.sightings.values())
     if not faces and not entry.report.found:
-        entry.report.skipped.append(NO_FACE)
+        entry.report.skipped[NO_FACE] += 1
     return TrackedFrame(entry.frame, faces, entry.report)
 
 

@@ -5,12 +5,12 @@ Pixel coordinates are (x, y) with pixel centres at integers; matrices are 2x3 an
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
+from utils.inference.report import FaceCounts
 from utils.io.frame import Frame
 
 _NEXT_TO_NOTHING = 0.1  # share of a swap that nobody sees
@@ -66,33 +66,14 @@ class Visibility:
     share: float = 1.0  # 0..1, multiplies the mask
     reason: str = ""  # what lowers it most
 
-
-@dataclass
-class FrameReport:
-    """What happened to one frame, in numbers that add up over a run."""
-
-    found: int = 0
-    swapped: int = 0
-    skipped: list[str] = field(default_factory=list)  # one reason per face, or one for the frame
-    faded: list[str] = field(default_factory=list)  # one reason per swap that shows only in part
-    swaps: Counter[int] = field(default_factory=Counter)  # person -> swaps that show
-    unseen: Counter[tuple[int, str]] = field(default_factory=Counter)  # person and reason -> swaps that do not
-    similarity: dict[int, float] = field(default_factory=dict)  # person -> largest cosine of a face to the reference
-
-    def add(self, visibility: Visibility, person: int) -> None:
-        """Count one swap, that of a face which gets the source `person`."""
-        if visibility.share < _NEXT_TO_NOTHING:
-            self.skipped.append(visibility.reason)
-            self.unseen[person, visibility.reason] += 1
-            return
-        self.swapped += 1
-        self.swaps[person] += 1
-        if visibility.reason:
-            self.faded.append(visibility.reason)
+    @property
+    def is_hidden(self) -> bool:
+        """Whether nobody sees the swap."""
+        return self.share < _NEXT_TO_NOTHING
 
 
 @dataclass(frozen=True)
 class SwappedFrame(Frame):
     """A frame of the result; its pixels are the input's own where nothing was swapped."""
 
-    report: FrameReport = field(default_factory=FrameReport)
+    report: FaceCounts = field(default_factory=FaceCounts)

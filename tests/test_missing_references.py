@@ -16,8 +16,8 @@ from tests.conftest import Call
 from utils import errors
 from utils.inference.config import InferenceConfig
 from utils.inference.people import Person, facts_of, unused
-from utils.inference.report import RunReport
-from utils.inference.types import FrameReport, Visibility
+from utils.inference.report import FaceCounts, RunReport
+from utils.inference.types import Visibility
 
 
 def run(call: Call, photos: dict[str, str], target: Path | str, out: Path, threshold: float, *more: object) -> Any:
@@ -114,7 +114,7 @@ def test_the_best_similarity_is_said_where_nobody_matches(
     assert code == 0 and f"the best similarity is {alone}, " in result["left_out"]["2.png"], "not of 1.png"
 
 
-def report_of(*frames: FrameReport) -> RunReport:
+def report_of(*frames: FaceCounts) -> RunReport:
     report = RunReport()
     for frame in frames:
         report.count(frame)
@@ -123,7 +123,7 @@ def report_of(*frames: FrameReport) -> RunReport:
 
 def test_why_a_source_was_not_used() -> None:
     people = [Person("1.jpg", "A.jpg"), Person("2.jpg", "B.jpg")]
-    turned, seen = FrameReport(found=2, similarity={0: 0.7, 1: 0.2}), FrameReport(found=1, similarity={0: 0.5, 1: 0.9})
+    turned, seen = FaceCounts(found=2, similarity={0: 0.7, 1: 0.2}), FaceCounts(found=1, similarity={0: 0.5, 1: 0.9})
     seen.add(Visibility(), 0)
     turned.add(Visibility(0.0, "turned too far away"), 1)
     report = report_of(seen, turned)
