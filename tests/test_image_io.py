@@ -90,6 +90,40 @@ def test_16_bit_grey(tmp_path: Path) -> None:
     assert photo.image.dtype == np.uint16 and np.array_equal(photo.image[..., 1], grey)
 
 
+@pytest.mark.parametrize("channels", [3, 4])
+def test_16_bit_jpeg_2000(tmp_path: Path, channels: int) -> None:
+    pixels = picture(channels=channels, dtype=np.uint16) | 1
+    cv2.imwrite(str(tmp_path / "deep.jp2"), pixels, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])
+    photo = read_photo(tmp_path / "deep.jp2")
+    assert photo.notes == () and np.array_equal(photo.image, pixels[..., :3])
+    assert (photo.alpha is None) == (channels == 3)
+    assert photo.alpha is None or np.array_equal(photo.alpha, pixels[..., 3])
+
+
+@pytest.mark.parametrize("most", [300, 1023, 65535])
+def test_deep_ppm(tmp_path: Path, most: int) -> None:
+    pixels = picture() * np.uint16(most / 255)
+    (tmp_path / "deep.ppm").write_bytes(b"P6\n# of a scanner\n60 40\n%d\n" % most + pixels.astype(">u2").tobytes())
+    photo = read_photo(tmp_path / "deep.ppm")
+    assert photo.image.dtype == np.uint16 and photo.notes == ()
+    assert np.abs(photo.image[..., ::-1] - pixels * (65535 / most)).max() <= 0.5
+
+
+def test_colours_that_are_read_with_8_bits_are_said(tmp_path: Path) -> None:
+    pixels = picture(dtype=np.uint16)
+    numbers = " ".join(map(str, pixels.ravel()))
+    (tmp_path / "16.ppm").write_text(f"P3 60 40 65535 {numbers}")
+    cv2.imwrite(str(tmp_path / "10.avif"), pixels[..., ::-1] >> 6, [cv2.IMWRITE_AVIF_DEPTH, 10])
+    cv2.imwrite(str(tmp_path / "12.avif"), pixels[..., ::-1] >> 4, [cv2.IMWRITE_AVIF_DEPTH, 12])
+    for name in ("16.ppm", "10.avif", "12.avif"):
+        photo = read_photo(tmp_path / name)
+        assert photo.notes == (f"{tmp_path / name}: its {name[:2]}-bit colours were read with 8 bits",)
+        assert np.abs(photo.image[..., ::-1].astype(int) - (pixels >> 8)).mean() < 3
+    for name in ("8.ppm", "8.avif", "8.jp2"):
+        Image.fromarray(picture()).save(tmp_path / name)
+        assert read_photo(tmp_path / name).image.dtype == np.uint8 and not read_photo(tmp_path / name).notes
+
+
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_16_bit_tiff_is_turned_once(tmp_path: Path, planar: str, orientation: int) -> None:

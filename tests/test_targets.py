@@ -39,6 +39,7 @@ def test_a_photo_is_no_video(call: Call, photos: dict[str, str], tmp_path: Path)
     assert not (tmp_path / "o.mp4").exists()
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_only_pictures_that_stand_still_are_photos(tmp_path: Path) -> None:
     for name in ("a.gif", "a.webp", "a.png"):
         assert not is_still(stills(tmp_path / name, 3)) and is_still(stills(tmp_path / name, 1))

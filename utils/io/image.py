@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from utils.errors import InputError, OutputError
-from utils.io import exif, heif, tiff, xmp
+from utils.io import exif, heif, xmp
 from utils.io.atomic import atomic_path, check_place, check_writable
+from utils.io.deep import deep_pixels
 from utils.io.frame import to_uint8
 from utils.io.mark import UNMARKED, Mark
 from utils.paths import is_file, is_there
@@ -142,7 +143,7 @@ def _decode(path: Path, picture: Image.Image, data: bytes) -> Photo:
     if colours := heif.unread_colours(picture):
         notes.append(f"{path}: its colours ({colours}, by ITU-T H.273) were taken for sRGB and may look pale")
     orientation = getattr(picture, "tag_v2", {}).get(_ORIENTATION, 1)  # of a TIFF, which is turned when it is read
-    pixels = _deep_pixels(path, picture, data, notes)
+    pixels = deep_pixels(path, picture, data, notes)
     if pixels is None:
         converted, profile = _to_rgb(path, picture, profile, notes)
         pixels = np.asarray(converted)
@@ -184,43 +185,6 @@ def _orientation(path: Path, picture: Image.Image, notes: list[str]) -> int:
     except DAMAGED:
         notes.append(f"{path}: its EXIF data is damaged and was left out")
         return 1
-
-
-def _deep_pixels(path: Path, picture: Image.Image, data: bytes, notes: list[str]) -> np.ndarray | None:
-    """(H, W, 3 or 4) uint16 BGR(A) of a picture with 16 bits per channel, else None."""
-    tags = getattr(picture, "tag_v2", {})
-    if picture.format == "HEIF":
-        return heif.deep_pixels(picture, data)
-    if picture.mode.startswith("I"):  # grey; mode I holds 16 bits in the formats that give it
-        picture.load()
-        if "transparency" in picture.info:
-            notes.append(f"{path}: its transparency was left out")
-        grey = _as_16_bit(np.asarray(picture), int((tags.get(tiff.BITS) or (16,))[0]))
-        if tags.get(tiff.PHOTOMETRIC) == tiff.WHITE_IS_ZERO:  # Pillow heeds it at 8 bits only
-            grey = 65535 - grey
-        return np.repeat(grey[..., None], 3, axis=2)
-    # Pillow cuts colour pictures to 8 bits.
-    if 16 in tags.get(tiff.BITS, ()):
-        return tiff.straight(picture, _by_opencv(tiff.interleaved(path, picture, data)))
-    return _by_opencv(data) if picture.format == "PNG" and data[24:25] == b"\x10" else None
-
-
-def _as_16_bit(grey: np.ndarray, bits: int) -> np.ndarray:
-    """Numbers of so many bits, (H, W), as uint16 of the same brightness."""
-    most = 2**bits - 1
-    return (np.clip(grey.astype(np.float64), 0, most) * (65535 / most)).round().astype(np.uint16)
-
-
-def _by_opencv(data: bytes) -> np.ndarray:
-    """(H, W, 3 or 4) uint16 BGR(A) of a file with 16 bits per channel; a TIFF is turned upright, a PNG is not."""
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise ValueError("its 16-bit data cannot be decoded")
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    if pixels.shape[2] < 3:  # grey, or grey with alpha
-        pixels = pixels[..., [0, 0, 0, 1][: pixels.shape[2] + 2]]
-    return pixels
 
 
 def _to_rgb(
