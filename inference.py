@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from utils.command import carried_out
@@ -19,27 +19,27 @@ def run(config: InferenceConfig) -> dict[str, Any]:
     from utils.device import full_memory_as_error
     from utils.inference.people import photos_of
     from utils.inference.photos import check_photo, check_photos
-    from utils.inference.pipeline import load_pipeline  # PyTorch and all: --help must not wait for it
+    from utils.inference.pipeline import SwapPipeline, load_pipeline  # PyTorch and all: --help must not wait for it
     from utils.inference.video import check_video
     from utils.io.image import check_input
     from utils.paths import is_folder
 
+    check: Callable[..., object]
+    swap: Callable[..., dict[str, Any]]
+    if not config.image_to_image:
+        check, swap = check_video, SwapPipeline.swap_video
+    elif is_folder(config.target):
+        check, swap = check_photos, SwapPipeline.swap_photos
+    else:
+        check, swap = check_photo, SwapPipeline.swap_photo
     photos = photos_of((*config.source_paths, *config.target_faces_paths))
     for path in photos:
         check_input(path)
-    if config.image_to_image:
-        if is_folder(config.target):
-            check_photos(config, config.target, config.output, photos)
-        else:
-            check_photo(config, config.target, config.output, photos)
-    else:
-        check_video(config, config.target, config.output, photos)
+    check(config, config.target, config.output, photos)
     with full_memory_as_error("close other programs, or use --device cpu"):
         pipeline = load_pipeline(config)
         pipeline.stages.notes += config.idle()
-        of_photos = pipeline.swap_photos if is_folder(config.target) else pipeline.swap_photo
-        swap = of_photos if config.image_to_image else pipeline.swap_video
-        return swap(config.source_paths, config.target, config.output, config.target_faces_paths)
+        return swap(pipeline, config.source_paths, config.target, config.output, config.target_faces_paths)
 
 
 def what_is_kept(stop: BaseException | None) -> str:
