@@ -13,7 +13,7 @@ from network.mixing import InstanceNorm, Mix
 class AADLayer(nn.Module):
     """Normalise features and re-colour them by attributes and by identity, mixed by a learned mask."""
 
-    def __init__(self, c_x: int, attr_c: int, c_id: int = 256) -> None:
+    def __init__(self, c_x: int, attr_c: int, c_id: int) -> None:
         """c_x: channels of the features; attr_c: channels of the attribute map; c_id: length of the embedding."""
         super().__init__()
         self.conv1 = nn.Conv2d(attr_c, c_x, 1)  # gamma_attr
@@ -39,7 +39,7 @@ class AADBlock(nn.Module):
     The triples lie flat in one ModuleList, since that is how published files name their tensors.
     """
 
-    def __init__(self, cin: int, cout: int, c_attr: int, c_id: int = 256, num_blocks: int = 2) -> None:
+    def __init__(self, cin: int, cout: int, c_attr: int, c_id: int, num_blocks: int) -> None:
         super().__init__()
         self.add_blocks = nn.ModuleList()
         for i in range(num_blocks):

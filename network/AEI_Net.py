@@ -91,7 +91,7 @@ class MLAttrEncoder(nn.Module):
 class AADGenerator(nn.Module):
     """Build a face from the identity embedding, shaped at every scale by the attribute maps."""
 
-    def __init__(self, attr_channels: list[int], top: int, c_id: int = 256, num_blocks: int = 2) -> None:
+    def __init__(self, attr_channels: list[int], top: int, c_id: int, num_blocks: int) -> None:
         """attr_channels: channels of the maps, deepest first; top: widest number of feature channels."""
         super().__init__()
         self.count = len(attr_channels)

@@ -56,10 +56,8 @@ def test_stages_know_nothing_of_what_is_made_of_them(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("utils/training/*.py")), ids=lambda p: p.name)
 def test_training_knows_no_other_command(path: Path) -> None:
-    """But for what a head looks like, and how numbers lose precision."""
     others = (*PIPELINES, "utils.evaluation", "utils.preprocess", "utils.convert")
-    allowed = {"pose.py": "utils.evaluation.geometry", "export.py": "utils.convert"}.get(path.name, "nothing")
-    assert not any(name.startswith(others) and not name.startswith(allowed) for name in imported(path))
+    assert not any(name.startswith(others) for name in imported(path))
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("utils/io/*.py")), ids=lambda p: p.name)
