@@ -96,7 +96,7 @@ def test_a_validation_that_fails_does_not_hide_better_states(
     folder = root / "saved_models_failing"
     assert read_checkpoint(folder / "checkpoints/best.pt")["progress"]["best"] == 1.0
     assert (folder / "best/G_latest.pth").is_file()
-    assert "step 1: the score is nan, so this state does not count for the best one" in caplog.messages
+    assert "step 1: the score is nan, so this state cannot be the best one" in caplog.messages
 
 
 def test_where_a_run_begins_is_said(root: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,8 +1,7 @@
 """Random views of stored crops, cut and recoloured in batches on the device.
 
 A view is a map (2, 3) from pixels of the network's crop to pixels of the stored crop. Every random number belongs to
-its
-sample (`Draws`).
+its sample (`Draws`).
 """
 
 from __future__ import annotations

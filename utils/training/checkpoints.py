@@ -165,35 +165,35 @@ def check_same_run(state: dict[str, Any], config: TrainConfig, world: int, input
     """`--resume auto` goes on with the options that the run began with; a checkpoint named by its file may get others.
 
     inputs: digests of what is in the files of some options, for which their names then do not matter.
-    Returns the names of options that are others now. Raises OptionError that names the first difference, and for another
-    --task in any case.
+    Returns the names of options that are others now. Raises OptionError that names the first difference; another --task
+    is always refused.
     """
     task = state["config"].get("task", TrainConfig.task)
     if task != config.task:
         raise OptionError(f"--task {config.task} differs from the {task} that this run began with; train it under "
                           "another --run_name, without --resume")
     if state["world"] != world:
-        _say_change(config, f"the run began with {state['world']} processes, not {world}")
+        _refuse_or_warn(config, f"the run began with {state['world']} processes, not {world}")
     known = state.get("inputs", {})  # which an older version of the program did not write
     changed = {name for name in known if known[name] != inputs[name]}
     for name in sorted(changed):
-        _say_change(config, f"--{name} {getattr(config, name)} does not hold what this run began with")
+        _refuse_or_warn(config, f"--{name} {getattr(config, name)} does not hold what this run began with")
     free = (FREE | known.keys()) - ({"max_steps", "max_epoch"} if config.cosine else set())
     for option in fields(config):
         name, now = option.name, getattr(config, option.name)
         value = state["config"].get(name, option.default)  # which an older version of the program did not know
         if name in free or now == value:
             continue
-        _say_change(config, f"--{name} {now} differs from the {value} that this run began with")
+        _refuse_or_warn(config, f"--{name} {now} differs from the {value} that this run began with")
         changed.add(name)
     return changed
 
 
-def _say_change(config: TrainConfig, what: str) -> None:
-    """Refuse a change, or say it where the user named a checkpoint."""
+def _refuse_or_warn(config: TrainConfig, what: str) -> None:
+    """Raises OptionError for a change, which is only reported where the user named a checkpoint."""
     if config.resume == "auto":
-        raise OptionError(f"{what}. Bring that back, start a new --run_name from G_latest.pth, or name the "
-                          "checkpoint's file to go on with the change")
+        raise OptionError(f"{what}. Restore it, start a new run from G_latest.pth under another --run_name, or pass "
+                          "the checkpoint file to --resume")
     log.warning("%s; going on with the change", what)
 
 

@@ -104,8 +104,8 @@ class TrainConfig:
     size: int = option(256, "side of the crops in pixels (published: 256)", type=int, metavar="N")
     width: float = option(1.0, "multiplier of the generator's channels (published: 1)", type=float, metavar="X")
     discr_layers: int = option(5, "layers of each discriminator", type=int, metavar="N")
-    discr_channels: int = option(64, "channels of its first layer", type=int, metavar="N")
-    discr_scales: int = option(3, "number of scales", type=int, metavar="N")
+    discr_channels: int = option(64, "channels of each discriminator's first layer", type=int, metavar="N")
+    discr_scales: int = option(3, "number of image scales, each with its own discriminator", type=int, metavar="N")
     identity: str = option(
         "arcface", "identity encoder: a model's name, or a .safetensors file with its JSON", metavar="P"
     )
@@ -133,15 +133,22 @@ class TrainConfig:
     student_depth: int = option(
         18, "layers of the encoder of --task identity", type=int, choices=(18, 34, 50, 100, 200)
     )
-    student_width: float = option(0.375, "multiplier of its channels", type=float, metavar="X")
-    student_features: int = option(128, "length of its embedding; SFace gives 128", type=int, metavar="N")
-    student_size: int = option(112, "side of its crops in pixels, a multiple of 16", type=int, metavar="N")
-    student_novel: bool = option(
-        False, "teach it invented people: mixtures of several faces, bent and recoloured", type=boolean
+    student_width: float = option(0.375, "channel multiplier of the identity student", type=float, metavar="X")
+    student_features: int = option(
+        128, "dimension of the identity student's embedding; SFace gives 128", type=int, metavar="N"
     )
-    student_centred: bool = option(False, "teach it embeddings less their mean over the set", type=boolean)
+    student_size: int = option(
+        112, "side of the identity student's crops in pixels, a multiple of 16", type=int, metavar="N"
+    )
+    student_novel: bool = option(
+        False, "teach the identity student invented people: mixtures of several faces, bent and recoloured",
+        type=boolean,
+    )
+    student_centred: bool = option(
+        False, "teach the identity student embeddings less their mean over the set", type=boolean
+    )
     weight_hints: float = option(
-        0.0, "weight of what its late maps are to learn from the teacher's, beside the embedding", type=float,
+        0.0, "weight of the hint loss: the identity student's last two feature maps imitate the teacher's", type=float,
         metavar="X",
     )
     teacher_reuse: int = option(
@@ -219,7 +226,7 @@ class TrainConfig:
     scheduler_gamma: float = option(0.2, "see --scheduler", type=float, metavar="X")
     scheduler_unit: str = option("step", "whether --scheduler_step counts steps or epochs", choices=("step", "epoch"))
     cosine: bool = option(False, "lower the learning rates to 0 along a cosine until the last step", type=boolean)
-    grad_clip: float = option(0.0, "longest gradient of each network; 0: no limit", type=float, metavar="X")
+    grad_clip: float = option(0.0, "largest gradient norm of each network; 0: no limit", type=float, metavar="X")
     ema: float = option(
         0.0, "decay of the moving average of the weights, which is what gets exported; 0: off", type=float, metavar="X"
     )
@@ -284,13 +291,13 @@ class TrainConfig:
         0.0, "share of brightness by which swaps may differ on forehead and temples; 0: any", type=float, metavar="X"
     )
     least_contrast: float = option(
-        0.0, "contrast that fainter faces are brought to for the exported generator, in levels' standard deviation",
-        type=float, metavar="X",
+        0.0, "lowest contrast (standard deviation in 8-bit levels) that faces are brought to for the exported "
+        "generator", type=float, metavar="X",
     )
     tensorboard: bool = option(False, "write TensorBoard's files beside metrics.jsonl", type=boolean)
     use_wandb: bool = option(False, "log to Weights & Biases", type=boolean)
-    wandb_project: str = option("ghost", "its project", metavar="NAME")
-    wandb_entity: str | None = option(None, "its account", metavar="NAME")
+    wandb_project: str = option("ghost", "Weights & Biases project", metavar="NAME")
+    wandb_entity: str | None = option(None, "Weights & Biases account", metavar="NAME")
     wandb_mode: str = option(
         "offline", "offline: to the disk only (send it later with `wandb sync`)", choices=("offline", "online")
     )

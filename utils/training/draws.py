@@ -1,8 +1,7 @@
 """Random numbers that belong to a sample, not to a process.
 
 Each number is a hash of the seed, the purpose, the sample's index in the whole run and a counter. So a batch looks
-the same
-however it is parted among processes, and a resumed run goes on as if it had never stopped.
+the same however it is parted among processes, and a resumed run goes on as if it had never stopped.
 """
 
 from __future__ import annotations

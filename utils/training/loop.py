@@ -259,7 +259,7 @@ class Training:
         score = self._validate()
         if math.isfinite(score):
             return score
-        log.warning("step %d: the score is %s, so this state does not count for the best one", self.progress.step, score)
+        log.warning("step %d: the score is %s, so this state cannot be the best one", self.progress.step, score)
         return float("inf")
 
     def _running_loss(self) -> float:

@@ -172,16 +172,14 @@ class Critic(nn.Module):
         self.network, self.aligned = network, aligned
 
     def forward(self, images: Tensor, M_align: Tensor | None) -> Tensor:
-        """images: (B, 3, S, S) float [-1, 1] RGB. M_align: (B, 2, 3), pixels of the 112 alignment to those of `images`.
+        """images: (B, 3, S, S) float [-1, 1] RGB. M_align: (B, 2, 3), pixels of the 112 alignment to those of `images`;
+        None where the network takes the whole crop.
 
         Returns (B, D) float32.
         """
         if not self.aligned:
             return self.network(resized(images, int(self.network.size))).float()  # type: ignore[arg-type]
-        if M_align is None:
-            raise WeightsError(
-                "SFace judges aligned faces, so the set needs the keypoints of preprocess_vgg.py's index.csv"
-            )
+        assert M_align is not None  # a set without keypoints was refused
         return self.network(geometry.warp(images, M_align, 112)).float()
 
 

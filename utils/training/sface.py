@@ -1,9 +1,8 @@
-"""SFace as a differentiable PyTorch network: a teacher of identity (Zhong et al., arXiv:2205.12010), used in
-training only.
+"""SFace as a differentiable PyTorch network: a teacher of identity (Zhong et al., arXiv:2205.12010), used in training
+only.
 
-Its file `face_recognition_sface_2021dec.onnx` (OpenCV model zoo, Apache-2.0) is one chain of convolutions, batch
-norms and
-PReLUs, so it is rebuilt here layer by layer from the ONNX graph.
+Its file `face_recognition_sface_2021dec.onnx` (OpenCV model zoo, Apache-2.0) is one chain of convolutions, batch norms
+and PReLUs, so it is rebuilt here layer by layer from the ONNX graph.
 """
 
 from __future__ import annotations

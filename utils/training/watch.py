@@ -31,7 +31,7 @@ class Watch:
         if wrong:
             raise DivergedError(f"step {step}: {', '.join(wrong)} became NaN or infinite; {_advice(last_good)}")
         alike = values.get("spread", 1.0) < _ONE_PICTURE
-        self._bear("G", alike, step, "the generator makes one picture of all inputs", last_good)
+        self._bear("G", alike, step, "the generator gives the same picture for every input", last_good)
         self._bear("D", values.get("D", 1.0) < _D_WON, step, "the discriminator always wins (L_D near 0)", last_good)
 
     def look_at(self, step: int, networks: dict[str, dict[str, Tensor]], last_good: Path | None) -> None:
