@@ -53,7 +53,7 @@ from utils.paths import OneOrMore, as_list
 from utils.version import VERSION
 
 log = logging.getLogger("ghost")
-_CPU_BATCH = 8  # faces; larger batches are no faster there, and the encoder would wait for them
+_CPU_BATCH = 8  # faces, for which the weights of small maps are read once; the encoder would wait for more of them
 _BATCHES_AHEAD = 2  # faces are found in many frames at once, and the generator should not wait for the next ones
 _MOST_BYTES = 2**26  # frames that wait for a full batch of faces
 _FOUND_AHEAD = 4  # frames
