@@ -15,13 +15,14 @@ from evaluate import main
 from tests.heads import face
 from utils.errors import InputError, NoFaceInTargetError, OptionError, WeightsError
 from utils.evaluation import features, measures, pixels, report, session, sheet, video
-from utils.evaluation.config import EvaluateConfig, command, parse, shown_people
+from utils.evaluation.config import SHARED, EvaluateConfig, command, parse, shown_people
 from utils.evaluation.measures import Case, Identity
 from utils.evaluation.models import PipelineSwap
 from utils.evaluation.people import Photo
 from utils.evaluation.recognisers import arcface_crop, cosines
 from utils.evaluation.run import Album, Evaluation, Gallery, Portrait
 from utils.evaluation.video import jitter
+from utils.inference.config import InferenceConfig
 from utils.inference.types import Face
 from utils.io.xmp import SOURCE_TYPE
 
@@ -249,6 +250,14 @@ def test_scripted_networks_give_fid_and_lpips(tmp_path: Path) -> None:
 def test_bad_options(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == OptionError.exit_code
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_options_of_inference_are_taken_over_whole() -> None:
+    assert {"model", "glasses", "precision"} < set(SHARED) and "G_path" not in SHARED
+    for name in SHARED:
+        own, theirs = (config.__dataclass_fields__[name] for config in (EvaluateConfig, InferenceConfig))
+        assert own.default == theirs.default and own.type == theirs.type
+        assert all(own.metadata.get(fact) == theirs.metadata.get(fact) for fact in ("type", "choices", "metavar"))
 
 
 def test_command_says_what_differs_from_the_defaults() -> None:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from utils.errors import OptionError
+from utils.inference.config import InferenceConfig
 from utils.options import boolean, build_parser, option
 
 RECOGNISERS = ("dlib", "sface", "arcface", "embedded")
 LANDMARKERS = ("mediapipe", "2d106", "embedded")
+_AS_INFERENCE = "as for inference.py"
+
+
+def _as_inference(name: str) -> Any:
+    """An option of inference.py, with its default and all that is said of its values."""
+    entry = InferenceConfig.__dataclass_fields__[name]
+    return option(entry.default, _AS_INFERENCE, **{fact: entry.metadata[fact] for fact in ("type", "choices", "metavar")
+                                                   if fact in entry.metadata})
 
 
 @dataclass(frozen=True)
@@ -56,19 +66,19 @@ class EvaluateConfig:
         metavar="P",
         group="what is measured",
     )
-    model: str = option("auto", "as for inference.py", choices=("auto", "ghost", "embedded"))
-    backbone: str = option("unet", "as for inference.py", choices=("unet", "linknet", "resnet"))
-    num_blocks: int = option(2, "as for inference.py", type=int, choices=(1, 2, 3))
-    use_sr: bool = option(False, "as for inference.py", type=boolean)
-    identity_strength: float | None = option(None, "as for inference.py", type=float, metavar="X")
-    tone: float | None = option(None, "as for inference.py", type=float, metavar="X")
-    max_yaw: float | None = option(None, "as for inference.py", type=float, metavar="X")
-    mask_wider: int | None = option(None, "as for inference.py", type=int, metavar="N")
-    mask_higher: float | None = option(None, "as for inference.py", type=float, metavar="X")
-    rim_contrast: float | None = option(None, "as for inference.py", type=float, metavar="X")
-    glasses: str = option("target", "as for inference.py", choices=("target", "source"))
-    device: str = option("auto", "as for inference.py", choices=("auto", "cpu", "cuda", "mps"))
-    precision: str = option("auto", "as for inference.py", choices=("auto", "float32"))
+    model: str = _as_inference("model")
+    backbone: str = _as_inference("backbone")
+    num_blocks: int = _as_inference("num_blocks")
+    use_sr: bool = _as_inference("use_sr")
+    identity_strength: float | None = _as_inference("identity_strength")
+    tone: float | None = _as_inference("tone")
+    max_yaw: float | None = _as_inference("max_yaw")
+    mask_wider: int | None = _as_inference("mask_wider")
+    mask_higher: float | None = _as_inference("mask_higher")
+    rim_contrast: float | None = _as_inference("rim_contrast")
+    glasses: str = _as_inference("glasses")
+    device: str = _as_inference("device")
+    precision: str = _as_inference("precision")
     video: str | None = option(None, "a swapped video, to measure its flicker against --target_video", metavar="P")
     target_video: str | None = option(None, "the video that --video was made from", metavar="P")
 
@@ -118,6 +128,10 @@ class EvaluateConfig:
             raise OptionError("--openpeople brings its own faces; leave --faces, --sources and --targets out")
         if not self.openpeople and not self.video and not self.faces and not (self.sources and self.targets):
             raise OptionError("no faces: give --faces, or --sources and --targets, or --openpeople studio")
+
+
+# What evaluate.py hands on to inference.py's pipeline as it is.
+SHARED = tuple(entry.name for entry in fields(EvaluateConfig) if entry.metadata["help"] == _AS_INFERENCE)
 
 
 def shown_people(config: EvaluateConfig) -> str:

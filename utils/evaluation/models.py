@@ -13,7 +13,7 @@ from utils import registry
 from utils.device import choose_device
 from utils.errors import NobodyMatchedError, WeightsError
 from utils.evaluation import landmarkers, recognisers
-from utils.evaluation.config import EvaluateConfig
+from utils.evaluation.config import SHARED, EvaluateConfig
 from utils.evaluation.people import Photo
 from utils.evaluation.run import Portrait
 from utils.inference.config import InferenceConfig
@@ -97,9 +97,7 @@ class PipelineSwap:
         """Raises WeightsError, OptionError, ResourceError."""
         from utils.inference.pipeline import load_pipeline
 
-        same = ("model", "backbone", "num_blocks", "use_sr", "identity_strength", "tone", "max_yaw", "mask_wider",
-                "mask_higher", "rim_contrast", "glasses", "device", "precision")
-        options: dict[str, Any] = {name: getattr(config, name) for name in same}
+        options: dict[str, Any] = {name: getattr(config, name) for name in SHARED}
         options |= {"G_path": config.G_path, "given": ("G_path",)} if config.G_path else {}
         self.pipeline: SwapPipeline = load_pipeline(InferenceConfig(select="largest", **options))
         self._source: Path | None = None
