@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from tests.training_set import options
 from utils.errors import InputError, OptionError, WeightsError
 from utils.inference.config import InferenceConfig
 from utils.options import RANGES
 from utils.training.config import TrainConfig, parse, parser
+from utils.training.setup import build_task, device_for
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = sorted((ROOT / "utils/training/presets").glob("*.yaml"))
@@ -111,6 +115,33 @@ def test_broken_presets_are_named(tmp_path: Path, text: str, error: type[Excepti
     preset.write_text(text)
     with pytest.raises(error, match=str(preset)):
         parse(["--config", str(preset), "--run_name", "x"])
+
+
+def test_steps_of_a_training_are_those_of_its_epochs_or_fewer() -> None:
+    assert TrainConfig(max_epoch=3).total_steps(5) == 15
+    assert [TrainConfig(max_epoch=3, max_steps=most).total_steps(5) for most in (7, 20)] == [7, 15]
+
+
+@pytest.mark.parametrize("name", ["landmarks", "pose", "outside", "transplant"])
+def test_losses_that_need_landmarks(name: str) -> None:
+    config = TrainConfig(**{f"weight_{name}": 1.0})
+    assert config.uses_landmarks and not replace(config, task="identity").uses_landmarks
+    assert f"--weight_{name}" in TrainConfig.__dataclass_fields__["landmarks"].metadata["help"]
+    assert not TrainConfig().uses_landmarks
+
+
+def test_landmarks_need_a_device_with_float64(tmp_path: Path) -> None:
+    config = parse(options(tmp_path, "step", weight_pose=1))
+    with pytest.raises(OptionError, match="--device cpu"):
+        build_task(config, torch.device("mps"))
+
+
+def test_a_mac_trains_by_landmarks_on_its_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert device_for(parse(options(tmp_path, "step", weight_pose=1, device="auto"))) == "cpu"
+    assert device_for(parse(options(tmp_path, "step", device="auto"))) == "auto"
+    assert device_for(parse(options(tmp_path, "step", weight_pose=1, device="mps"))) == "mps"
 
 
 def test_resolved_options_are_plain_json() -> None:

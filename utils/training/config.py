@@ -121,7 +121,7 @@ class TrainConfig:
     faceres: str = option("weights/faceres.json", "FaceRes teacher of --weight_faceres, --weight_features", metavar="P")
     landmarks: str = option(
         "weights/ghost_compact_landmarks.safetensors",
-        "landmark network of --weight_landmarks, --weight_pose and --weight_outside", metavar="P",
+        "landmark network of --weight_landmarks, --weight_pose, --weight_outside and --weight_transplant", metavar="P",
     )
     face_landmarker: str = option(
         "weights/face_landmarker.task",
@@ -322,6 +322,17 @@ class TrainConfig:
         names = ("adv", "attr", "id", "encoder", "rec", "eyes", "tone", "outside", "landmarks",
                  "pose", "transplant", "distill", "faceres", "features")
         return {name: getattr(self, f"weight_{name}") for name in names if getattr(self, f"weight_{name}") > 0}
+
+    @property
+    def uses_landmarks(self) -> bool:
+        """Whether losses of the generator need the landmark network, and with it float64."""
+        marked = (self.weight_landmarks, self.weight_pose, self.weight_outside, self.weight_transplant)
+        return self.task == "generator" and any(marked)
+
+    def total_steps(self, epoch_steps: int) -> int:
+        """Steps of the whole training. epoch_steps: those in which every photo is seen once."""
+        steps = self.max_epoch * epoch_steps
+        return min(steps, self.max_steps or steps)
 
     def to_json(self) -> str:
         """All options as they are in force."""

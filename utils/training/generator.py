@@ -148,16 +148,16 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
 
     def step(self, parts: list[Callable[[], SwapBatch]], number: int) -> dict[str, Tensor]:
         """One update of G, then one of D where it is due."""
-        factor = learning_rate_factor(self._config, number, self._total_steps(), self.epoch_steps)
+        factor = self._rate_factor(number)
         metrics, shown = self._generator_step(parts, number, factor)
         if self._discriminator_is_due(metrics.get("adv")):
             self._last_D = self._discriminator_step(shown)
         metrics["D"], metrics["grad_D"] = self._last_D
         return metrics
 
-    def _total_steps(self) -> int:
-        steps = self._config.max_epoch * self.epoch_steps
-        return min(steps, self._config.max_steps or steps)
+    def _rate_factor(self, number: int) -> float:
+        total = self._config.total_steps(self.epoch_steps)
+        return learning_rate_factor(self._config, number, total, self.epoch_steps)
 
     def _grow(self, number: int) -> None:
         """Set the weights of the losses that come in slowly, by equal factors from step to step."""
@@ -213,7 +213,7 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
     def _discriminator_step(self, shown: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Returns L_D and the length of its gradient."""
         # D's learning rate follows its own steps, of which --discr_force skips some.
-        factor = learning_rate_factor(self._config, self._D_updater.steps, self._total_steps(), self.epoch_steps)
+        factor = self._rate_factor(self._D_updater.steps)
         total = torch.zeros((), device=shown[0][0].device)
         due = self._config.weight_r1 > 0 and self._D_updater.steps % _PENALTY_STEPS == 0
         run = self._recorded_D.get(due) or self._discriminator_pass_of(due)

@@ -121,8 +121,7 @@ class Training:
     @property
     def total(self) -> int:
         """Steps of the whole training."""
-        steps = self.config.max_epoch * self.task.epoch_steps
-        return min(steps, self.config.max_steps or steps)
+        return self.config.total_steps(self.task.epoch_steps)
 
     def run(self) -> int:
         """Train to the end or to a signal; returns the exit code. Raises DivergedError, OutputError, and InputError and

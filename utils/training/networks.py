@@ -50,7 +50,7 @@ def load_identity(config: TrainConfig, device: torch.device) -> tuple[IResNet, d
 
 def load_landmarks(config: TrainConfig, device: torch.device) -> LandmarkNet | None:
     """The landmark network, where a loss or a measure asks for it; raises WeightsError."""
-    if not (config.weight_landmarks or config.weight_pose or config.weight_outside or config.weight_transplant):
+    if not config.uses_landmarks:
         return None
     network = registry.load_landmarks(registry.resolve_file(config.landmarks)).network
     frozen(network, device)

@@ -30,14 +30,9 @@ _COMPILERS = {"darwin": "clang++", "win32": "cl"}
 _PLENTY = 8  # times a set's size: networks need memory, too
 
 
-def _needs_float64(config: TrainConfig) -> bool:
-    marked = config.weight_landmarks or config.weight_pose or config.weight_outside or config.weight_transplant
-    return config.task == "generator" and marked > 0
-
-
 def device_for(config: TrainConfig) -> str:
     """The device to ask for: `auto` is no mps where losses need float64."""
-    if config.device == "auto" and _needs_float64(config) and choose_device("auto").type == "mps":
+    if config.device == "auto" and config.uses_landmarks and choose_device("auto").type == "mps":
         log.info("on the CPU, since losses by landmarks need float64, which mps does not have")
         return "cpu"
     return config.device
@@ -55,7 +50,7 @@ def missing_for_compile(device: torch.device) -> str | None:
 
 def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
     """Read the set, build the networks; raises OptionError, InputError, WeightsError, OutputError."""
-    if device.type == "mps" and _needs_float64(config):
+    if device.type == "mps" and config.uses_landmarks:
         raise OptionError("losses by landmarks, such as --weight_pose, need float64, which mps does not have: give "
                           "--device cpu")
     if idle_card := why_not_cuda(config.device, device):

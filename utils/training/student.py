@@ -65,8 +65,7 @@ class StudentTask(Task[Callable[[], Lesson]]):
     def step(self, parts: list[Callable[[], Lesson]], number: int) -> dict[str, Tensor]:
         """See Task."""
         config = self._config
-        steps = config.max_epoch * self.epoch_steps
-        factor = learning_rate_factor(config, number, min(steps, config.max_steps or steps), self.epoch_steps)
+        factor = learning_rate_factor(config, number, config.total_steps(self.epoch_steps), self.epoch_steps)
         total = torch.zeros((), device=self._device)
         for take in parts:
             crops, wanted = take()
