@@ -118,6 +118,22 @@ def test_threads_of_their_own_change_no_picture(
     assert all(frame.changed for frame in results[0])
 
 
+@pytest.mark.parametrize(("large", "most"), [(False, 8), (True, 4)])
+def test_batches_of_a_large_generator_are_small(
+    random_weights: Path, still: Callable[[int], np.ndarray], source: str, monkeypatch: pytest.MonkeyPatch,
+    large: bool, most: int,
+) -> None:
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    pipeline = load_pipeline(device="cpu", select="largest")
+    pipeline.set_sources([source])
+    swapper, sizes = pipeline.stages.swapper, []
+    swap = swapper.swap
+    monkeypatch.setattr(swapper, "heavy", large)
+    monkeypatch.setattr(swapper, "swap", lambda crops, z_id: sizes.append(len(crops)) or swap(crops, z_id))
+    list(pipeline.run(passing(still(2), still(5))))
+    assert sum(sizes) == 40 and max(sizes) == most
+
+
 def recorded(method: Callable[..., Any], seen: list[tuple[Frame, TrackedFace]]) -> Callable[..., Any]:
     """The pipeline's step that says who faces become, taking note of them."""
 
