@@ -27,15 +27,15 @@ from utils.errors import (
 from utils.evaluation import session, sheet
 from utils.evaluation.config import parse
 from utils.evaluation.measures import Case
-from utils.evaluation.people import Photo
+from utils.evaluation.people import LabelledPhoto
 from utils.evaluation.run import Album, Evaluation, Gallery, Portrait, Swap
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "images"
-RED, BLUE = Photo(Path("red.png"), "anna"), Photo(Path("blue.png"), "ben")
-BLACK, BROKEN = Photo(Path("black.png"), "anna"), Photo(Path("broken.png"), "anna")
+RED, BLUE = LabelledPhoto(Path("red.png"), "anna"), LabelledPhoto(Path("blue.png"), "ben")
+BLACK, BROKEN = LabelledPhoto(Path("black.png"), "anna"), LabelledPhoto(Path("broken.png"), "anna")
 
 
-def read(photo: Photo) -> np.ndarray:
+def read(photo: LabelledPhoto) -> np.ndarray:
     """A picture of one colour; faces are seen in all but the black one."""
     if photo == BROKEN:
         raise InputError(f"{photo.path} is damaged")

@@ -17,7 +17,7 @@ from utils.evaluation import features, measures, people, report, sheet
 from utils.evaluation.config import EvaluateConfig, command, shown_people
 from utils.evaluation.measures import Case
 from utils.evaluation.models import PipelineSwap, load_landmarker, load_recogniser, read_picture
-from utils.evaluation.people import Photo
+from utils.evaluation.people import LabelledPhoto, Pair
 from utils.evaluation.run import NOT_SWAPPED, Album, Evaluation, Gallery, Portrait
 from utils.inference.align import cut
 from utils.progress import progress
@@ -32,9 +32,9 @@ _FEW = 2048  # pictures below which an FID says little: fewer than Inception's f
 class Cast:
     """Who is swapped with whom, among whom."""
 
-    pairs: list[tuple[Photo, Photo]]
-    targets: list[Photo]  # people taking turns, of which the self-swaps take the first
-    gallery: list[list[Photo]]  # the photos of each person, everybody in the pairs included
+    pairs: list[Pair]
+    targets: list[LabelledPhoto]  # people taking turns, of which the self-swaps take the first
+    gallery: list[list[LabelledPhoto]]  # the photos of each person, everybody in the pairs included
 
 
 def choose_cast(config: EvaluateConfig) -> Cast:
@@ -163,7 +163,7 @@ class Session:
         return measures.landmark_summary(errors) | {"networks": names} if errors else {}
 
     def _perceptual(
-        self, evaluation: Evaluation, pairs: Sequence[tuple[Photo, Photo]], targets: Sequence[Photo]
+        self, evaluation: Evaluation, pairs: Sequence[Pair], targets: Sequence[LabelledPhoto]
     ) -> dict[str, Any]:
         """FID over the pairs, where they are several, and LPIPS over self-swaps, where their networks are there."""
         result: dict[str, Any] = {}
@@ -182,7 +182,7 @@ class Session:
         return result
 
     def _sheet_rows(
-        self, evaluation: Evaluation, cases: Sequence[Case], photos: dict[tuple[Path, Path], tuple[Photo, Photo]]
+        self, evaluation: Evaluation, cases: Sequence[Case], photos: dict[tuple[Path, Path], Pair]
     ) -> Iterator[np.ndarray]:
         name = self.recognisers[0].name
         for place, case in sheet.choose(cases, name, self.config.sheet_rows):
@@ -200,7 +200,7 @@ class Session:
         report.write_markdown(self._table, report.markdown(metrics, listed, self._beside, name))
 
 
-def _first_of_each(album: Album, everybody: Iterable[Iterable[Photo]]) -> Iterator[Portrait]:
+def _first_of_each(album: Album, everybody: Iterable[Iterable[LabelledPhoto]]) -> Iterator[Portrait]:
     """Of each person, the first photo that can be read and shows a face."""
     for photos in everybody:
         yield from islice(album.portraits(photos), 1)
@@ -229,7 +229,7 @@ def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in rows])) for name in (rows[0] if rows else ())}
 
 
-def _crops(evaluation: Evaluation, pairs: Iterable[tuple[Photo, Photo]]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _crops(evaluation: Evaluation, pairs: Iterable[Pair]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Aligned crops of swaps and of their targets; pairs that cannot be swapped are left out, as the cases say."""
     swaps, originals = [], []
     for pair in pairs:
