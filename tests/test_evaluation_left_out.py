@@ -114,12 +114,9 @@ def test_what_all_pairs_have_in_common_is_the_error() -> None:
 
 
 def test_the_notes_name_what_is_left_out_up_to_a_number() -> None:
-    class Models:
-        models = ()
-
     def last(count: int) -> str:
         reasons = [f"{i}.jpg: no face found" for i in range(count)]
-        return session._notes([], Gallery([], []), Models(), reasons)[-1]
+        return session._notes([], {"models": [], "gallery": 0, "left_out": reasons})[-1]
 
     assert last(0) == "0 of 0 pairs swapped; 0 people in the gallery."
     assert last(2) == "Photos left out: 0.jpg: no face found; 1.jpg: no face found."
