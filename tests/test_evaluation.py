@@ -18,7 +18,7 @@ from utils.evaluation import features, measures, pixels, report, session, sheet,
 from utils.evaluation.config import SHARED, EvaluateConfig, command, parse, shown_people
 from utils.evaluation.measures import Case, Identity
 from utils.evaluation.models import PipelineSwap
-from utils.evaluation.people import Photo
+from utils.evaluation.people import LabelledPhoto
 from utils.evaluation.recognisers import arcface_crop, cosines
 from utils.evaluation.run import Album, Evaluation, Gallery, Portrait
 from utils.evaluation.video import jitter
@@ -149,7 +149,7 @@ def test_what_happens_while_the_face_is_gone_is_no_flicker() -> None:
 
 
 COLOURS = {"red": (0, 0, 200), "green": (0, 200, 0), "blue": (200, 0, 0), "black": (0, 0, 0)}
-PHOTOS = {name: Photo(Path(f"{name}.png"), name) for name in COLOURS}
+PHOTOS = {name: LabelledPhoto(Path(f"{name}.png"), name) for name in COLOURS}
 
 
 def evaluation(share: float) -> Evaluation:

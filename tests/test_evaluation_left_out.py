@@ -27,15 +27,15 @@ from utils.errors import (
 from utils.evaluation import session, sheet
 from utils.evaluation.config import parse
 from utils.evaluation.measures import Case
-from utils.evaluation.people import Photo
+from utils.evaluation.people import LabelledPhoto
 from utils.evaluation.run import Album, Evaluation, Gallery, Portrait, Swap
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "images"
-RED, BLUE = Photo(Path("red.png"), "anna"), Photo(Path("blue.png"), "ben")
-BLACK, BROKEN = Photo(Path("black.png"), "anna"), Photo(Path("broken.png"), "anna")
+RED, BLUE = LabelledPhoto(Path("red.png"), "anna"), LabelledPhoto(Path("blue.png"), "ben")
+BLACK, BROKEN = LabelledPhoto(Path("black.png"), "anna"), LabelledPhoto(Path("broken.png"), "anna")
 
 
-def read(photo: Photo) -> np.ndarray:
+def read(photo: LabelledPhoto) -> np.ndarray:
     """A picture of one colour; faces are seen in all but the black one."""
     if photo == BROKEN:
         raise InputError(f"{photo.path} is damaged")
@@ -114,12 +114,9 @@ def test_what_all_pairs_have_in_common_is_the_error() -> None:
 
 
 def test_the_notes_name_what_is_left_out_up_to_a_number() -> None:
-    class Models:
-        models = ()
-
     def last(count: int) -> str:
         reasons = [f"{i}.jpg: no face found" for i in range(count)]
-        return session._notes([], Gallery([], []), Models(), reasons)[-1]
+        return session._notes([], {"models": [], "gallery": 0, "left_out": reasons})[-1]
 
     assert last(0) == "0 of 0 pairs swapped; 0 people in the gallery."
     assert last(2) == "Photos left out: 0.jpg: no face found; 1.jpg: no face found."

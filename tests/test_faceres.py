@@ -61,6 +61,10 @@ def test_missing_and_other_files_are_named(stored: tuple[Path, dict[str, Tensor]
     with pytest.raises(WeightsError, match=r"nowhere.json: cannot read the FaceRes teacher.*requirements-teachers"):
         FaceRes(tmp_path / "nowhere.json")
     content = json.loads(stored[0].read_text())
+    (tmp_path / "faceres.json").write_text(json.dumps(content))
+    (tmp_path / "faceres.bin").write_bytes(b"cut short")
+    with pytest.raises(WeightsError, match=r"next to .*faceres\.json do not match its manifest .*; download them"):
+        FaceRes(tmp_path / "faceres.json")
     content["weightsManifest"][0]["weights"][0]["name"] = "other"
     (tmp_path / "faceres.json").write_text(json.dumps(content))
     (tmp_path / "faceres.bin").write_bytes(stored[0].with_suffix(".bin").read_bytes())

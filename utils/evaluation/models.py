@@ -14,7 +14,7 @@ from utils.device import choose_device
 from utils.errors import NobodyMatchedError, WeightsError
 from utils.evaluation import landmarkers, recognisers
 from utils.evaluation.config import SHARED, EvaluateConfig
-from utils.evaluation.people import Photo
+from utils.evaluation.people import LabelledPhoto
 from utils.evaluation.run import Portrait
 from utils.inference.config import InferenceConfig
 from utils.inference.identify import both_ways
@@ -85,7 +85,7 @@ def _path(text: str | None) -> Path | None:
     return Path(text) if text else None
 
 
-def read_picture(photo: Photo) -> np.ndarray:
+def read_picture(photo: LabelledPhoto) -> np.ndarray:
     """(H, W, 3) uint8 BGR, upright."""
     return to_uint8(read_photo(photo.path).image)
 

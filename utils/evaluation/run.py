@@ -12,7 +12,7 @@ from utils.errors import GhostError, InputError, NobodyMatchedError, NoFaceInSou
 from utils.evaluation import measures
 from utils.evaluation.landmarkers import Landmarker
 from utils.evaluation.measures import Case, Identity
-from utils.evaluation.people import Photo
+from utils.evaluation.people import LabelledPhoto, Pair
 from utils.evaluation.recognisers import Recogniser, cosines
 from utils.inference.detect import Detector
 from utils.inference.track import most_prominent
@@ -28,7 +28,7 @@ NOT_SWAPPED = (InputError, NoFaceInSourceError, NoFaceInTargetError, NobodyMatch
 class Portrait:
     """A photo with the face that counts in it."""
 
-    photo: Photo
+    photo: LabelledPhoto
     image: np.ndarray  # (H, W, 3) uint8 BGR
     face: Face
 
@@ -45,12 +45,12 @@ def _again(error: GhostError) -> GhostError:
 class Album:
     """Reads photos and remembers where the faces in them are; the pictures themselves are read anew."""
 
-    def __init__(self, read: Callable[[Photo], np.ndarray], detector: Detector) -> None:
+    def __init__(self, read: Callable[[LabelledPhoto], np.ndarray], detector: Detector) -> None:
         self._read, self._detector = read, detector
-        self._faces: dict[Photo, Face] = {}
-        self.left_out: dict[Photo, GhostError] = {}  # photos that show no face or cannot be read, so far
+        self._faces: dict[LabelledPhoto, Face] = {}
+        self.left_out: dict[LabelledPhoto, GhostError] = {}  # photos that show no face or cannot be read, so far
 
-    def portrait(self, photo: Photo) -> Portrait:
+    def portrait(self, photo: LabelledPhoto) -> Portrait:
         """Raises NoFaceInTargetError where there is no face and InputError for a broken file, with one warning each."""
         if photo in self.left_out:
             raise _again(self.left_out[photo])
@@ -61,7 +61,7 @@ class Album:
             self.left_out[photo] = _again(error)
             raise
 
-    def portraits(self, photos: Iterable[Photo]) -> Iterator[Portrait]:
+    def portraits(self, photos: Iterable[LabelledPhoto]) -> Iterator[Portrait]:
         """Those of the photos that can be read and show a face."""
         for photo in photos:
             try:
@@ -70,7 +70,7 @@ class Album:
                 continue
             yield portrait
 
-    def _look(self, photo: Photo) -> Portrait:
+    def _look(self, photo: LabelledPhoto) -> Portrait:
         image = self._read(photo)
         if photo not in self._faces:
             found = self._detector.detect(image)
@@ -125,7 +125,7 @@ class Evaluation:
     def __init__(self, swap: Swap, album: Album, gallery: Gallery, landmarker: Landmarker) -> None:
         self._swap, self._album, self._gallery, self._landmarker = swap, album, gallery, landmarker
 
-    def cases(self, pairs: Iterable[tuple[Photo, Photo]]) -> Iterator[Case]:
+    def cases(self, pairs: Iterable[Pair]) -> Iterator[Case]:
         """Each pair swapped and measured; a pair that cannot be swapped says why instead."""
         for source, target in pairs:
             case = Case(source.path, target.path)
@@ -136,12 +136,12 @@ class Evaluation:
                 self._warn(source, target, error)
             yield case
 
-    def _warn(self, source: Photo, target: Photo, error: GhostError) -> None:
+    def _warn(self, source: LabelledPhoto, target: LabelledPhoto, error: GhostError) -> None:
         """Say what cannot be swapped, but for photos of which the album has said it."""
         if not {source, target} & self._album.left_out.keys():
             log.warning("%s into %s: %s", source.path.name, target.path.name, error)
 
-    def picture(self, source: Photo, target: Photo) -> tuple[Portrait, Portrait, np.ndarray]:
+    def picture(self, source: LabelledPhoto, target: LabelledPhoto) -> tuple[Portrait, Portrait, np.ndarray]:
         """Source, target and the swap, made again for the sheet."""
         portraits = self._album.portrait(source), self._album.portrait(target)
         return *portraits, self._swap(*portraits)
@@ -159,7 +159,7 @@ class Evaluation:
         case.attributes |= measures.attributes(after, before)
         case.attributes |= measures.background(swapped, target.image, before)
 
-    def self_swaps(self, photos: Iterable[Photo]) -> Iterator[dict[str, float]]:
+    def self_swaps(self, photos: Iterable[LabelledPhoto]) -> Iterator[dict[str, float]]:
         """Faces swapped with themselves; those that cannot be are left out, with a warning."""
         for photo in photos:
             try:

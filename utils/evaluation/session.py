@@ -17,7 +17,7 @@ from utils.evaluation import features, measures, people, report, sheet
 from utils.evaluation.config import EvaluateConfig, command, shown_people
 from utils.evaluation.measures import Case
 from utils.evaluation.models import PipelineSwap, load_landmarker, load_recogniser, read_picture
-from utils.evaluation.people import Photo
+from utils.evaluation.people import LabelledPhoto, Pair
 from utils.evaluation.run import NOT_SWAPPED, Album, Evaluation, Gallery, Portrait
 from utils.inference.align import cut
 from utils.progress import progress
@@ -32,9 +32,9 @@ _FEW = 2048  # pictures below which an FID says little: fewer than Inception's f
 class Cast:
     """Who is swapped with whom, among whom."""
 
-    pairs: list[tuple[Photo, Photo]]
-    targets: list[Photo]  # people taking turns, of which the self-swaps take the first
-    gallery: list[list[Photo]]  # the photos of each person, everybody in the pairs included
+    pairs: list[Pair]
+    targets: list[LabelledPhoto]  # people taking turns, of which the self-swaps take the first
+    gallery: list[list[LabelledPhoto]]  # the photos of each person, everybody in the pairs included
 
 
 def choose_cast(config: EvaluateConfig) -> Cast:
@@ -90,7 +90,8 @@ class Session:
         cases: list[Case] = []
         rows: Iterable[np.ndarray] = ()
         if config.openpeople or config.faces or config.sources:
-            cases, rows = self._photos(metrics)
+            measured, cases, rows = self._photos()
+            metrics |= measured | {"notes": metrics["notes"] + measured["notes"]}
         if config.video and config.target_video:
             metrics["video"] = self._video(Path(config.video), Path(config.target_video))
         metrics["seconds"] = round(time.monotonic() - start, 1)
@@ -106,47 +107,52 @@ class Session:
         detector = open_detector(*choose_detector(), choose_device(self.config.device))
         return measure(result, target, detector, self.landmarker)
 
-    def _photos(self, metrics: dict[str, Any]) -> tuple[list[Case], Iterable[np.ndarray]]:
-        """The cases, and the rows of the sheet, which are not made before somebody takes them."""
+    def _photos(self) -> tuple[dict[str, Any], list[Case], Iterable[np.ndarray]]:
+        """The metrics of swaps, the cases, and the rows of the sheet, which are not made before somebody takes them."""
         cast = choose_cast(self.config)
-        metrics["title"] = f"Swaps of {shown_people(self.config)}, {len(cast.pairs)} pairs"
         swap = PipelineSwap(self.config)
         album = Album(read_picture, swap.pipeline.stages.detector)
         gallery = Gallery(_first_of_each(album, cast.gallery), self.recognisers)
         evaluation = Evaluation(swap, album, gallery, self.landmarker)
+        cases = self._run_cases(evaluation, cast.pairs)
+        measured = {"title": f"Swaps of {shown_people(self.config)}, {len(cast.pairs)} pairs", "models": swap.models,
+                    "gallery": len(gallery.people), **self._summarise(cases)}
+        targets = [portrait.photo for portrait in islice(album.portraits(cast.targets), self.config.self_swaps)]
+        measured["pixels"] |= _means(list(evaluation.self_swaps(targets)))
+        measured["perceptual"] = self._perceptual(evaluation, cast.pairs, targets)
+        measured["landmarks"] = self._landmark_errors(album.portraits(cast.targets))
+        measured["left_out"] = [str(error) for error in album.left_out.values()]
+        measured["notes"] = _notes(cases, measured)
+        if self._fid is not None and "fid" not in measured["perceptual"]:
+            measured["notes"] += ["", "No FID: it compares two swaps or more."]
+        photos = {(source.path, target.path): (source, target) for source, target in cast.pairs}
+        return measured, cases, self._sheet_rows(evaluation, cases, photos)
+
+    def _run_cases(self, evaluation: Evaluation, pairs: Sequence[Pair]) -> list[Case]:
+        """All pairs swapped and measured; raises what `_nothing_measured` says where none could be."""
         cases = []
-        with progress(len(cast.pairs), self.config.quiet, "pairs") as advance:
-            for case in evaluation.cases(cast.pairs):
+        with progress(len(pairs), self.config.quiet, "pairs") as advance:
+            for case in evaluation.cases(pairs):
                 cases.append(case)
                 advance()
         if all(case.error for case in cases):
             raise _nothing_measured(cases)
-        metrics["models"] = swap.models
-        metrics["gallery"] = len(gallery.people)
-        self._summarise(metrics, cases)
-        targets = [portrait.photo for portrait in islice(album.portraits(cast.targets), self.config.self_swaps)]
-        metrics["pixels"] |= _means(list(evaluation.self_swaps(targets)))
-        metrics["perceptual"] = self._perceptual(evaluation, cast.pairs, targets)
-        metrics["landmarks"] = self._landmark_errors(album.portraits(cast.targets))
-        metrics["left_out"] = [str(error) for error in album.left_out.values()]
-        metrics["notes"] += _notes(cases, gallery, swap, metrics["left_out"])
-        if measures.mouths_closed([case.attributes for case in cases]):
-            metrics["notes"] += ["", "Nearly all mouths are closed, so that the correlation of their openings says "
-                                 "little here."]
-        if self._fid is not None and "fid" not in metrics["perceptual"]:
-            metrics["notes"] += ["", "No FID: it compares two swaps or more."]
-        return cases, self._sheet_rows(evaluation, cases, {(s.path, t.path): (s, t) for s, t in cast.pairs})
+        return cases
 
-    def _summarise(self, metrics: dict[str, Any], cases: Sequence[Case]) -> None:
+    def _summarise(self, cases: Sequence[Case]) -> dict[str, Any]:
+        """Identity by recogniser, attributes and pixels of the cases that were swapped, and all cases as they are."""
         done = [case for case in cases if not case.error]
+        identity = {}
         for recogniser in self.recognisers:
             summary = measures.identity_summary([case.identity[recogniser.name] for case in done])
-            facts = {"network": recogniser.network, "teacher": recogniser.teacher}
-            metrics["identity"][recogniser.name] = facts | summary
+            identity[recogniser.name] = {"network": recogniser.network, "teacher": recogniser.teacher, **summary}
         summary = measures.attribute_summary([case.attributes for case in done])
-        metrics["attributes"] = {key: value for key, value in summary.items() if not key.startswith("background")}
-        metrics["pixels"] = {key: value for key, value in summary.items() if key.startswith("background")}
-        metrics["cases"] = [case.as_dict() for case in cases]
+        return {
+            "identity": identity,
+            "attributes": {key: value for key, value in summary.items() if not key.startswith("background")},
+            "pixels": {key: value for key, value in summary.items() if key.startswith("background")},
+            "cases": [case.as_dict() for case in cases],
+        }
 
     def _landmark_errors(self, portraits: Iterable[Portrait]) -> dict[str, Any]:
         """How far the landmarker is from another one, in eye distances, as shares."""
@@ -163,7 +169,7 @@ class Session:
         return measures.landmark_summary(errors) | {"networks": names} if errors else {}
 
     def _perceptual(
-        self, evaluation: Evaluation, pairs: Sequence[tuple[Photo, Photo]], targets: Sequence[Photo]
+        self, evaluation: Evaluation, pairs: Sequence[Pair], targets: Sequence[LabelledPhoto]
     ) -> dict[str, Any]:
         """FID over the pairs, where they are several, and LPIPS over self-swaps, where their networks are there."""
         result: dict[str, Any] = {}
@@ -182,7 +188,7 @@ class Session:
         return result
 
     def _sheet_rows(
-        self, evaluation: Evaluation, cases: Sequence[Case], photos: dict[tuple[Path, Path], tuple[Photo, Photo]]
+        self, evaluation: Evaluation, cases: Sequence[Case], photos: dict[tuple[Path, Path], Pair]
     ) -> Iterator[np.ndarray]:
         name = self.recognisers[0].name
         for place, case in sheet.choose(cases, name, self.config.sheet_rows):
@@ -200,20 +206,23 @@ class Session:
         report.write_markdown(self._table, report.markdown(metrics, listed, self._beside, name))
 
 
-def _first_of_each(album: Album, everybody: Iterable[Iterable[Photo]]) -> Iterator[Portrait]:
+def _first_of_each(album: Album, everybody: Iterable[Iterable[LabelledPhoto]]) -> Iterator[Portrait]:
     """Of each person, the first photo that can be read and shows a face."""
     for photos in everybody:
         yield from islice(album.portraits(photos), 1)
 
 
-def _notes(cases: Sequence[Case], gallery: Gallery, swap: PipelineSwap, left_out: Sequence[str]) -> list[str]:
-    models = ", ".join(f"{model['role']} {model['name']}" for model in swap.models)
-    done = sum(not case.error for case in cases)
-    swapped = f"{done} of {len(cases)} pairs swapped; {len(gallery.people)} people in the gallery."
+def _notes(cases: Sequence[Case], measured: dict[str, Any]) -> list[str]:
+    """What the report says of how the cases came about. measured: models, gallery and left_out of the metrics."""
+    models = ", ".join(f"{model['role']} {model['name']}" for model in measured["models"])
+    done, left_out = sum(not case.error for case in cases), measured["left_out"]
+    swapped = f"{done} of {len(cases)} pairs swapped; {measured['gallery']} people in the gallery."
     notes = [f"Measured on the final pictures of the pipeline ({models}).", "", swapped]
     if left_out:
         more = f"; and {len(left_out) - _MOST_NAMED} more" if len(left_out) > _MOST_NAMED else ""
         notes += ["", f"Photos left out: {'; '.join(left_out[:_MOST_NAMED])}{more}."]
+    if measures.mouths_closed([case.attributes for case in cases]):
+        notes += ["", "Nearly all mouths are closed, so that the correlation of their openings says little here."]
     return notes
 
 
@@ -229,7 +238,7 @@ def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in rows])) for name in (rows[0] if rows else ())}
 
 
-def _crops(evaluation: Evaluation, pairs: Iterable[tuple[Photo, Photo]]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _crops(evaluation: Evaluation, pairs: Iterable[Pair]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Aligned crops of swaps and of their targets; pairs that cannot be swapped are left out, as the cases say."""
     swaps, originals = [], []
     for pair in pairs:

@@ -20,7 +20,7 @@ _LOOSE = 16  # photos without a person in common that are worked on together
 
 
 @dataclass(frozen=True)
-class Photo:
+class SourcePhoto:
     """One photo of the data set."""
 
     file: str  # from the data set's folder, with forward slashes
@@ -37,7 +37,7 @@ class Photo:
 class Unit:
     """Photos that one worker handles together."""
 
-    photos: tuple[Photo, ...]
+    photos: tuple[SourcePhoto, ...]
     one_person: bool  # they are said to show the same person
 
 
@@ -65,12 +65,12 @@ def list_units(folder: Path) -> list[Unit]:
     """
     if not is_folder(folder):
         raise InputError(f"{folder}: no such folder; give --path_to_dataset with the folder of photos")
-    people: dict[str, list[Photo]] = {}
-    loose: list[Photo] = []
+    people: dict[str, list[SourcePhoto]] = {}
+    loose: list[SourcePhoto] = []
     found = {path.relative_to(folder): path for path in pictures_below(folder)}
     for path, stem in _stems(found).items():
         person = path.parts[0] if len(path.parts) > 1 else path.stem
-        photo = Photo(path.as_posix(), person, stem, _stamp(found[path]))
+        photo = SourcePhoto(path.as_posix(), person, stem, _stamp(found[path]))
         (people.setdefault(person, []) if len(path.parts) > 1 else loose).append(photo)
     if not people and not loose:
         raise InputError(f"{folder}: no photos here; expected files such as name.jpg, or one sub-folder per person")

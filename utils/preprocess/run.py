@@ -18,7 +18,7 @@ from utils.errors import GhostError, OptionError, ResourceError
 from utils.preprocess import report
 from utils.preprocess.config import PreprocessConfig
 from utils.preprocess.models import models_used
-from utils.preprocess.photos import Photo, Unit, list_units
+from utils.preprocess.photos import SourcePhoto, Unit, list_units
 from utils.preprocess.records import Journal, Record
 from utils.preprocess.work import Worker
 from utils.progress import progress
@@ -94,7 +94,7 @@ def _in_processes(config: PreprocessConfig, units: list[Unit]) -> Iterator[list[
 def _left(units: list[Unit], journal: Journal, config: PreprocessConfig) -> list[Unit]:
     """Units with a photo that is new, changed, or whose crop is gone or would have another name now."""
 
-    def done(photo: Photo) -> bool:
+    def done(photo: SourcePhoto) -> bool:
         record = journal.records.get(photo.file)
         if record is None or record.stamp != photo.stamp:
             return False

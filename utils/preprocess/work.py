@@ -18,12 +18,11 @@ from utils.inference.track import prominence
 from utils.inference.types import Face
 from utils.inference.warp import apply, warp
 from utils.io.frame import to_uint8
-from utils.io.image import Photo as Picture
-from utils.io.image import read_photo, write_photo
+from utils.io.image import Photo, read_photo, write_photo
 from utils.preprocess.choose import ENOUGH, agreeing, refusal
 from utils.preprocess.config import PreprocessConfig
 from utils.preprocess.models import load_detector, load_identifier
-from utils.preprocess.photos import Photo, Unit, read_keypoints
+from utils.preprocess.photos import SourcePhoto, Unit, read_keypoints
 from utils.preprocess.records import Record
 
 if TYPE_CHECKING:
@@ -84,15 +83,15 @@ class Worker:
         return [self._write(photo, self._read(photo) if look.candidates else None, look)
                 for photo, look in zip(unit.photos, looks, strict=True)]
 
-    def _alone(self, photo: Photo) -> Record:
+    def _alone(self, photo: SourcePhoto) -> Record:
         """A photo that is decided without others: the most prominent of its good faces."""
         image, look = self._look(photo)
         return self._write(photo, image, look)
 
-    def _read(self, photo: Photo) -> np.ndarray:
+    def _read(self, photo: SourcePhoto) -> np.ndarray:
         return to_uint8(read_photo(Path(self.config.path_to_dataset) / photo.file).image)
 
-    def _look(self, photo: Photo) -> tuple[np.ndarray | None, Look]:
+    def _look(self, photo: SourcePhoto) -> tuple[np.ndarray | None, Look]:
         try:
             image = self._read(photo)
         except InputError as error:
@@ -111,7 +110,7 @@ class Worker:
         for candidate, row in zip(look.candidates, rows, strict=True):
             candidate.embedding = row
 
-    def _faces(self, photo: Photo, image: np.ndarray) -> list[Face]:
+    def _faces(self, photo: SourcePhoto, image: np.ndarray) -> list[Face]:
         if self._detector is not None:
             return self._detector.detect(image)
         path, keypoints = Path(photo.file), self._keypoints or {}
@@ -121,7 +120,7 @@ class Worker:
         kps, score = known
         return [Face(np.concatenate([kps.min(axis=0), kps.max(axis=0)]), score, kps)]
 
-    def _write(self, photo: Photo, image: np.ndarray | None, look: Look) -> Record:
+    def _write(self, photo: SourcePhoto, image: np.ndarray | None, look: Look) -> Record:
         if image is None or not look.candidates:
             return Record(photo.file, photo.identity, photo.stamp, reason=look.reason)
         kept, config, border = look.candidates[0], self.config, self.config.border
@@ -129,7 +128,7 @@ class Worker:
         matrix[:, 2] += border
         crop = photo.crop(config.format)
         pixels = warp(image, matrix, (config.size + 2 * border,) * 2)
-        write_photo(Path(config.save_path) / crop, Picture(pixels))
+        write_photo(Path(config.save_path) / crop, Photo(pixels))
         kps = array("d", np.round(apply(matrix, kept.face.kps.astype(np.float64)), 3).ravel())
         score = round(kept.face.score, 4)
         return Record(photo.file, photo.identity, photo.stamp, crop, "", kps, template, score, kept.agreement)

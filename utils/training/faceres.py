@@ -92,7 +92,9 @@ def _read(path: Path) -> dict[str, Tensor]:
                 weights[entry["name"]] = torch.from_numpy(values.astype(np.float32))
                 start += values.nbytes
     except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"the files beside {path} do not hold what it says ({error}); get all anew") from error
+        raise WeightsError(
+            f"the files next to {path} do not match its manifest ({error}); download them again"
+        ) from error
     return weights
 
 
