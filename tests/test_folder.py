@@ -33,7 +33,7 @@ def test_all_programs_find_the_same_photos(folder: Path) -> None:
     paths = pictures_below(folder)
     assert paths == sorted(paths) and sorted(path.name.lower() for path in paths) == sorted(names)
     assert [photo.path for photo in folder_photos(folder)] == paths
-    assert find_faces(folder, by_folder=True).paths == paths
+    assert list(find_faces(folder, by_folder=True).paths) == paths
     assert [folder / photo.file for unit in list_units(folder) for photo in unit.photos] == paths
 
 

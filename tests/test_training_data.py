@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -15,12 +16,12 @@ import torch
 
 from coordinate_reg.network import LandmarkNet
 from coordinate_reg.points import MIRRORED
-from tests.training_set import MARGIN, SIZE, write_set
+from tests.training_set import KPS, MARGIN, SIZE, write_set
 from utils.errors import InputError, OptionError
 from utils.training import augment, geometry
 from utils.training.augment import Changes, Framing
 from utils.training.draws import Draws
-from utils.training.faces import Faces, decoded, digest, find_faces, hold_out
+from utils.training.faces import Faces, Paths, decoded, digest, find_faces, hold_out
 from utils.training.pairs import PairPlan, Share, batches, plan_batch
 from utils.training.validation import sources_of
 
@@ -131,7 +132,7 @@ class Threads(Faces):
 
 
 def test_workers_read_by_one_thread_each() -> None:
-    faces = Threads([Path("a.png")] * 4, ["a", "a", "b", "b"], None, Framing(8, 8))
+    faces = Threads(Paths(Path(), ["a.png"] * 4), ["a", "a", "b", "b"], None, Framing(8, 8))
     (batch,) = batches(faces, PairPlan(faces.identities, 0.5, True, 0), Share(4), range(1), 1)
     assert batch.source_images is not None and (batch.source_images == 11).all()
 
@@ -146,6 +147,32 @@ def test_workers_start_where_opencv_has_used_its_threads(tmp_path: Path) -> None
     done = subprocess.run([sys.executable, "-c", code, write_set(tmp_path / "set")], capture_output=True, text=True,
                           timeout=120, cwd=Path(__file__).parents[1], check=True)  # it waits for ever otherwise
     assert done.stdout.split() == ["3", "2"]
+
+
+def test_a_large_set_takes_little_memory(tmp_path: Path) -> None:
+    index = write_set(tmp_path / "set") / "index.csv"
+    columns, *rows = index.read_text().splitlines(keepends=True)
+    more = [row.replace(".png", f"_{i}.png") for i in range(5000 // len(rows)) for row in rows]
+    index.write_text("".join([columns, *rows, *more]))
+    tracemalloc.start()
+    try:
+        faces = find_faces(index.parent, True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(faces) == len(rows) + len(more) > 4900 and peak / len(faces) < 600  # VGGFace2 has 3 million
+    assert faces.kps is not None and np.allclose(faces.kps, KPS, atol=1e-4)
+    assert faces.subset([0, 13]).paths[1] == index.parent / "n000/0001_0.png"
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("", "lists no faces"), ("file,identity\na.png,b\n", "expected columns .*kp1_x"),
+    ("file,identity,kp1_x\na.png\n", "expected columns"), ("file,identity,margin\na.png,b,wide\n", "expected columns")])
+def test_a_list_of_faces_without_what_is_needed(tmp_path: Path, text: str, said: str) -> None:
+    index = write_set(tmp_path / "set") / "index.csv"
+    index.write_text(text)
+    with pytest.raises(InputError, match=said):
+        find_faces(index.parent, True)
 
 
 def test_a_list_of_faces_that_is_no_text(tmp_path: Path) -> None:
@@ -215,11 +242,11 @@ def test_a_share_of_the_people_is_held_out_with_all_their_photos(tmp_path: Path)
     assert 0 < len(set(held.identities)) < len(people)
     assert not set(held.identities) & set(train.identities) and len(train) + len(held) == len(faces)
     fewer = faces.subset([i for i, person in enumerate(faces.identities) if person != train.identities[0]])
-    assert hold_out(fewer, "0.5")[1].paths == held.paths, "nobody changes sides when others go"
+    assert list(hold_out(fewer, "0.5")[1].paths) == list(held.paths), "nobody changes sides when others go"
     here = find_faces(tmp_path / "set", False)
     there = find_faces(shutil.copytree(tmp_path / "set", tmp_path / "copy"), False)
     assert [p.name for p in hold_out(here, "0.5")[1].paths] == [p.name for p in hold_out(there, "0.5")[1].paths]
-    many = Faces([Path(f"{i}.png") for i in range(4000)], [f"{i}" for i in range(4000)], None, FRAMING)
+    many = Faces(Paths(Path(), [f"{i}.png" for i in range(4000)]), [f"{i}" for i in range(4000)], None, FRAMING)
     assert 60 < len(hold_out(many, "0.02")[1]) < 100
     for wrong in ("0", "0.0001", "1", "-1", "nan"):
         with pytest.raises(InputError, match=f"--validation {wrong}"):

@@ -1,4 +1,4 @@
-"""One step of the generator's training: every term reaches what learns by it, nothing frozen changes, D and G take turns."""
+"""One step of the generator's training: terms reach what learns by them, nothing frozen changes, D and G take turns."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import logging
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,11 +31,28 @@ log = logging.getLogger("ghost")
 _LOOKED_AT = 100  # pictures of a set without index.csv whose sides are compared; sets may have millions
 
 
+class Paths(Sequence[Path]):
+    """Photos below a folder. Sets may have millions, whose names take less memory than paths would."""
+
+    def __init__(self, folder: Path, names: list[str]) -> None:
+        self._folder, self._names = folder, names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, position: int) -> Path:  # type: ignore[override]  # no slices
+        return self._folder / self._names[position]
+
+    def subset(self, rows: Sequence[int]) -> Paths:
+        """Those at these positions."""
+        return Paths(self._folder, [self._names[i] for i in rows])
+
+
 @dataclass(frozen=True)
 class Faces:
     """A set of stored crops."""
 
-    paths: list[Path]
+    paths: Paths
     identities: list[str]
     kps: Tensor | None  # (N, 5, 2) float32, pixels of the stored crops; None where the folder has no index.csv
     framing: Framing
@@ -46,7 +64,7 @@ class Faces:
     def subset(self, keep: Sequence[int]) -> Faces:
         """The photos at these positions."""
         rows = list(keep)
-        return Faces([self.paths[i] for i in rows], [self.identities[i] for i in rows],
+        return Faces(self.paths.subset(rows), [self.identities[i] for i in rows],
                      None if self.kps is None else self.kps[rows], self.framing,
                      None if self.images is None else self.images[rows])
 
@@ -87,21 +105,32 @@ def find_faces(folder: Path, by_folder: bool) -> Faces:
 def _indexed(folder: Path, index: Path) -> Faces:
     try:
         with index.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            rows = list(csv.DictReader(file))
+            names, people, kps, margin = _columns(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{index}: cannot be read ({error}); preprocess_vgg.py writes it") from error
-    if not rows:
-        raise InputError(f"{index}: lists no faces")
-    columns = [f"kp{i}_{axis}" for i in range(1, 6) for axis in "xy"]
-    try:
-        kps = np.array([[float(row[name]) for name in columns] for row in rows], np.float32).reshape(-1, 5, 2)
-        names, people = [row["file"] for row in rows], [row["identity"] for row in rows]
-        margin = round(float(rows[0].get("margin") or 0))
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, IndexError, ValueError, OverflowError) as error:
         raise InputError(f"{index}: expected columns file, identity, margin, kp1_x to kp5_y ({error})") from error
-    paths = [folder / name for name in names]
+    if not names:
+        raise InputError(f"{index}: lists no faces")
+    paths = Paths(folder, names)
     side = _side(paths)
     return Faces(paths, people, torch.from_numpy(kps), Framing(side, side - 2 * margin))
+
+
+def _columns(rows: Iterator[list[str]]) -> tuple[list[str], list[str], np.ndarray, int]:
+    """Names, people, keypoints (N, 5, 2) float32 and the first row's margin, read row by row."""
+    place = {name: i for i, name in enumerate(next(rows, []))}
+    names: list[str] = []
+    people: list[str] = []
+    known: dict[str, str] = {}  # a person's photos share one string
+    numbers, margin = array("f"), ""
+    for row in filter(None, rows):
+        if not names and "margin" in place:
+            margin = row[place["margin"]]
+        names.append(row[place["file"]])
+        people.append(known.setdefault(row[place["identity"]], row[place["identity"]]))
+        numbers.extend(float(row[place[f"kp{i}_{axis}"]]) for i in range(1, 6) for axis in "xy")
+    return names, people, np.frombuffer(numbers, np.float32).reshape(-1, 5, 2), round(float(margin or 0))
 
 
 def _plain(folder: Path, by_folder: bool) -> Faces:
@@ -118,7 +147,8 @@ def _plain(folder: Path, by_folder: bool) -> Faces:
         check_people(folder, (path.relative_to(folder).as_posix() for path in paths), "--dataset_path")
     _check_square(paths, folder)
     side = _side(paths)
-    return Faces(paths, [path.relative_to(folder).parts[0] for path in paths], None, Framing(side, side))
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    return Faces(Paths(folder, names), [name.split("/")[0] for name in names], None, Framing(side, side))
 
 
 def _check_square(paths: list[Path], folder: Path) -> None:
@@ -131,7 +161,7 @@ def _check_square(paths: list[Path], folder: Path) -> None:
                              "--dataset_path")
 
 
-def _side(paths: list[Path]) -> int:
+def _side(paths: Sequence[Path]) -> int:
     """Side of the first readable crop; the others are brought to it."""
     for path in paths:
         image = read_square(path)
