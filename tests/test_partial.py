@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.clips import make_clip
-from utils.inference.types import FrameReport, SwappedFrame
+from utils.inference.types import SwappedFrame
 from utils.inference.video import _Partial
 from utils.io.frame import Frame
 from utils.io.span import Span
@@ -31,7 +31,7 @@ def named_start(path: Path, times: list[float], written: int, decoded: int) -> f
     for _ in range(decoded):
         next(frames)
     for i, time in enumerate(times[:written]):
-        partial.reached(SwappedFrame(None, i, time, (), FrameReport()))  # type: ignore[arg-type]
+        partial.reached(SwappedFrame(None, i, time))  # type: ignore[arg-type]
     return float(partial._keep().split("--start ")[1].split()[0])
 
 
