@@ -269,7 +269,7 @@ def test_python_refuses_references_without_effect(photos: dict[str, str], random
 
 def test_a_swap_of_which_nothing_shows_is_none(call: Call, photos: dict[str, str], tmp_path: Path,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("utils.inference.pipeline.mask.draw", lambda *_: np.zeros((224, 224), np.float32))
+    monkeypatch.setattr("utils.inference.track_masks.mask.draw", lambda *_: np.zeros((224, 224), np.float32))
     code, found, said = call(*swap(photos["a"], photos["b"], tmp_path / "o.png"))
     assert code == found["exit_code"] == errors.NobodyMatchedError.exit_code and not (tmp_path / "o.png").exists()
     assert "1 x its mask is empty or outside the picture" in said

@@ -21,8 +21,10 @@ from examples.demo_video import set_in_motion, write_clip
 from tests.clips import make_clip, packets, pictures, times
 from tests.conftest import OPENCV_IS_FULL, ROOT, Call, People
 from utils import errors
+from utils.inference.conditioning import Conditioning
 from utils.inference.config import InferenceConfig
-from utils.inference.pipeline import SwapPipeline, load_pipeline
+from utils.inference.pipeline import load_pipeline
+from utils.inference.report import Stage
 from utils.inference.types import TrackedFace
 from utils.inference.video import check_video
 from utils.io.frame import Frame
@@ -82,7 +84,7 @@ def test_every_person_keeps_the_own_source_while_they_pass_each_other(
 ) -> None:
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
     seen: list[tuple[Frame, TrackedFace]] = []
-    monkeypatch.setattr(SwapPipeline, "_wanted_identities", recorded(SwapPipeline._wanted_identities, seen))
+    monkeypatch.setattr(Conditioning, "embeddings", recorded(Conditioning.embeddings, seen))
     paths = []
     for number in (2, 5):
         paths.append(tmp_path / f"{number}.png")
@@ -137,9 +139,9 @@ def test_batches_of_a_large_generator_are_small(
 def recorded(method: Callable[..., Any], seen: list[tuple[Frame, TrackedFace]]) -> Callable[..., Any]:
     """The pipeline's step that says who faces become, taking note of them."""
 
-    def note_and_do(self: SwapPipeline, faces: list[tuple[Frame, TrackedFace]]) -> Any:
+    def note_and_do(self: Conditioning, z_id: np.ndarray, faces: list[tuple[Frame, TrackedFace]], stage: Stage) -> Any:
         seen.extend(faces)
-        return method(self, faces)
+        return method(self, z_id, faces, stage)
 
     return note_and_do
 

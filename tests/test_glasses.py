@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from utils.errors import InputError, WeightsError
+from utils.inference.conditioning import Conditioning
 from utils.inference.config import InferenceConfig
 from utils.inference.glasses import Glasses, from_card
-from utils.inference.pipeline import SwapPipeline
+from utils.inference.report import RunReport
 from utils.inference.stages import load_stages
 from utils.inference.types import TrackedFace
 from utils.io.frame import Frame
@@ -67,14 +68,14 @@ class Face:
 
 @pytest.mark.parametrize("strength, reach", [(1.0, 0.0), (None, 0.0), (1.3, 0.0), (None, 1.0)])
 def test_the_pipeline_asks_before_it_goes_further(strength: float | None, reach: float) -> None:
-    settings = SimpleNamespace(identity_strength=strength, identity_reach=reach, glasses=SEEN)
-    stages: Any = SimpleNamespace(settings=settings, identifier=Face(BARE), seconds=0.0)
-    pipeline = SwapPipeline(stages, InferenceConfig())
-    pipeline._z_id = DARK
+    def wanted(glasses: Glasses | None) -> np.ndarray:
+        settings: Any = SimpleNamespace(identity_strength=strength, identity_reach=reach, glasses=glasses)
+        conditioning = Conditioning(Face(BARE), settings)  # type: ignore[arg-type]
+        return conditioning.embeddings(DARK, [face], RunReport().stage)
+
     face = (Frame(np.zeros((2, 2, 3), np.uint8)), TrackedFace(np.zeros((5, 2), np.float32), 0, 0, 0))
-    assert np.allclose(pipeline._wanted_identities([face]), BARE, atol=0.15)
-    settings.glasses = None
-    assert pipeline._wanted_identities([face])[0, 1] >= 1
+    assert np.allclose(wanted(SEEN), BARE, atol=0.15)
+    assert wanted(None)[0, 1] >= 1
 
 
 def test_the_set_that_ships_knows_glasses() -> None:

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from utils.errors import OptionError
+from utils.inference.conditioning import Conditioning
 from utils.inference.config import InferenceConfig
 from utils.inference.embeddings import steer
-from utils.inference.pipeline import SwapPipeline
+from utils.inference.report import RunReport
 from utils.inference.stages import load_stages
 from utils.inference.types import TrackedFace
 from utils.io.frame import Frame
@@ -37,14 +38,13 @@ class Eyes:
 def wanted(strength: float | None, reach: float = 0) -> tuple[np.ndarray, Eyes]:
     """Embeddings of one person's track in two frames, and of another one's in the second."""
     eyes = Eyes()
-    settings = SimpleNamespace(identity_strength=strength, identity_reach=reach, glasses=None)
-    stages: Any = SimpleNamespace(settings=settings, identifier=eyes, seconds=0.0)
-    pipeline = SwapPipeline(stages, InferenceConfig())
-    pipeline._z_id = SOURCE
+    settings: Any = SimpleNamespace(identity_strength=strength, identity_reach=reach, glasses=None)
     frames = [Frame(np.full((2, 2, 3), level, np.uint8), index) for index, level in enumerate((1, 4))]
     faces = [(0, 0, 7), (1, 0, 7), (1, 1, 8)]  # frame, person, track
     kps = np.zeros((5, 2), np.float32)
-    return pipeline._wanted_identities([(frames[f], TrackedFace(kps, p, t, 0)) for f, p, t in faces]), eyes
+    conditioning = Conditioning(eyes, settings)  # type: ignore[arg-type]
+    shown = [(frames[f], TrackedFace(kps, p, t, 0)) for f, p, t in faces]
+    return conditioning.embeddings(SOURCE, shown, RunReport().stage), eyes
 
 
 def test_as_it_is_costs_nothing() -> None:

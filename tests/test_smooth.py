@@ -38,13 +38,11 @@ def test_a_point_that_moved_slowly_arrives() -> None:
     assert settled == pytest.approx(PLACE + 1.5, abs=1e-3)
 
 
-def test_tracks_are_apart_and_a_new_stream_begins_anew() -> None:
+def test_tracks_are_apart() -> None:
     steady = SteadyLandmarks()
     assert np.array_equal(steady.settle(1, PLACE), PLACE)
     assert np.array_equal(steady.settle(2, PLACE + 1), PLACE + 1)
     assert not np.array_equal(steady.settle(1, PLACE + 1), PLACE + 1)
-    steady.forget()
-    assert np.array_equal(steady.settle(1, PLACE + 2), PLACE + 2)
 
 
 def test_smoothing_is_symmetric_and_shrinks_at_the_ends() -> None:

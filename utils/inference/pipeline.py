@@ -28,22 +28,22 @@ from utils.errors import (
     NoFaceInTargetError,
     OptionError,
 )
-from utils.inference import align, blend, mask, rim
+from utils.inference import align, blend
+from utils.inference.conditioning import Conditioning
 from utils.inference.config import InferenceConfig
-from utils.inference.embeddings import normalise, steer
+from utils.inference.embeddings import normalise
 from utils.inference.exposure import exposure_of
 from utils.inference.people import Person, facts_of, identities, photos_of, read, unused
 from utils.inference.photos import check_photo, swap_photos
-from utils.inference.recent import Recent
 from utils.inference.report import FaceCounts, RunReport, reasons_of
 from utils.inference.sharpen import sharpen
-from utils.inference.smooth import SteadyLandmarks
 from utils.inference.sparse import fill_in, search
 from utils.inference.stages import Stages, load_stages
 from utils.inference.stream import prefetch
 from utils.inference.tone import match_tone
 from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow
-from utils.inference.types import Face, Mask, Swap, SwappedFrame, TrackedFace, Visibility
+from utils.inference.track_masks import TrackMasks
+from utils.inference.types import Face, FrameFaces, Mask, Swap, SwappedFrame, Visibility
 from utils.inference.visibility import UNSEEN, visibility_of
 from utils.io.frame import Frame
 from utils.io.image import write_photo
@@ -59,14 +59,12 @@ _BATCHES_AHEAD = 2  # faces are found in many frames at once, and the generator 
 _MOST_BYTES = 2**26  # frames that wait for a full batch of faces
 _FOUND_AHEAD = 4  # frames
 
-_Faces = Sequence[tuple[Frame, TrackedFace]]
-
 
 class _Batch(NamedTuple):
     """Frames, and what the generator needs of their faces."""
 
     frames: Sequence[TrackedFrame]
-    faces: _Faces
+    faces: FrameFaces
     crops: list[np.ndarray]  # (size, size, 3) uint8 BGR
     z_id: np.ndarray  # (N, D) float32, raw: who the faces become
 
@@ -100,9 +98,6 @@ class SwapPipeline:
         self._people: list[Person] = []
         self._z_id: np.ndarray | None = None  # (persons, D) float32, raw
         self._references: np.ndarray | None = None  # (persons, D) float32, unit
-        self._mask_params: Recent[mask.MaskParams] = Recent()
-        self._own_id: Recent[np.ndarray] = Recent()  # (D,) float32, raw, of the target's person
-        self._landmarks = SteadyLandmarks()
         self._detector_lock = threading.Lock()
         self._extra_threads = has_many_cores()
 
@@ -147,15 +142,14 @@ class SwapPipeline:
         """
         if self._z_id is None:
             raise OptionError("no source: call set_sources first")
-        self._mask_params.clear()
-        self._own_id.clear()
-        self._landmarks.forget()
+        conditioning = Conditioning(self.stages.identifier, self.stages.settings)
+        masks = TrackMasks(self.stages.landmarks, self.stages.settings, self.config.crop_size)
         # Each of these works on one batch while those after it work on the ones before.
         with (
             closing(self._tracked(frames, careful)) as tracked,
-            closing(prefetch(self._cut(tracked), _BATCHES_AHEAD)) as batches,
+            closing(prefetch(self._cut(tracked, self._z_id, conditioning), _BATCHES_AHEAD)) as batches,
             closing(prefetch(self._swapped(batches), 1)) as swapped,
-            closing(prefetch(self._finished(swapped), 1 if self._extra_threads else 0)) as finished,
+            closing(prefetch(self._finished(swapped, masks), 1 if self._extra_threads else 0)) as finished,
         ):
             for batch, new_faces in finished:
                 yield from self._pasted(batch, new_faces)
@@ -199,14 +193,16 @@ class SwapPipeline:
         if batch:
             yield batch
 
-    def _cut(self, tracked: Iterable[TrackedFrame]) -> Iterator[_Batch]:
+    def _cut(
+        self, tracked: Iterable[TrackedFrame], z_id: np.ndarray, conditioning: Conditioning
+    ) -> Iterator[_Batch]:
         """Prepare the faces of some frames at once, so that the generator, which takes longest, waits for nothing."""
         size = self.stages.swapper.size
         for frames in self._batches(tracked):
             faces = [(entry.frame, face) for entry in frames for face in entry.faces]
             with self.report.stage("align"):
                 crops = [align.cut(frame.pixels, face.kps, size, face.template).image for frame, face in faces]
-            yield _Batch(frames, faces, crops, self._wanted_identities(faces))
+            yield _Batch(frames, faces, crops, conditioning.embeddings(z_id, faces, self.report.stage))
 
     def _swapped(self, batches: Iterable[_Batch]) -> Iterator[tuple[_Batch, list[np.ndarray]]]:
         """New faces, of the generator's size or the enhancer's."""
@@ -221,10 +217,12 @@ class SwapPipeline:
                     images = stages.enhancer.enhance(images)
             yield batch, [exposure.undone(image) for exposure, image in zip(light, images, strict=True)]
 
-    def _finished(self, batches: Iterable[tuple[_Batch, list[np.ndarray]]]) -> Iterator[tuple[_Batch, list[_NewFace]]]:
+    def _finished(
+        self, batches: Iterable[tuple[_Batch, list[np.ndarray]]], masks: TrackMasks
+    ) -> Iterator[tuple[_Batch, list[_NewFace]]]:
         """New faces, and what is needed to paste them."""
         for batch, images in batches:
-            yield batch, self._new_faces(batch.faces, self._swaps(batch, images)) if images else []
+            yield batch, self._new_faces(batch.faces, self._swaps(batch, images), masks) if images else []
 
     def _pasted(self, batch: _Batch, new_faces: Iterable[_NewFace]) -> Iterator[SwappedFrame]:
         """Put swapped faces back into their frames."""
@@ -252,66 +250,18 @@ class SwapPipeline:
         return [Swap(image, align.estimate(face.kps, image.shape[0], face.template)[0], crop)
                 for image, crop, (_, face) in zip(images, batch.crops, batch.faces, strict=True)]
 
-    def _new_faces(self, faces: _Faces, swaps: Sequence[Swap]) -> list[_NewFace]:
+    def _new_faces(self, faces: FrameFaces, swaps: Sequence[Swap], masks: TrackMasks) -> list[_NewFace]:
         """Landmarks and masks of the swaps, and how much of them is shown."""
         stages, mask_size = self.stages, self.config.crop_size
         with self.report.stage("landmarks"):
             after = stages.landmarks.find([cv2.resize(swap.image, (mask_size, mask_size)) for swap in swaps])
         results = []
-        for (_, face), swap, points, alpha in zip(faces, swaps, after, self._masks(faces, swaps, after), strict=True):
+        drawn = masks.draw(faces, swaps, after, self.report.stage)
+        for (_, face), swap, points, alpha in zip(faces, swaps, after, drawn, strict=True):
             M_frame2mask, _ = align.estimate(face.kps, mask_size, face.template)
             visibility = visibility_of(face.kps, points, M_frame2mask, stages.settings.max_yaw)
             results.append(_NewFace(swap, Mask(alpha, M_frame2mask), visibility))
         return results
-
-    def _wanted_identities(self, faces: _Faces) -> np.ndarray:
-        """Embeddings (N, D) float32, raw, between the target's own ones and the sources'; see `steer` and `Glasses`.
-
-        A person's own embedding is that of the first frame of its appearance, so that nothing flickers.
-        """
-        assert self._z_id is not None
-        z_id = self._z_id[[face.person for _, face in faces]]
-        settings = self.stages.settings
-        strength, reach, glasses = settings.identity_strength, settings.identity_reach, settings.glasses
-        steered = strength != 1 and (strength is not None or reach > 0)
-        if not faces or not (steered or glasses):
-            return z_id
-        self._own_id.shrink()
-        for frame, face in faces:
-            if face.track not in self._own_id:
-                with self.report.stage("identify"):
-                    self._own_id[face.track] = self.stages.identifier.embed(frame.pixels, [face])[0]
-        own = np.stack([self._own_id[face.track] for _, face in faces])
-
-        def steer_on(z_id: np.ndarray) -> np.ndarray:
-            return steer(own, z_id, strength, reach) if steered else z_id
-
-        return glasses.of_target(own, z_id, steer_on) if glasses else steer_on(z_id)
-
-    def _masks(self, faces: _Faces, swaps: Sequence[Swap], after: np.ndarray) -> list[np.ndarray]:
-        """Soft masks; a person keeps the parameters of the first frame of its appearance.
-
-        after: (N, 106, 2) float32, landmarks of the swaps, crop pixels.
-        """
-        size, stage = self.config.crop_size, self.report.stage
-        self._mask_params.shrink()
-        for position, (frame, face) in enumerate(faces):
-            if face.track not in self._mask_params:
-                with stage("landmarks"):
-                    target = align.cut(frame.pixels, face.kps, size, face.template).image
-                    before = self.stages.landmarks.find([target])[0]
-                params = mask.choose_params(after[position], before, self.stages.settings.reach, size)
-                self._mask_params[face.track] = params
-        with stage("mask"):
-            return [self._mask(face.track, swap, points)
-                    for swap, points, (_, face) in zip(swaps, after, faces, strict=True)]
-
-    def _mask(self, track: int, swap: Swap, points: np.ndarray) -> np.ndarray:
-        """One face's soft mask; points: (106, 2) float32, landmarks of the swap."""
-        size, contrast = self.config.crop_size, self.stages.settings.rim_contrast
-        points = self._landmarks.settle(track, points, size)
-        soft = mask.draw(points, self._mask_params[track], size)
-        return rim.limit_mask(soft, points, swap.image, swap.target, contrast) if contrast else soft
 
     def swap_photo(
         self,

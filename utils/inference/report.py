@@ -7,8 +7,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from utils.inference.types import Visibility
 
 Item = TypeVar("Item")
+Stage = Callable[[str], AbstractContextManager[None]]  # see RunReport.stage
 log = logging.getLogger("ghost")
 _END: Any = object()
 

@@ -68,10 +68,6 @@ class SteadyLandmarks:
         self._last.shrink()
         return result
 
-    def forget(self) -> None:
-        """Begin a new stream."""
-        self._last.clear()
-
 
 class Templates:
     """The alignment template that each track keeps until another one fits clearly better."""

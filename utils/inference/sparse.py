@@ -8,7 +8,6 @@ gone before the next, after EVERY - 1 frames at most, while all others are follo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from utils.inference import motion
 from utils.inference.keypoints import face_size
+from utils.inference.report import Stage
 from utils.inference.types import Face
 from utils.inference.warp import apply
 from utils.io.frame import Frame
@@ -27,7 +27,6 @@ _MOST_BYTES = 2**28  # of frames that wait for the search in the last of them: t
 _APART = 0.2  # eye distances by which a face may be found off where it was followed to
 
 Detect = Callable[[np.ndarray], list[Face]]
-Stage = Callable[[str], AbstractContextManager[None]]
 Found = tuple[Frame, list[Face]]
 
 

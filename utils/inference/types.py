@@ -5,6 +5,7 @@ Pixel coordinates are (x, y) with pixel centres at integers; matrices are 2x3 an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -35,6 +36,9 @@ class TrackedFace:
     track: int  # number of the uninterrupted appearance it belongs to
     template: int  # alignment template 0..4 that the track keeps
     detected: bool = True  # False where a missed detection was bridged
+
+
+FrameFaces = Sequence[tuple[Frame, TrackedFace]]  # faces to be swapped, with the frames that show them
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,51 @@
+"""Masks of a stream's swaps, which neither jump nor tremble from frame to frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from utils.inference import align, mask, rim
+from utils.inference.recent import Recent
+from utils.inference.report import Stage
+from utils.inference.smooth import SteadyLandmarks
+from utils.inference.types import FrameFaces, Swap
+
+if TYPE_CHECKING:
+    from coordinate_reg.landmarks import Landmarks
+    from utils.inference.stages import SwapSettings
+
+
+class TrackMasks:
+    """Soft masks for the faces of one stream; a track keeps the parameters of its first frame."""
+
+    def __init__(self, landmarks: Landmarks, settings: SwapSettings, size: int) -> None:
+        """size: sides of the masks, pixels."""
+        self._find, self._size = landmarks.find, size
+        self._reach, self._contrast = settings.reach, settings.rim_contrast
+        self._params: Recent[mask.MaskParams] = Recent()  # by track
+        self._steady = SteadyLandmarks()
+
+    def draw(self, faces: FrameFaces, swaps: Sequence[Swap], after: np.ndarray, stage: Stage) -> list[np.ndarray]:
+        """N masks (size, size) float32 [0, 1].
+
+        after: (N, 106, 2) float32, landmarks of the swaps, pixels of the masks.
+        """
+        self._params.shrink()
+        for position, (frame, face) in enumerate(faces):
+            if face.track not in self._params:
+                with stage("landmarks"):
+                    target = align.cut(frame.pixels, face.kps, self._size, face.template).image
+                    before = self._find([target])[0]
+                self._params[face.track] = mask.choose_params(after[position], before, self._reach, self._size)
+        with stage("mask"):
+            return [self._draw(face.track, swap, points)
+                    for swap, points, (_, face) in zip(swaps, after, faces, strict=True)]
+
+    def _draw(self, track: int, swap: Swap, points: np.ndarray) -> np.ndarray:
+        """One face's mask; points: (106, 2) float32, landmarks of the swap."""
+        points = self._steady.settle(track, points, self._size)
+        soft = mask.draw(points, self._params[track], self._size)
+        return rim.limit_mask(soft, points, swap.image, swap.target, self._contrast) if self._contrast else soft
