@@ -13,6 +13,7 @@ import pytest
 from tests.training_set import options, prepared
 
 ROOT = Path(__file__).resolve().parents[1]
+LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
 # Every loss whose denominator depends on the batch, and blends across the batch. Low learning rates, since Adam turns
 # differences of rounding into steps of full length: another memory layout alone moves losses by 1e-2 in four steps
 # at 4e-4.
@@ -27,8 +28,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def losses(root: Path, run: str, processes: int, **more: object) -> list[dict[str, float]]:
     """What a run of that many processes logs, step by step."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1",
-                f"--nproc_per_node={processes}"] if processes > 1 else []
+    launcher = [*LAUNCHER, f"--nproc_per_node={processes}"] if processes > 1 else []
     command = [sys.executable, *launcher, "train.py", *options(root, run, **BUSY | more)]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
                           timeout=300)
@@ -45,6 +45,40 @@ def test_two_processes_equal_one_with_the_doubled_batch(root: Path) -> None:
             assert b[name] == pytest.approx(a[name], rel=1e-3, abs=1e-6), (a["step"], name)
     # Later gradients have such differences in them; this one has the masks', whose corners snap to whole pixels.
     assert two[0]["grad_G"] == pytest.approx(one[0]["grad_G"], rel=3e-3)
+
+
+# One of two processes is asked to end, or has no photos any more, in a step at which nothing else is due.
+TROUBLED = """
+import os, signal, sys, train
+from utils.errors import InputError
+from utils.training import generator
+def troubled(*given, plain=generator.batches):
+    for step, batch in enumerate(plain(*given)):
+        if step == 3 and os.environ["RANK"] == "1":
+            if TROUBLE == "photos":
+                raise InputError("photos are gone")
+            os.kill(os.getpid(), signal.SIGTERM)
+        yield batch
+generator.batches = troubled
+code = train.main(sys.argv[1:])
+print("ended with", code, flush=True)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(("trouble", "step", "codes"), [("photos", 3, (3, 11)), ("signal", 4, (0, 130))])
+def test_trouble_of_one_process_saves_the_state_of_all(
+    root: Path, tmp_path: Path, trouble: str, step: int, codes: tuple[int, int]
+) -> None:
+    script = tmp_path / "troubled.py"
+    script.write_text(TROUBLED.replace("TROUBLE", repr(trouble)))
+    command = [sys.executable, *LAUNCHER, "--nproc_per_node=2", str(script), *options(root, trouble, max_steps=99)]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+                          capture_output=True, text=True, timeout=120)
+    said = sorted(line for line in done.stdout.splitlines() if line.startswith("ended"))
+    assert said == sorted(f"ended with {code}" for code in codes), done.stderr
+    states = (root / f"saved_models_{trouble}/checkpoints").glob("state_*.pt")
+    assert [path.name for path in states] == [f"state_{step:09d}.pt"]
 
 
 def test_a_checkpoint_at_the_last_step(root: Path) -> None:

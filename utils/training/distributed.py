@@ -1,4 +1,4 @@
-"""Several processes that train one network: started by torchrun, over NCCL on CUDA and gloo on the CPU.
+"""Several processes that train one network: started by torchrun; tensors on CUDA travel over NCCL, others over gloo.
 
 PyTorch's SyncBatchNorm does not run on the CPU, so there batch norm is reduced here, by a differentiable all_reduce.
 """
@@ -37,7 +37,8 @@ def process_group(device_name: str) -> Iterator[torch.device]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # Flags travel through gloo, which does not make the processes wait for their devices.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
     finally:
@@ -92,13 +93,18 @@ def gather_objects(thing: Any) -> list[Any]:
     return things
 
 
-def any_of(*flags: bool, device: torch.device) -> list[bool]:
+def any_of(*flags: bool) -> list[bool]:
     """Each flag, true where it is for any process."""
     if world_size() == 1:
         return list(flags)
-    numbers = torch.tensor(flags, dtype=torch.int32, device=device)
+    numbers = torch.tensor(flags, dtype=torch.int32)
     dist.all_reduce(numbers, dist.ReduceOp.MAX)
     return [bool(number) for number in numbers.tolist()]
+
+
+def meet() -> None:
+    """Wait until all processes have come here."""
+    any_of(False)
 
 
 class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):

@@ -31,14 +31,13 @@ from utils.training.checkpoints import (
     set_random_states,
 )
 from utils.training.config import TrainConfig
-from utils.training.distributed import any_of, gather_objects, mean_over_processes, rank, world_size
+from utils.training.distributed import any_of, gather_objects, mean_over_processes, meet, rank, world_size
 from utils.training.logging import Sink, open_sinks
 from utils.training.task import Task
 from utils.training.watch import Watch
 from utils.weights_file import write_card
 
 log = logging.getLogger("ghost")
-_AGREE_EVERY = 10  # steps after which processes agree whether to stop or to save
 _MEMORY = 0.98  # of the running means
 
 
@@ -195,7 +194,7 @@ class Training:
             self.progress.seconds = before + now - start
             self._report(clock)
             late = bool(self.config.max_minutes) and now - start > 60 * self.config.max_minutes
-            stop, save = self._agreed(signals.came or late, now - saved > 60 * self.config.checkpoint_minutes)
+            stop, save = any_of(signals.came or late, now - saved > 60 * self.config.checkpoint_minutes)
             if stop:
                 return False
             if save:
@@ -204,23 +203,20 @@ class Training:
         return True
 
     def _next(self, batches: Iterator[Any], clock: _Clock) -> list[Any]:
-        """The parts of the next step; where their photos are gone, what was learned so far is saved."""
+        """The parts of the next step; where a process has none, since photos or who reads them are gone, all save what
+        was learned so far. Raises InputError, ResourceError."""
+        parts: list[Any] = []
+        failure = None
         try:
             with clock.waiting():
-                return list(itertools.islice(batches, self.config.accumulate))
-        except GhostError:
-            if world_size() == 1:  # others would wait for this one
-                self._save()
-            raise
-
-    def _agreed(self, stop: bool, save: bool) -> tuple[bool, bool]:
-        """What any process wants, all do."""
-        if world_size() == 1:
-            return stop, save
-        if self.progress.step % _AGREE_EVERY:
-            return False, False
-        stop, save = any_of(stop, save, device=self._device)
-        return stop, save
+                parts = list(itertools.islice(batches, self.config.accumulate))
+        except GhostError as error:
+            failure = error
+        (failed,) = any_of(failure is not None)
+        if failed:
+            self._save()
+            raise failure or ResourceError("another process cannot go on, and says why")
+        return parts
 
     def _report(self, clock: _Clock) -> None:
         """What is due after this step."""
@@ -297,8 +293,13 @@ class Training:
         best = score < self.progress.best
         self.progress.best = min(score, self.progress.best)
         states = gather_objects(random_states())
-        if rank():
-            return
+        if not rank():
+            self._write(states, best)
+        meet()  # torchrun ends all processes once one has ended, after a while by force
+
+    def _write(self, states: list[dict[str, Any]], best: bool) -> None:
+        """The state and the users' files. states: of the processes' random generators."""
+        assert self.metrics.means is not None
         state = {
             "step": self.progress.step, "progress": asdict(self.progress), "task": self.task.state_dict(),
             "metrics": {"names": self.metrics.names, "means": self.metrics.means.cpu()}, "random": states,
