@@ -299,6 +299,7 @@ class Training:
 
     def _write(self, states: list[dict[str, Any]], best: bool) -> None:
         """The state and the users' files. states: of the processes' random generators."""
+        assert self.metrics.means is not None
         state = {
             "step": self.progress.step, "progress": asdict(self.progress), "task": self.task.state_dict(),
             "metrics": {"names": self.metrics.names, "means": self.metrics.means.cpu()}, "random": states,
