@@ -22,9 +22,10 @@ from utils import registry
 from utils.errors import InputError
 from utils.folders import check_people
 from utils.io.crops import read_square, size_of
-from utils.io.folder import pictures_below
+from utils.io.folder import INDEX, pictures_below
 from utils.name_lists import places_of, read_names
 from utils.paths import is_folder
+from utils.set_index import KEYPOINTS
 from utils.training.augment import Framing
 
 log = logging.getLogger("ghost")
@@ -95,7 +96,7 @@ def find_faces(folder: Path, by_folder: bool) -> Faces:
         raise InputError(
             f"{folder}: no such folder; give --dataset_path with face crops (preprocess_vgg.py makes them)"
         )
-    index = folder / "index.csv"
+    index = folder / INDEX
     faces = _indexed(folder, index) if index.is_file() else _plain(folder, by_folder)
     if by_folder:
         return faces
@@ -129,7 +130,7 @@ def _columns(rows: Iterator[list[str]]) -> tuple[list[str], list[str], np.ndarra
             margin = row[place["margin"]]
         names.append(row[place["file"]])
         people.append(known.setdefault(row[place["identity"]], row[place["identity"]]))
-        numbers.extend(float(row[place[f"kp{i}_{axis}"]]) for i in range(1, 6) for axis in "xy")
+        numbers.extend(float(row[place[name]]) for name in KEYPOINTS)
     return names, people, np.frombuffer(numbers, np.float32).reshape(-1, 5, 2), round(float(margin or 0))
 
 
