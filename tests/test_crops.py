@@ -13,7 +13,7 @@ import torch
 
 from utils.io.crops import read_square
 from utils.training.augment import Framing
-from utils.training.faces import Faces, decoded
+from utils.training.faces import Faces, Paths, decoded
 
 SIDE, CLAIMED = 16, 65000
 
@@ -43,7 +43,7 @@ def test_a_picture_that_claims_an_impossible_size_is_broken(
     paths[0].write_bytes(encoded(ending))
     paths[1].write_bytes(enormous(ending))
     assert read_square(paths[1]) is None
-    faces = decoded(Faces(paths, ["a", "b"], None, Framing(SIDE, SIDE)))
-    assert faces.paths == paths[:1] and faces.images is not None
+    faces = decoded(Faces(Paths(tmp_path, [path.name for path in paths]), ["a", "b"], None, Framing(SIDE, SIDE)))
+    assert list(faces.paths) == paths[:1] and faces.images is not None
     assert torch.equal(faces.images, torch.full((1, 3, SIDE, SIDE), 99, dtype=torch.uint8))
     assert f"{paths[1]} cannot be read as a picture" in caplog.text

@@ -1,15 +1,18 @@
-"""From where a video goes on whose work was stopped: nothing is left out, and nothing comes twice."""
+"""Where a video goes on whose work was stopped: nothing is left out, and nothing comes twice."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
 from tests.clips import make_clip
 from utils.inference.types import SwappedFrame
 from utils.inference.video import _Partial
+from utils.io.encode import video_writer
+from utils.io.encoders import EncodeOptions
 from utils.io.frame import Frame
 from utils.io.span import Span
 from utils.io.video import open_video
@@ -20,7 +23,7 @@ BURST = [0, 1_000, 4_000, 4_500, 4_517, 4_533, 4_550, 6_000]  # milliseconds
 class Writer:
     """Writes nothing."""
 
-    def keep(self, path: Path) -> None:
+    def keep(self, path: Path, following: float | None) -> None:
         pass
 
 
@@ -58,3 +61,18 @@ def test_a_burst_of_frames_is_not_left_out(tmp_path: Path, ahead: int) -> None:
             found = [frame.time for frame in rest.frames]
         held = [] if ahead else [start]  # the picture that is shown then, where the next one was not known
         assert found in (times[written:], held + times[written:])
+
+
+@pytest.mark.parametrize("written", [1, 2, 7])  # within a burst that is reordered, MP4 counts more
+def test_a_part_lasts_until_the_rest_begins(tmp_path: Path, written: int) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", len(BURST), times=BURST, tick=Fraction(1, 1000), rate=1)  # 8 s of sound
+    with pytest.raises(KeyboardInterrupt), open_video(clip) as video, \
+            video_writer(tmp_path / "out.mp4", video.info, EncodeOptions(), print) as writer:
+        for frame in video.frames:
+            if frame.index == written:
+                writer.keep(tmp_path / "part.mp4", frame.time)
+                raise KeyboardInterrupt
+            writer.write(frame)
+    with av.open(str(tmp_path / "part.mp4")) as part:
+        lasting = [float(stream.duration * stream.time_base) for stream in part.streams]  # type: ignore[operator]
+    assert lasting == pytest.approx([BURST[written] / 1000] * 2, abs=0.03)

@@ -23,6 +23,8 @@ from tests.training_set import options, prepared, train, write_set
 from utils.errors import INTERRUPTED, DivergedError, InputError, OptionError, ResourceError
 from utils.training import generator, loop, pairs
 from utils.training.checkpoints import read_state as read_checkpoint
+from utils.training.config import TrainConfig
+from utils.training.export import UsersEncoder
 from utils.training.generator import GeneratorTask
 from utils.training.logging import Console
 from utils.weights_file import read_state
@@ -176,6 +178,24 @@ def test_another_encoder_of_the_same_name_is_noticed(root: Path, capsys: Capture
     for file in (encoder, encoder.with_suffix(".json")):
         copy = root / "saved_models_swapped" / file.name
         assert sha256(copy.read_bytes()).digest() == sha256(file.read_bytes()).digest(), "the generator's own encoder"
+
+
+def test_an_encoder_that_changes_meanwhile_is_not_laid_beside_the_generator(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(root / "nets", tmp_path / "own")
+    file = tmp_path / "own/tiny_identity.safetensors"
+    encoder, began_with = UsersEncoder(TrainConfig(identity=str(file))), file.read_bytes()
+    for name in ("G", "best"):
+        (tmp_path / name).mkdir()
+    encoder.lay_beside(tmp_path / "G")
+    file.write_bytes(began_with[:-1] + b"x")
+    for folder in ("G", "best"):
+        encoder.lay_beside(tmp_path / folder)
+    assert (tmp_path / "G" / file.name).read_bytes() == began_with and not (tmp_path / "best" / file.name).exists()
+    assert caplog.text.count(f"{file} is no longer what this run was started with") == 1
+    file.unlink()
+    encoder.lay_beside(tmp_path / "G")
 
 
 def test_a_state_of_more_processes_goes_on_by_its_name(root: Path, capsys: Capture) -> None:

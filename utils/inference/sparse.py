@@ -21,7 +21,7 @@ from utils.inference.warp import apply
 from utils.io.frame import Frame
 
 EVERY = 18  # frames from one search to the next
-FIRST = 10  # the same at the beginning: with these a first batch of eight frames has those ahead that it waits for
+FIRST = 14  # the same at the beginning: with these a first batch of eight frames has those ahead that it waits for
 _MOST = 6  # faces; following more costs as much as searching
 _MOST_BYTES = 2**28  # of frames that wait for the search in the last of them: ten of 3840x2160
 _APART = 0.2  # eye distances by which a face may be found off where it was followed to

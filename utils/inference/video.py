@@ -179,8 +179,8 @@ class _Partial:
         if self._time is None:
             return NOTHING_WRITTEN
         path = _partial_path(self._output)
-        self._writer.keep(path)
         following = self._coming[0] if self._coming else None
+        self._writer.keep(path, following)
         return f"what is done is in {path}; --start {_between(self._time, following):.3f} goes on from there"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -12,11 +13,13 @@ from utils.errors import InputError
 from utils.io.stills import FOLDER_RATE
 
 if TYPE_CHECKING:
+    from av import FFmpegError
     from av.container import InputContainer
     from av.packet import Packet
     from av.stream import Stream
     from av.video.stream import VideoStream
 
+_DISK_IS_GONE = (errno.EIO, errno.ESTALE)
 _FASTEST = 300  # frames per second; more in a codec's header or in FFmpeg's guess are the ticks of a clock
 _MOST_BROKEN = 50  # pieces in a row that cannot be read, after which nothing more is expected
 
@@ -82,6 +85,13 @@ def packets_of(container: InputContainer, streams: Sequence[Stream]) -> Iterator
             return
         broken = 0
         yield packet
+
+
+def check_disk(error: FFmpegError, path: Path | str) -> None:
+    """Raises InputError where a file can be read no further because its disk is gone, and not because it is damaged."""
+    if error.errno in _DISK_IS_GONE:
+        raise InputError(f"{path} cannot be read any further ({error.strerror}); see whether its disk or network is "
+                         "still connected, and run again") from error
 
 
 def frame_rate(stream: VideoStream) -> Fraction:

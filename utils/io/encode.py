@@ -108,9 +108,11 @@ class _Pictures:
             image = cv2.copyMakeBorder(image, 0, self._odd[0], 0, self._odd[1], cv2.BORDER_REPLICATE)
         return from_bgr(image, self._colour, self._layout)
 
-    @property
-    def end(self) -> float:
-        """Where the last frame ends, in seconds of the result."""
+    def end(self, following: float | None) -> float:
+        """Where the last frame ends, in seconds of the result; following: when the next one comes in the original, in
+        seconds, where that is known."""
+        if following is not None:
+            return following - self._info.span.start
         return float(self._came * self._tick + 1 / self._info.rate)
 
     def finish(self) -> list[Packet[Any]]:
@@ -127,11 +129,16 @@ class _Pictures:
                     self._delay = packet.pts - packet.dts
         return packets
 
-    def set_end(self, packets: list[Packet[Any]]) -> None:
-        """Show the last frame for as long as in the original; packets: those since it came."""
-        if not self._info.last_shown or not packets:
+    def set_end(self, packets: list[Packet[Any]], seconds: float | None) -> None:
+        """Show the last frame up to `seconds` of the result; None: for as long as in the original.
+
+        packets: those since it came.
+        """
+        if seconds is None and self._info.last_shown:
+            seconds = float(self._came * self._tick) + self._info.last_shown[-1]
+        if seconds is None or not packets:
             return
-        end = max(self._came + round(self._info.last_shown[-1] / self._tick), self._last + self._shortest)
+        end = max(round(seconds / self._tick), self._last + self._shortest)
         for packet in packets:
             if packet.pts == self._last:
                 packet.duration = end - self._last
@@ -222,20 +229,22 @@ class VideoWriter:
         self._complete(None)
 
     def _complete(self, end: float | None) -> None:
-        """end: seconds in the result from which on what goes beside the pictures is left out; None: nothing is."""
+        """end: seconds of the result where it ends; None: where the original does, or its used part."""
         with _failures_as_os_errors():
             packets = [*self._held, *self._pictures.finish()]
-            if end is None:
-                self._pictures.set_end(packets)
+            self._pictures.set_end(packets, end)
             self._mux(packets)
             self._beside.finish(end)
             self._container.close()
         self._mark.seal(self._place)
 
-    def keep(self, path: Path) -> None:
+    def keep(self, path: Path, following: float | None = None) -> None:
         """Complete the file as a shorter one, with the sound up to the end of its last picture, and give it this name,
-        which must be free; nothing can be written after that. Raises OSError, OutputError."""
-        self._complete(self._pictures.end)
+        which must be free; nothing can be written after that. Raises OSError, OutputError.
+
+        following: when the next picture would come, in seconds of the original, where that is known.
+        """
+        self._complete(self._pictures.end(following))
         move(self._place, path, overwrite=False)
 
     def _mux(self, packets: list[Packet[Any]]) -> None:

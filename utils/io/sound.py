@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from utils.io.container import packets_of
+from utils.io.container import check_disk, packets_of
 from utils.io.extras import copy_description
 from utils.io.video import MILLISECOND, RUNS_BACK, Note, VideoInfo
 
@@ -112,6 +112,7 @@ class Sound:
                 if packet is not None and packet.size:
                     yield packet
         except av.FFmpegError as error:
+            check_disk(error, self._info.path)
             self._note(f"the sound could not be read any further ({error.strerror}); what came before is used")
 
     def _seek(self) -> None:
@@ -190,6 +191,8 @@ class Sound:
 
         try:
             frames = track.source.decode(packet)
+        except av.error.MemoryError as error:
+            raise MemoryError(f"FFmpeg's decoder: {error.strerror}") from error
         except av.FFmpegError:
             self._skipped += 1
             return

@@ -40,10 +40,13 @@ class Span:
         """Whether the frame at `time`, and all after it, come after the part."""
         return self.end is not None and time >= self.end - 1e-6
 
-    def cut(self, pictures: Iterable[tuple[float, float, _Picture]]) -> Iterator[tuple[float, float, _Picture]]:
+    def cut(
+        self, pictures: Iterable[tuple[float, float, _Picture]], length: float | None = None
+    ) -> Iterator[tuple[float, float, _Picture]]:
         """The pictures of the part out of all, each after the seconds from and to which it is shown.
 
         One that begins before the part is shown from its start on, unless the next follows soon.
+        length: seconds in all, where they are known, since pictures that are reordered may bear others' durations.
         """
         held: tuple[float, _Picture] | None = None
         for time, end, picture in pictures:
@@ -56,8 +59,8 @@ class Span:
             if self.ended(time):
                 return
             yield time, end, picture
-        if held and held[0] > self.start:
-            yield self.start, *held
+        if held and (end := held[0] if length is None else min(length, held[0])) > self.start:
+            yield self.start, end, held[1]
 
     def shown(self, time: float, end: float) -> float:
         """Seconds of the part for which a frame is shown that would be so from `time` to `end`."""

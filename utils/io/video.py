@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -15,7 +14,15 @@ import cv2
 
 from utils.errors import InputError, OptionError
 from utils.io.colour import RGB, Colour, bit_depth, can_keep, colour_of, describes_light, to_bgr, to_planar, to_upright
-from utils.io.container import frame_rate, open_container, origin_of, packets_of, picture_stream, promised_length
+from utils.io.container import (
+    check_disk,
+    frame_rate,
+    open_container,
+    origin_of,
+    packets_of,
+    picture_stream,
+    promised_length,
+)
 from utils.io.decoded import DecodedPicture
 from utils.io.folder import no_pictures, pictures_in
 from utils.io.frame import Frame, Pixels
@@ -37,7 +44,6 @@ _ENDS_EARLY = 0.5  # seconds missing at the end that are worth a note
 _FURTHER_BACK = 10.0  # seconds; longer than from one key frame to the next
 _AS_IT_IS = Upright(False, False, False)
 _NOT_SHARED = Layout(across=1, down=1)
-_DISK_IS_GONE = (errno.EIO, errno.ESTALE)
 _SURFACES = 4  # threads of a graphics card's decoder, each of which needs memory of its few pictures
 RUNS_BACK = 0.5  # seconds by which time stamps fall where another recording begins, and not by mere inaccuracy
 
@@ -206,7 +212,7 @@ class _File:
         start, step = self._span.start, min(LONGEST_WAIT, float(1 / frame_rate(self._stream)))
         for place in (start, start - _FURTHER_BACK):
             if place > 0 and self._go_to(place):
-                used = self._span.cut(self._timed())
+                used = self._span.cut(self._timed(), self._seconds())
                 first = next(used, None)
                 self._broken = 0  # on the way from a place without a key frame
                 if self._landed <= start + (step if first else 0) and (first or place == start):
@@ -214,7 +220,7 @@ class _File:
         if start:
             self.close()
             self._load()
-        used = self._span.cut(self._timed())
+        used = self._span.cut(self._timed(), self._seconds())
         return 0.0, next(used, None), used
 
     def _go_to(self, place: float) -> bool:
@@ -281,9 +287,7 @@ class _File:
         except av.EOFError:
             return
         except av.FFmpegError as error:
-            if error.errno in _DISK_IS_GONE:
-                raise InputError(f"{self._path} cannot be read any further ({error.strerror}); see whether its disk or "
-                                 "network is still connected, and run again") from error
+            check_disk(error, self._path)
             self._note(f"{self._path} could not be read any further ({error.strerror}); what came before is used")
 
     def _completed(self, packet: Packet[Any] | None) -> list[VideoFrame]:

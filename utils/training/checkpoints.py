@@ -155,7 +155,8 @@ def refuse_to_replace(config: TrainConfig, checkpoints: Checkpoints) -> None:
 
 
 def remove_unfinished(config: TrainConfig) -> None:
-    """Remove what processes that were killed while writing left; the caller keeps other runs of the name away."""
+    """Remove what processes that were killed while writing left; the caller keeps other runs of the name away, but no
+    program that writes into the folders by itself."""
     for folder in (config.saved_models, config.current_models):
         for path in folder.rglob(".*.partial.*"):
             path.unlink(missing_ok=True)

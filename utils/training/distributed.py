@@ -102,11 +102,6 @@ def any_of(*flags: bool) -> list[bool]:
     return [bool(number) for number in numbers.tolist()]
 
 
-def meet() -> None:
-    """Wait until all processes have come here."""
-    any_of(False)
-
-
 class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm over the batches of all processes, on any device."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import filecmp
 import hashlib
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from torch import Tensor
 
 from utils import registry
 from utils.io.atomic import atomic_path
+from utils.paths import is_file
 from utils.training.config import TrainConfig
 from utils.training.networks import identity_file
 from utils.training.saving import save
 from utils.weights_file import cast, write_card
 
 State = dict[str, Tensor]
+log = logging.getLogger("ghost")
 
 
 def write_weights(path: Path, state: State) -> None:
@@ -69,17 +71,39 @@ def generator_card(config: TrainConfig, arguments: dict[str, Any], origin: str) 
 
 
 def write_generator(folder: Path, config: TrainConfig, networks: dict[str, State], card: dict[str, Any]) -> None:
-    """G_latest and D_latest, the generator's card, and the identity encoder it needs where that is a file of the
-    user's."""
+    """G_latest and D_latest, and the generator's card."""
     write_network(folder, "G_latest", config, networks["G"], card)
     write_weights(folder / "D_latest.pth", networks["D"])
-    path = identity_file(config)
-    if path is not None and not config.lr_identity:
-        for file in (path, path.with_suffix(".json")):
+
+
+class UsersEncoder:
+    """The files of --identity, where they are the user's and stay as they are, for the generators that need them.
+
+    They are known by their contents, since the encoder's own training may go on meanwhile.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        """Raises WeightsError where the encoder is not there."""
+        path = None if config.lr_identity else identity_file(config)
+        files = () if path is None else (path, path.with_suffix(".json"))
+        self._sums = {file: _sum(file) for file in files if is_file(file)}
+
+    def lay_beside(self, folder: Path) -> None:
+        """Copy the files into a generator's folder, unless they are there; raises OutputError."""
+        for file, wanted in self._sums.items():
             copy = folder / file.name
-            if not (copy.is_file() and filecmp.cmp(file, copy, shallow=False)):  # an encoder may be another by now
-                with atomic_path(copy) as temporary:
-                    shutil.copyfile(file, temporary)
+            if is_file(copy) and _sum(copy) == wanted:
+                continue
+            if not is_file(file) or _sum(file) != wanted:
+                log.warning("%s is no longer what this run was started with, so it was not copied to %s", file, folder)
+                continue
+            with atomic_path(copy) as temporary:
+                shutil.copyfile(file, temporary)
+
+
+def _sum(file: Path) -> bytes:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").digest()
 
 
 def write_identity(folder: Path, config: TrainConfig, state: State, facts: dict[str, Any], origin: str) -> None:

@@ -88,6 +88,7 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         self._running_L_adv, self._last_D = _RUNNING_L_ADV, (torch.ones((), device=device),) * 2  # no number of D yet
         self._plan = PairPlan(faces.identities, config.same_person, config.same_identity, config.seed)
         self._prepare = Preparer(config, faces, self._encoder, self._judges, share, device, dtype)
+        self._users_encoder = export.UsersEncoder(config)
         self._validation = validation.SwapCheck(config, held, faces, self._judges, device, dtype)
         self.epoch_steps = max(len(faces) // share.step_samples, 1)
 
@@ -267,6 +268,7 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         """G_latest.pth, D_latest.pth and the card; the identity encoder beside them where it is not a model by name."""
         networks = self.networks()
         export.write_generator(folder, self._config, networks, self.card(origin))
+        self._users_encoder.lay_beside(folder)
         if "E" in networks:
             card = self._identity_card | self._validation.threshold(self._conditioning)
             card.pop("glasses", None)  # known of the encoder that it was

@@ -31,7 +31,7 @@ from utils.training.checkpoints import (
     set_random_states,
 )
 from utils.training.config import TrainConfig
-from utils.training.distributed import any_of, gather_objects, mean_over_processes, meet, rank, world_size
+from utils.training.distributed import any_of, gather_objects, mean_over_processes, rank, world_size
 from utils.training.logging import Sink, open_sinks
 from utils.training.task import Task
 from utils.training.watch import Watch
@@ -293,9 +293,15 @@ class Training:
         best = score < self.progress.best
         self.progress.best = min(score, self.progress.best)
         states = gather_objects(random_states())
-        if not rank():
-            self._write(states, best)
-        meet()  # torchrun ends all processes once one has ended, after a while by force
+        failure = None
+        try:
+            if not rank():
+                self._write(states, best)
+        except GhostError as error:
+            failure = error
+        (failed,) = any_of(failure is not None)  # and all wait: torchrun ends all processes once one has ended
+        if failed:
+            raise failure or OutputError("another process cannot save, and says why")
 
     def _write(self, states: list[dict[str, Any]], best: bool) -> None:
         """The state and the users' files. states: of the processes' random generators."""

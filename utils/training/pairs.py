@@ -24,7 +24,7 @@ from utils.training.faces import Faces
 
 _MOST_BROKEN = 100  # photos in a row that cannot be read, after which the set is taken for gone
 # What PyTorch says where a worker is gone: to who reads, or to the thread that pins memory.
-_SIGNS_OF_DEATH = ("DataLoader worker", "Pin memory thread exited unexpectedly")
+_SIGNS_OF_DEATH = ("DataLoader worker (pid", "Pin memory thread exited unexpectedly")
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,8 @@ class IdentityTask(StudentTask):
 
     def _teaching(self, indices: np.ndarray, number: int) -> Taught:
         """What the teacher has seen; it is slow, so `--teacher_reuse` steps see other views of the same."""
+        if self._config.teacher_reuse == 1:
+            return self._look_at(self._draws("faces", indices))
         first = indices - number % self._config.teacher_reuse * self._share.step_samples
         place = int(first[0])
         if place not in self._taught:
