@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 import re
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from utils import onnx_export, registry
 from utils.errors import OptionError, WeightsError
 from utils.io.atomic import atomic_path
+from utils.paths import sha256_of
 from utils.weights_file import build, cast, read_card, read_state, write_card
 
 SUFFIXES = (".pth", ".safetensors")
@@ -184,8 +184,7 @@ def convert(source: Path, target: Path, dtype: str, program: str = "facefusion")
         identity = known.get("identity", registry.PUBLISHED_IDENTITY)
         advice = onnx_export.complete(architecture.network, architecture.arguments, identity, target, program)
     elif target.suffix == ".safetensors":
-        digest = hashlib.sha256(target.read_bytes()).hexdigest()
-        _write_card(architecture, source, target, known | {"sha256": digest})
+        _write_card(architecture, source, target, known | {"sha256": sha256_of(target)})
     elif known and target.with_suffix("") != source.with_suffix(""):
         _write_card(architecture, source, target, {key: value for key, value in known.items() if key != "sha256"})
     return {"source": str(source), "output": str(target), "architecture": str(architecture), "dtype": dtype,

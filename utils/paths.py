@@ -1,8 +1,9 @@
-"""Looks at paths that users name. Where a folder may not be searched or a name is too long, there is nothing to see;
-opening or making the file says why."""
+"""Looks at paths that users name, and checksums. Where a folder may not be searched or a name is too long, there is
+nothing to see; opening or making the file says why."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,3 +37,9 @@ def is_folder(path: Path | str) -> bool:
         return Path(path).is_dir()
     except OSError:
         return False
+
+
+def sha256_of(path: Path) -> str:
+    """The checksum of a file's contents, 64 hexadecimal digits; raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,7 +3,6 @@ and what is written of them."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 import re
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from utils.errors import WeightsError
 from utils.io.atomic import atomic_path
-from utils.paths import is_file
+from utils.paths import is_file, sha256_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -123,7 +122,7 @@ def read_card(path: Path) -> dict[str, Any]:
     if card.get("format") != 1:
         raise WeightsError(f"{beside}: format {card.get('format')!r} is unknown here, expected 1; update the program")
     wanted = card.get("sha256") if path.suffix == ".safetensors" and is_file(path) else None
-    if wanted and hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
+    if wanted and sha256_of(path) != wanted:
         raise WeightsError(f"{path} is not the file that {beside.name} describes (sha256 differs); download both again")
     return card
 

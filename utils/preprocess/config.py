@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from utils.errors import GhostError, InputError, OptionError
 from utils.options import boolean, build_parser, option
+from utils.paths import sha256_of
 
 _MOST_ON_WINDOWS = 61  # processes that a ProcessPoolExecutor takes there
 
@@ -112,8 +112,7 @@ class PreprocessConfig:
 def sha256(path: Path, failure: type[GhostError]) -> str:
     """The checksum of a file, 64 hexadecimal digits; raises `failure` where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise failure(f"cannot read {path}: {error.strerror or error}") from error
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from utils import registry
 from utils.io.atomic import atomic_path
-from utils.paths import is_file
+from utils.paths import is_file, sha256_of
 from utils.training.config import TrainConfig
 from utils.training.networks import identity_file
 from utils.training.saving import save
@@ -41,7 +41,7 @@ def write_half(path: Path, state: State) -> str:
     half = cast(_portable(state), "float16", path)
     with atomic_path(path) as temporary:
         temporary.write_bytes(packed(half))  # save_file() would let nobody else read the file
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return sha256_of(path)
 
 
 def digest(state: State) -> str:
@@ -86,24 +86,19 @@ class UsersEncoder:
         """Raises WeightsError where the encoder is not there."""
         path = None if config.lr_identity else identity_file(config)
         files = () if path is None else (path, path.with_suffix(".json"))
-        self._sums = {file: _sum(file) for file in files if is_file(file)}
+        self._sums = {file: sha256_of(file) for file in files if is_file(file)}
 
     def lay_beside(self, folder: Path) -> None:
         """Copy the files into a generator's folder, unless they are there; raises OutputError."""
         for file, wanted in self._sums.items():
             copy = folder / file.name
-            if is_file(copy) and _sum(copy) == wanted:
+            if is_file(copy) and sha256_of(copy) == wanted:
                 continue
-            if not is_file(file) or _sum(file) != wanted:
+            if not is_file(file) or sha256_of(file) != wanted:
                 log.warning("%s is no longer what this run was started with, so it was not copied to %s", file, folder)
                 continue
             with atomic_path(copy) as temporary:
                 shutil.copyfile(file, temporary)
-
-
-def _sum(file: Path) -> bytes:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").digest()
 
 
 def write_identity(folder: Path, config: TrainConfig, state: State, facts: dict[str, Any], origin: str) -> None:
