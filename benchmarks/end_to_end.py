@@ -55,8 +55,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         if arguments.reference:
             from benchmarks.reference_pipeline import swap_video
 
-            assert pipeline._z_id is not None
-            return swap_video(pipeline, generator, pipeline._z_id, clip, output), {}
+            return swap_video(pipeline, generator, pipeline._sources[0], clip, output), {}
         result = pipeline.swap_video(SOURCE, clip, output)
         return result["faces"]["swapped"], result["seconds"]
 

@@ -1,9 +1,9 @@
 """The published method, written straightforwardly, as the measure of what the pipeline gains.
 
 All frames are read first; then come, frame by frame and in float32: detection, identity of every face, smoothing, the
-generator as it was trained, landmarks of the swap, a mask, warps and blending of whole frames; what comes out
-is kept and encoded at the end. Networks, detector and encoder settings are those of the pipeline; every step has all
-cores.
+generator as it was trained, tone, sharpening and detail as its JSON asks for, landmarks of the swap, a mask, warps and
+blending of whole frames; what comes out is kept and encoded at the end. Networks, detector and encoder settings are
+those of the pipeline; every step has all cores.
 """
 
 from __future__ import annotations
@@ -16,11 +16,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from utils.inference import align, mask
+from utils.inference import align, mask, rim
+from utils.inference.detail import add_detail
 from utils.inference.embeddings import normalise
+from utils.inference.people import Known
 from utils.inference.pipeline import SwapPipeline
 from utils.inference.pixels import to_images, to_tensor
+from utils.inference.sharpen import sharpen
 from utils.inference.smooth import smooth
+from utils.inference.tone import match_tone
+from utils.inference.types import Swap, TrackedFace
 from utils.io.encode import video_writer
 from utils.io.encoders import EncodeOptions
 from utils.io.frame import Frame
@@ -28,11 +33,10 @@ from utils.io.span import Span
 from utils.io.video import open_video
 
 
-def swap_video(pipeline: SwapPipeline, generator: nn.Module, z_id: np.ndarray, target: Path, output: Path) -> int:
+def swap_video(pipeline: SwapPipeline, generator: nn.Module, source: Known, target: Path, output: Path) -> int:
     """Swap the person of the first frame; returns the number of frames that were changed.
 
     pipeline: lends its detector, identity encoder and landmarks. generator: AEI-Net in float32, as it was trained.
-    z_id: (1, D) float32, raw embedding of the source.
     """
     with open_video(target, Span(0.0, None), print) as video:
         frames = [Frame(frame.image, frame.index, frame.time) for frame in video.frames]
@@ -43,7 +47,7 @@ def swap_video(pipeline: SwapPipeline, generator: nn.Module, z_id: np.ndarray, t
     for frame, points in zip(frames, steady, strict=True):
         image = frame.image
         if points is not None:
-            image, params = _swap(pipeline, generator, z_id, image, points, params)
+            image, params = _swap(pipeline, generator, source, image, points, params)
             changed += 1
         results.append(image)
     with video_writer(output, info, EncodeOptions(), print) as writer:
@@ -67,19 +71,26 @@ def _person(pipeline: SwapPipeline, frames: list[Frame]) -> list[np.ndarray | No
 
 
 @torch.inference_mode()
-def _swap(pipeline: SwapPipeline, generator: nn.Module, z_id: np.ndarray, image: np.ndarray, kps: np.ndarray,
+def _swap(pipeline: SwapPipeline, generator: nn.Module, source: Known, image: np.ndarray, kps: np.ndarray,
           params: mask.MaskParams | None) -> tuple[np.ndarray, mask.MaskParams]:
     """One frame with the face at the key points swapped, and the parameters of its mask."""
-    size = pipeline.stages.swapper.size
+    size, settings = pipeline.stages.swapper.size, pipeline.stages.settings
     crop = align.cut(image, kps, size)
-    M_frame2mask, _ = align.estimate(kps, align.BASE)
-    swap = to_images(generator(to_tensor([crop.image]), torch.from_numpy(z_id))[0])[0]
+    M_frame2mask, template = align.estimate(kps, align.BASE)
+    swap = to_images(generator(to_tensor([crop.image]), torch.from_numpy(source.z_id)[None])[0])[0]
+    swap = sharpen(match_tone(swap, crop.image, settings.tone), crop.image, settings.sharpen)
     find: Any = pipeline.stages.landmarks.find
     after = find([cv2.resize(swap, (align.BASE, align.BASE))])[0]
     params = params or mask.choose_params(after, find([align.cut(image, kps, align.BASE).image])[0])
     soft = mask.draw(after, params, align.BASE)
+    if settings.rim_contrast:
+        soft = rim.limit_mask(soft, after, swap, crop.image, settings.rim_contrast)
+    placed = Swap(swap, crop.M_frame2crop, crop.image)
+    if source.detail is not None:
+        face = TrackedFace(kps, person=0, track=0, template=template)
+        placed = add_detail(placed, image, face, after, source.detail, settings.detail, 0.0)
     shape = image.shape[1::-1]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    face = cv2.warpAffine(swap.astype(np.float32), crop.M_frame2crop, shape, flags=flags)
+    shown = cv2.warpAffine(placed.image.astype(np.float32), placed.M_frame2crop, shape, flags=flags)
     alpha = cv2.warpAffine(soft, M_frame2mask, shape, flags=flags)[..., None]
-    return np.rint(alpha * face + (1 - alpha) * image.astype(np.float32)).astype(np.uint8), params
+    return np.rint(alpha * shown + (1 - alpha) * image.astype(np.float32)).astype(np.uint8), params

@@ -175,7 +175,7 @@ def test_a_folder_is_one_person(call: Call, photos: dict[str, str], random_weigh
     assert code == errors.OutputError.exit_code and "is a file that is read" in said
     pipeline = load_pipeline(device="cpu")
     args = ("source", errors.NoFaceInSourceError, pipeline.stages, pipeline.report)
-    one, two, both = identities([photos["a"], photos["b"], folder], *args)
+    one, two, both = (person.z_id for person in identities([photos["a"], photos["b"], folder], *args))
     direction = one / np.linalg.norm(one) + two / np.linalg.norm(two)
     length = (np.linalg.norm(one) + np.linalg.norm(two)) / 2
     assert np.allclose(both, direction / np.linalg.norm(direction) * length, rtol=1e-4, atol=1e-5)

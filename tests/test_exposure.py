@@ -80,4 +80,5 @@ def test_a_swap_in_the_dark_is_the_swap_in_the_dark(gain: float, offset: float, 
     changed = (in_light(photo, 1) != full).any(axis=2)
     assert changed.mean() > 0.01
     apart = np.abs(faint.astype(int) - in_light(full, gain, offset))[changed]
-    assert apart.mean() < 2.5 and np.percentile(apart, 99) < 12
+    # The source's detail may be half as much again as the target's, in any light.
+    assert apart.mean() < 3 and np.percentile(apart, 99) < 15

@@ -73,6 +73,7 @@ class EvaluateConfig:
     identity_strength: float | None = _as_inference("identity_strength")
     tone: float | None = _as_inference("tone")
     sharpen: float | None = _as_inference("sharpen")
+    detail: float | None = _as_inference("detail")
     max_yaw: float | None = _as_inference("max_yaw")
     mask_wider: int | None = _as_inference("mask_wider")
     mask_higher: float | None = _as_inference("mask_higher")

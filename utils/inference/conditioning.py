@@ -41,6 +41,17 @@ class Conditioning:
 
         return self._glasses.of_target(own, wanted, steer_on) if self._glasses else steer_on(wanted)
 
+    def glasses(self, z_id: np.ndarray, faces: FrameFaces, stage: Stage) -> np.ndarray:
+        """How likely the source or the target of each face wears some, (N,) float32 [0, 1]; 0 where nobody can tell.
+
+        z_id: as for `embeddings`.
+        """
+        if self._glasses is None or not faces:
+            return np.zeros(len(faces), np.float32)
+        wanted = z_id[[face.person for _, face in faces]]
+        worn = [self._glasses.worn(of).sum(1) for of in (wanted, self._own(faces, stage))]
+        return np.maximum(*worn)
+
     def _own(self, faces: FrameFaces, stage: Stage) -> np.ndarray:
         """Embeddings (N, D) of the people who are replaced."""
         self._own_id.shrink()

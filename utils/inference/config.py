@@ -65,6 +65,9 @@ class InferenceConfig:
     sharpen: float | None = option(None, "sharpen swaps that are softer than the target's face: the largest share of "
                                    "their own detail that is added once more; 0: never (default: what suits the "
                                    "generator, 0 for the published ones)", type=float, metavar="X")
+    detail: float | None = option(None, "share, from 0 to 1, of the source photo's own detail that swaps are given: "
+                                  "brows, freckles, wrinkles (default: what suits the generator, 0 for the published "
+                                  "ones)", type=float, metavar="X")
     max_yaw: float | None = option(None, "degrees by which a face may be turned away; swaps of others fade, as those "
                                    "of tiny and hidden faces always do; 0: any (default: what suits the generator, 0 "
                                    "for the published ones)", type=float, metavar="X")

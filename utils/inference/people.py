@@ -6,17 +6,20 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from utils.errors import GhostError, OptionError
+from utils.inference.detail import LEAST_SIDE, SourceDetail, cut_source, detail_of_source
 from utils.inference.embeddings import normalise
 from utils.inference.keypoints import eye_distance, yaw
 from utils.inference.report import RunReport, reasons_of
 from utils.inference.stages import Stages
 from utils.inference.track import most_prominent
+from utils.inference.types import Face
 from utils.io.folder import no_pictures, pictures_in, unread_in
+from utils.io.frame import Pixels
 from utils.io.image import Photo, read_photo
 from utils.io.profile import to_srgb
 from utils.paths import is_folder
@@ -31,6 +34,13 @@ class Person:
 
     source: str
     reference: str | None  # of whom gets it, where that is said
+
+
+class Known(NamedTuple):
+    """What photos tell of a person."""
+
+    z_id: np.ndarray  # (D,) float32, raw embedding
+    detail: SourceDetail | None  # of a source, where swaps are to have it
 
 
 def photos_of(people: Sequence[Path | str]) -> list[Path]:
@@ -63,8 +73,9 @@ def identities(
     stages: Stages,
     report: RunReport,
     which: Sequence[int | None] = (),
-) -> np.ndarray:
-    """Raw embedding (N, D) float32 of each person: of one face of the photo, or the mean of several photos.
+) -> list[Known]:
+    """Each person: the embedding of one face of the photo, or the mean of several photos; the detail is that of the
+    photo that looks most at the camera.
 
     kind: source or reference, for messages. which: numbers of the faces, from 0 at the left; None or none: the most
     prominent ones. Raises InputError, OptionError, and no_face where a person's photos show nobody.
@@ -72,8 +83,8 @@ def identities(
     if kind == "reference":
         say_low_threshold(stages, report)
     numbers = which or [None] * len(people)
-    return np.stack([_identity(Path(person), number, kind, no_face, stages, report)
-                     for person, number in zip(people, numbers, strict=True)])
+    return [_identity(Path(person), number, kind, no_face, stages, report)
+            for person, number in zip(people, numbers, strict=True)]
 
 
 def say_low_threshold(stages: Stages, report: RunReport) -> None:
@@ -86,7 +97,7 @@ def say_low_threshold(stages: Stages, report: RunReport) -> None:
 
 def _identity(
     person: Path, number: int | None, kind: str, no_face: type[GhostError], stages: Stages, report: RunReport
-) -> np.ndarray:
+) -> Known:
     photos = _photos(person)
     if number is not None and is_folder(person):
         raise OptionError(f"--source_face_index {number} chooses a face of one photo, but {person} is a folder; give "
@@ -94,28 +105,30 @@ def _identity(
     if is_folder(person) and (unread := unread_in(person)):
         report.note(unread)
     choosable = kind == "source" and not is_folder(person)
-    found = {path: _embedding(path, number, choosable, kind, stages, report) for path in photos}
-    known = {path: z_id for path, z_id in found.items() if z_id is not None}
+    found = {path: _known(path, number, choosable, kind, stages, report) for path in photos}
+    known = {path: seen for path, seen in found.items() if seen is not None}
     if not known:
         raise no_face(f"no face found in the {kind} {person}; give a photo that shows one clearly")
     for path in [path for path in photos if path not in known]:
         report.note(f"no face found in {path}; the other photos of {person} are used")
-    rows = np.stack(list(known.values()))
-    if len(rows) == 1:
-        return rows[0]
+    if len(known) == 1:
+        return next(iter(known.values()))
+    rows = np.stack([seen.z_id for seen in known.values()])
     directions = normalise(rows)
     for path, row in zip(known, directions, strict=True):
         alike = float(normalise(directions.sum(0, keepdims=True) - row)[0] @ row)
         if alike < stages.threshold:
             report.note(f"{path} seems to show somebody else than the other photos of {person} (cosine {alike:.2f})")
     # A mean is shorter than what it is made of, and the generator was trained with whole lengths.
-    return normalise(directions.mean(0, keepdims=True))[0] * np.linalg.norm(rows, axis=1).mean()
+    z_id = normalise(directions.mean(0, keepdims=True))[0] * np.linalg.norm(rows, axis=1).mean()
+    details = [seen.detail for seen in known.values() if seen.detail is not None]
+    return Known(z_id, min(details, key=lambda detail: detail.turned, default=None))
 
 
-def _embedding(
+def _known(
     path: Path, number: int | None, choosable: bool, kind: str, stages: Stages, report: RunReport
-) -> np.ndarray | None:
-    """Of one of a photo's faces, raw; None where there is no face. choosable: whether --source_face_index helps."""
+) -> Known | None:
+    """Of one of a photo's faces; None where there is no face. choosable: whether --source_face_index helps."""
     image = to_srgb(read(path, report))
     with report.stage("detect"):
         faces = stages.detector.detect(image, careful=True)
@@ -136,7 +149,16 @@ def _embedding(
     if warning:
         report.note(f"the face in the {kind} {path} {warning}")
     with report.stage("identify"):
-        return stages.identifier.embed(image, [face])[0]
+        z_id = stages.identifier.embed(image, [face])[0]
+    if kind == "reference" or not stages.settings.detail:
+        return Known(z_id, None)
+    with report.stage("detail"):
+        return Known(z_id, _detail(image, face, stages))
+
+
+def _detail(image: Pixels, face: Face, stages: Stages) -> SourceDetail:
+    crop = cut_source(image, face, max(LEAST_SIDE, stages.swapper.size))
+    return detail_of_source(crop, stages.landmarks.find([crop])[0], face.kps)
 
 
 def source_warning(kps: np.ndarray) -> str:

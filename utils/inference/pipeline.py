@@ -31,9 +31,10 @@ from utils.errors import (
 from utils.inference import align, blend
 from utils.inference.conditioning import Conditioning
 from utils.inference.config import InferenceConfig
+from utils.inference.detail import add_detail
 from utils.inference.embeddings import normalise
 from utils.inference.exposure import exposure_of
-from utils.inference.people import Person, facts_of, identities, photos_of, read, unused
+from utils.inference.people import Known, Person, facts_of, identities, photos_of, read, unused
 from utils.inference.photos import check_photo, swap_photos
 from utils.inference.report import FaceCounts, RunReport, reasons_of
 from utils.inference.sharpen import sharpen
@@ -67,6 +68,7 @@ class _Batch(NamedTuple):
     faces: FrameFaces
     crops: list[np.ndarray]  # (size, size, 3) uint8 BGR
     z_id: np.ndarray  # (N, D) float32, raw: who the faces become
+    glasses: np.ndarray  # (N,) float32 [0, 1], how likely the source or the target of each wears some
 
 
 class _NewFace(NamedTuple):
@@ -96,7 +98,7 @@ class SwapPipeline:
         self.report = RunReport()
         self._loading = {"load": stages.seconds}  # for the report of the first run
         self._people: list[Person] = []
-        self._z_id: np.ndarray | None = None  # (persons, D) float32, raw
+        self._sources: list[Known] = []  # one for each of the people
         self._references: np.ndarray | None = None  # (persons, D) float32, unit
         self._detector_lock = threading.Lock()
         self._extra_threads = has_many_cores()
@@ -129,25 +131,26 @@ class SwapPipeline:
         which = self.config.faces_of(len(sources))
         self._people = [Person(str(source), str(reference) if reference else None)
                         for source, reference in zip_longest(sources, references)]
-        self._z_id = identities(sources, "source", NoFaceInSourceError, self.stages, self.report, which)
+        self._sources = identities(sources, "source", NoFaceInSourceError, self.stages, self.report, which)
         self._references = None
         if references:
             known = identities(references, "reference", NoFaceInReferenceError, self.stages, self.report)
-            self._references = normalise(known)
+            self._references = normalise(np.stack([person.z_id for person in known]))
 
     def run(self, frames: Iterable[Frame], careful: bool = False) -> Iterator[SwappedFrame]:
         """Swap the chosen faces; frames come out in order, some frames after they went in.
 
         careful: search longer for small faces (photos).
         """
-        if self._z_id is None:
+        if not self._sources:
             raise OptionError("no source: call set_sources first")
+        z_id = np.stack([source.z_id for source in self._sources])
         conditioning = Conditioning(self.stages.identifier, self.stages.settings)
         masks = TrackMasks(self.stages.landmarks, self.stages.settings, self.config.crop_size)
         # Each of these works on one batch while those after it work on the ones before.
         with (
             closing(self._tracked(frames, careful)) as tracked,
-            closing(prefetch(self._cut(tracked, self._z_id, conditioning), _BATCHES_AHEAD)) as batches,
+            closing(prefetch(self._cut(tracked, z_id, conditioning), _BATCHES_AHEAD)) as batches,
             closing(prefetch(self._swapped(batches), 1)) as swapped,
             closing(prefetch(self._finished(swapped, masks), 1 if self._extra_threads else 0)) as finished,
         ):
@@ -202,7 +205,9 @@ class SwapPipeline:
             faces = [(entry.frame, face) for entry in frames for face in entry.faces]
             with self.report.stage("align"):
                 crops = [align.cut(frame.pixels, face.kps, size, face.template).image for frame, face in faces]
-            yield _Batch(frames, faces, crops, conditioning.embeddings(z_id, faces, self.report.stage))
+            stage, detail = self.report.stage, self.stages.settings.detail
+            glasses = conditioning.glasses(z_id, faces, stage) if detail else np.zeros(len(faces), np.float32)
+            yield _Batch(frames, faces, crops, conditioning.embeddings(z_id, faces, stage), glasses)
 
     def _swapped(self, batches: Iterable[_Batch]) -> Iterator[tuple[_Batch, list[np.ndarray]]]:
         """New faces, of the generator's size or the enhancer's."""
@@ -222,7 +227,7 @@ class SwapPipeline:
     ) -> Iterator[tuple[_Batch, list[_NewFace]]]:
         """New faces, and what is needed to paste them."""
         for batch, images in batches:
-            yield batch, self._new_faces(batch.faces, self._swaps(batch, images), masks) if images else []
+            yield batch, self._new_faces(batch, self._swaps(batch, images), masks) if images else []
 
     def _pasted(self, batch: _Batch, new_faces: Iterable[_NewFace]) -> Iterator[SwappedFrame]:
         """Put swapped faces back into their frames."""
@@ -250,17 +255,30 @@ class SwapPipeline:
         return [Swap(image, align.estimate(face.kps, image.shape[0], face.template)[0], crop)
                 for image, crop, (_, face) in zip(images, batch.crops, batch.faces, strict=True)]
 
-    def _new_faces(self, faces: FrameFaces, swaps: Sequence[Swap], masks: TrackMasks) -> list[_NewFace]:
-        """Landmarks and masks of the swaps, and how much of them is shown."""
-        stages, mask_size = self.stages, self.config.crop_size
+    def _new_faces(self, batch: _Batch, swaps: Sequence[Swap], masks: TrackMasks) -> list[_NewFace]:
+        """Landmarks, masks and detail of the swaps, and how much of them is shown."""
+        stages, mask_size, faces = self.stages, self.config.crop_size, batch.faces
         with self.report.stage("landmarks"):
             after = stages.landmarks.find([cv2.resize(swap.image, (mask_size, mask_size)) for swap in swaps])
-        results = []
-        drawn = masks.draw(faces, swaps, after, self.report.stage)
+        results, settled = [], masks.settle(faces, after)
+        drawn = masks.draw(faces, swaps, settled, self.report.stage)
+        if stages.settings.detail:
+            with self.report.stage("detail"):
+                swaps = self._with_detail(batch, swaps, settled)
         for (_, face), swap, points, alpha in zip(faces, swaps, after, drawn, strict=True):
             M_frame2mask, _ = align.estimate(face.kps, mask_size, face.template)
             visibility = visibility_of(face.kps, points, M_frame2mask, stages.settings.max_yaw)
             results.append(_NewFace(swap, Mask(alpha, M_frame2mask), visibility))
+        return results
+
+    def _with_detail(self, batch: _Batch, swaps: Sequence[Swap], settled: Sequence[np.ndarray]) -> list[Swap]:
+        """Swaps with their sources' detail; settled: landmarks (106, 2), pixels of the masks."""
+        strength = self.stages.settings.identity_strength
+        results, share = [], self.stages.settings.detail * min(1.0 if strength is None else strength, 1.0)
+        for (frame, face), swap, points, glasses in zip(batch.faces, swaps, settled, batch.glasses, strict=True):
+            source = self._sources[face.person].detail
+            points = (points + 0.5) * (align.BASE / self.config.crop_size) - 0.5
+            results.append(add_detail(swap, frame.pixels, face, points, source, share, glasses) if source else swap)
         return results
 
     def swap_photo(

@@ -20,9 +20,17 @@ def sharpen(swap: np.ndarray, target: np.ndarray, most: float) -> np.ndarray:
     if not most or swap.shape != target.shape:
         return swap
     soft = _blur(swap)
-    has, wanted = _detail(swap, soft), _detail(target, _blur(target))
+    has, wanted = _detail(swap, soft), detail_of(target)
     more = min(wanted / has - 1, most) if has > _FAINT else 0.0
     return cv2.addWeighted(swap, 1 + more, soft, -more, 0) if more > 0 else swap
+
+
+def detail_of(image: np.ndarray) -> float:
+    """How much detail the face in an aligned picture has, levels; sizes have to be the same to be compared.
+
+    image: (S, S, 3) BGR, uint8 or float32 of the same range.
+    """
+    return _detail(image, _blur(image))
 
 
 def _blur(image: np.ndarray) -> np.ndarray:

@@ -63,6 +63,7 @@ class SwapSettings:
     least_contrast: float  # of faces for the generator, levels; see utils.inference.exposure
     tone: float  # share of the target's light and skin tone that swaps take on
     sharpen: float  # largest share of a swap's detail that is added once more where the target has more
+    detail: float  # share of the source photo's detail that swaps are given
     glasses: Glasses | None  # how to give swaps the target's, where that is wanted and known
     max_yaw: float  # degrees that a face may be turned; 0: any
 
@@ -191,6 +192,7 @@ def _settings(config: InferenceConfig, generator: registry.Loaded, identity: reg
         least_contrast=suits["least_contrast"],
         tone=suits["tone"],
         sharpen=suits["sharpen"],
+        detail=suits["detail"],
         glasses=_glasses(identity) if config.glasses == "target" else None,
         max_yaw=suits["max_yaw"],
     )

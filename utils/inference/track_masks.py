@@ -28,10 +28,20 @@ class TrackMasks:
         self._params: Recent[mask.MaskParams] = Recent()  # by track
         self._steady = SteadyLandmarks()
 
-    def draw(self, faces: FrameFaces, swaps: Sequence[Swap], after: np.ndarray, stage: Stage) -> list[np.ndarray]:
+    def settle(self, faces: FrameFaces, after: np.ndarray) -> list[np.ndarray]:
+        """Steady landmarks (106, 2) of the swaps.
+
+        after: (N, 106, 2) float32, as they were found, pixels of the masks.
+        """
+        return [self._steady.settle(face.track, points, self._size)
+                for (_, face), points in zip(faces, after, strict=True)]
+
+    def draw(
+        self, faces: FrameFaces, swaps: Sequence[Swap], settled: Sequence[np.ndarray], stage: Stage
+    ) -> list[np.ndarray]:
         """N masks (size, size) float32 [0, 1].
 
-        after: (N, 106, 2) float32, landmarks of the swaps, pixels of the masks.
+        settled: landmarks of the swaps, see `settle`.
         """
         self._params.shrink()
         for position, (frame, face) in enumerate(faces):
@@ -39,13 +49,12 @@ class TrackMasks:
                 with stage("landmarks"):
                     target = align.cut(frame.pixels, face.kps, self._size, face.template).image
                     before = self._find([target])[0]
-                self._params[face.track] = mask.choose_params(after[position], before, self._reach, self._size)
+                self._params[face.track] = mask.choose_params(settled[position], before, self._reach, self._size)
         with stage("mask"):
             return [self._draw(face.track, swap, points)
-                    for swap, points, (_, face) in zip(swaps, after, faces, strict=True)]
+                    for swap, points, (_, face) in zip(swaps, settled, faces, strict=True)]
 
     def _draw(self, track: int, swap: Swap, points: np.ndarray) -> np.ndarray:
-        """One face's mask; points: (106, 2) float32, landmarks of the swap."""
-        points = self._steady.settle(track, points, self._size)
+        """One face's mask; points: (106, 2) float32, settled landmarks of the swap."""
         soft = mask.draw(points, self._params[track], self._size)
         return rim.limit_mask(soft, points, swap.image, swap.target, self._contrast) if self._contrast else soft

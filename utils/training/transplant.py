@@ -1,27 +1,25 @@
 """A swap by warping: the source's features laid over the target's, in the target's light. It shows the generator what
 a swap should roughly look like, where the other losses only say how good one is.
 
-Thin-plate splines (Bookstein, IEEE TPAMI 1989) through the 106 landmarks bend the source onto the target. Gaze, teeth
-and the openings of eyes and mouth stay the target's.
+Thin-plate splines through the 106 landmarks bend the source onto the target. Gaze, teeth and the openings of eyes and
+mouth stay the target's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from coordinate_reg.points import INNER_LIPS, LEFT_EYE, RIGHT_EYE
+from utils.inference import spline
+from utils.inference.regions import openings as drawn_openings
 from utils.training import geometry
 from utils.training.filters import gaussian_blur
 from utils.training.masks import face_masks
 
-_OPENINGS = (LEFT_EYE, RIGHT_EYE, INNER_LIPS)
-_SMOOTH = 1e-3  # how far the spline may miss landmarks to bend less
 _COARSE = 4  # the spline is evaluated at every fourth pixel
 _LIGHT = 0.12  # what changes more slowly than this share of the side is light and skin tone, which the target gives
 _EDGE = -5 / 128  # the laid-over face ends inside of the target's
@@ -50,37 +48,16 @@ def masks(points: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """
     pixels = points.cpu().numpy()
     faces = face_masks((pixels + 0.5) / size - 0.5, size, _EDGE)
-    openings = np.zeros_like(faces)
-    for drawn, face in zip(openings[:, 0], pixels, strict=True):
-        for outline in _OPENINGS:
-            cv2.fillPoly(drawn, [(face[list(outline)] * 16).round().astype(np.int32)], (1.0,), cv2.LINE_AA, shift=4)
-        cv2.GaussianBlur(drawn, (0, 0), size / 128, dst=drawn)
+    openings = np.stack([drawn_openings(face, size)[None] for face in pixels])
     return torch.from_numpy(faces).to(points.device), torch.from_numpy(openings).to(points.device)
 
 
 def splines(points_from: Tensor, points_to: Sequence[Tensor], size: int) -> list[Tensor]:
     """Where each pixel comes from when points_from (B, N, 2) pixels move from each of points_to: grids for
     `grid_sample`, each (B, size, size, 2) float32."""
-    knots, *aims = ((2 * p.double() + 1) / size - 1 for p in (points_from, *points_to))
-    count = knots.shape[1]
-    system = knots.new_zeros(len(knots), count + 3, count + 3)
-    system[:, :count, :count] = _radial(knots, knots) + _SMOOTH * torch.eye(count, device=knots.device)
-    system[:, :count, count:] = F.pad(knots, (1, 0), value=1.0)
-    system[:, count:, :count] = system[:, :count, count:].mT
-    weights = torch.linalg.solve(system, F.pad(torch.cat(aims, 2), (0, 0, 0, 3))).float()
-    side = size // _COARSE
-    axis = (2 * torch.arange(side, device=knots.device) + 1) / side - 1
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    at = torch.stack((x, y), 2).view(1, -1, 2).expand(len(knots), -1, -1)
-    bent = _radial(at, knots.float()) @ weights[:, :count] + F.pad(at, (1, 0), value=1.0) @ weights[:, count:]
-    grids = F.interpolate(bent.mT.unflatten(2, (side, side)), (size, size), mode="bilinear", align_corners=False)
+    bent = torch.cat(spline.splines(points_from, points_to, size, size // _COARSE), 3).permute(0, 3, 1, 2)
+    grids = F.interpolate(bent, (size, size), mode="bilinear", align_corners=False)
     return [grid.permute(0, 2, 3, 1) for grid in grids.split(2, 1)]
-
-
-def _radial(points: Tensor, knots: Tensor) -> Tensor:
-    """r^2 log r^2 of all distances: (B, M, 2), (B, N, 2) to (B, M, N)."""
-    r2 = torch.cdist(points, knots, compute_mode="donot_use_mm_for_euclid_dist").square()
-    return r2 * r2.clamp(min=1e-12).log()
 
 
 def likeness(points_s: Tensor, points_t: Tensor, size: int) -> Tensor:
