@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from utils.inference import align, mask, rim
-from utils.inference.detail import add_detail
 from utils.inference.embeddings import normalise
 from utils.inference.people import Known
 from utils.inference.pipeline import SwapPipeline
@@ -25,6 +24,7 @@ from utils.inference.pixels import to_images, to_tensor
 from utils.inference.sharpen import sharpen
 from utils.inference.smooth import smooth
 from utils.inference.tone import match_tone
+from utils.inference.track_detail import TrackDetail
 from utils.inference.types import Swap, TrackedFace
 from utils.io.encode import video_writer
 from utils.io.encoders import EncodeOptions
@@ -44,10 +44,12 @@ def swap_video(pipeline: SwapPipeline, generator: nn.Module, source: Known, targ
     kps = _person(pipeline, frames)
     steady = [None if points is None else smooth(kps[max(0, i - 2) : i + 3], min(2, i)) for i, points in enumerate(kps)]
     results, changed, params = [], 0, None
+    settings = pipeline.stages.settings
+    detail = TrackDetail([source.detail], settings.detail, pipeline.stages.swapper.size, align.BASE)
     for frame, points in zip(frames, steady, strict=True):
         image = frame.image
         if points is not None:
-            image, params = _swap(pipeline, generator, source, image, points, params)
+            image, params = _swap(pipeline, generator, source.z_id, detail, image, points, params)
             changed += 1
         results.append(image)
     with video_writer(output, info, EncodeOptions(), print) as writer:
@@ -71,13 +73,13 @@ def _person(pipeline: SwapPipeline, frames: list[Frame]) -> list[np.ndarray | No
 
 
 @torch.inference_mode()
-def _swap(pipeline: SwapPipeline, generator: nn.Module, source: Known, image: np.ndarray, kps: np.ndarray,
-          params: mask.MaskParams | None) -> tuple[np.ndarray, mask.MaskParams]:
+def _swap(pipeline: SwapPipeline, generator: nn.Module, z_id: np.ndarray, detail: TrackDetail, image: np.ndarray,
+          kps: np.ndarray, params: mask.MaskParams | None) -> tuple[np.ndarray, mask.MaskParams]:
     """One frame with the face at the key points swapped, and the parameters of its mask."""
     size, settings = pipeline.stages.swapper.size, pipeline.stages.settings
     crop = align.cut(image, kps, size)
     M_frame2mask, template = align.estimate(kps, align.BASE)
-    swap = to_images(generator(to_tensor([crop.image]), torch.from_numpy(source.z_id)[None])[0])[0]
+    swap = to_images(generator(to_tensor([crop.image]), torch.from_numpy(z_id)[None])[0])[0]
     swap = sharpen(match_tone(swap, crop.image, settings.tone), crop.image, settings.sharpen)
     find: Any = pipeline.stages.landmarks.find
     after = find([cv2.resize(swap, (align.BASE, align.BASE))])[0]
@@ -85,10 +87,8 @@ def _swap(pipeline: SwapPipeline, generator: nn.Module, source: Known, image: np
     soft = mask.draw(after, params, align.BASE)
     if settings.rim_contrast:
         soft = rim.limit_mask(soft, after, swap, crop.image, settings.rim_contrast)
-    placed = Swap(swap, crop.M_frame2crop, crop.image)
-    if source.detail is not None:
-        face = TrackedFace(kps, person=0, track=0, template=template)
-        placed = add_detail(placed, image, face, after, source.detail, settings.detail, 0.0)
+    face = TrackedFace(kps, person=0, track=0, template=template)
+    (placed,) = detail.add([(Frame(image), face)], [Swap(swap, crop.M_frame2crop, crop.image)], [after], np.zeros(1))
     shape = image.shape[1::-1]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     shown = cv2.warpAffine(placed.image.astype(np.float32), placed.M_frame2crop, shape, flags=flags)

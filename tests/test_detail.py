@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from coordinate_reg.points import LEFT_EYE, RIGHT_EYE
+from utils.errors import NoFaceInReferenceError, NoFaceInSourceError
 from utils.inference import align
 from utils.inference.config import InferenceConfig
-from utils.inference.detail import LEAST_SIDE, SourceDetail, add_detail, cut_source, detail_of_source
+from utils.inference.detail import SourceDetail, add_detail, detail_of_source, share_of
 from utils.inference.people import identities
 from utils.inference.pipeline import SwapPipeline, load_pipeline
 from utils.inference.sharpen import detail_of
-from utils.inference.types import Face, Swap, TrackedFace
+from utils.inference.track_detail import LEAST_SIDE, TrackDetail
+from utils.inference.types import Swap, TrackedFace
+from utils.io.frame import Frame
 
 IMAGES = Path(__file__).resolve().parents[1] / "examples" / "images"
 SIZE = 128
@@ -34,34 +38,32 @@ class Scene:
         photo = cv2.imread(str(IMAGES / "portrait_2.jpg"))
         assert photo is not None
         self.photo = photo
-        self.face: Face = pipeline.stages.detector.detect(photo, careful=True)[0]
-        self.tracked = TrackedFace(self.face.kps, 0, 0, 2)
-        self.crop = cut_source(photo, self.face, LEAST_SIDE)
+        self.kps = pipeline.stages.detector.detect(photo, careful=True)[0].kps
+        self.crop = align.cut(photo, self.kps, LEAST_SIDE, 2).image
         self.landmarks = pipeline.stages.landmarks.find([self.crop])[0]
-        target = align.cut(photo, self.face.kps, SIZE, 2)
-        self.target = target.image
-        self.swap = Swap(cv2.GaussianBlur(target.image, (0, 0), 2.5), target.M_frame2crop, target.image)
+        self.points = (self.landmarks + 0.5) * (align.BASE / LEAST_SIDE) - 0.5
+        self.soft = cv2.GaussianBlur(self.crop, (0, 0), 5)
 
-    def source(self, crop: np.ndarray | None = None) -> SourceDetail:
-        return detail_of_source(self.crop if crop is None else crop, self.landmarks, self.face.kps)
-
-    def points(self) -> np.ndarray:
-        """Landmarks in pixels of a 224 crop."""
-        return (self.landmarks + 0.5) * (align.BASE / LEAST_SIDE) - 0.5
+    def source(self, crop: np.ndarray | None = None, share: float = 1.0, worn: float = 0.0) -> SourceDetail:
+        return detail_of_source(self.crop if crop is None else crop, self.landmarks, share, worn)
 
     def detailed(self, source: SourceDetail | None = None, share: float = 1.0, worn: float = 0.0,
-                 swap: Swap | None = None, points: np.ndarray | None = None) -> Swap:
-        return add_detail(swap or self.swap, self.photo, self.tracked, self.points() if points is None else points,
+                 image: np.ndarray | None = None, target: np.ndarray | None = None) -> np.ndarray:
+        return add_detail(self.soft if image is None else image, self.crop if target is None else target, self.points,
                           source or self.source(), share, worn)
+
+    def added(self, scale: float, detail: TrackDetail, track: int = 0) -> Swap:
+        """The same in a photo of another size, through TrackDetail."""
+        photo = cv2.resize(self.photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        face = TrackedFace(self.kps * scale, 0, track, 2)
+        crop = align.cut(photo, face.kps, SIZE, 2)
+        swap = Swap(cv2.GaussianBlur(crop.image, (0, 0), 2.5), crop.M_frame2crop, crop.image)
+        return detail.add([(Frame(photo), face)], [swap], [self.points], np.zeros(1))[0]
 
 
 @pytest.fixture(scope="module")
 def scene(pipeline: SwapPipeline) -> Scene:
     return Scene(pipeline)
-
-
-def enlarged(swap: np.ndarray) -> np.ndarray:
-    return cv2.resize(swap, (LEAST_SIDE, LEAST_SIDE), interpolation=cv2.INTER_CUBIC)
 
 
 def apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -76,141 +78,190 @@ def box(points: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
 
 
 def test_a_soft_swap_gets_the_sources_detail_within_the_face(scene: Scene) -> None:
-    result, plain = scene.detailed().image, enlarged(scene.swap.image)
+    result = scene.detailed()
     face = box(scene.landmarks[33:], -4)
-    assert apart(result, scene.crop)[face].mean() < apart(plain, scene.crop)[face].mean() / 2
-    assert np.array_equal(result[:20], plain[:20]) and np.array_equal(result[:, :20], plain[:, :20])
+    assert apart(result, scene.crop)[face].mean() < apart(scene.soft, scene.crop)[face].mean() / 2
+    assert np.array_equal(result[:20], scene.soft[:20]) and np.array_equal(result[:, :20], scene.soft[:, :20])
 
 
-def test_half_of_it(scene: Scene) -> None:
-    none, half, whole = (scene.detailed(share=share).image.astype(float) for share in (1e-6, 0.5, 1.0))
-    skin = box(scene.landmarks[72:87])
-    assert np.abs((none + whole) / 2 - half)[skin].max() <= 1.01 and np.abs(whole - none)[skin].max() > 5
-    assert scene.detailed(share=0.0) is scene.swap
+def test_half_of_it_and_none(scene: Scene) -> None:
+    half, whole = (scene.detailed(share=share).astype(float) for share in (0.5, 1.0))
+    assert np.abs((scene.soft + whole) / 2 - half).max() <= 1.01 and np.abs(whole - scene.soft).max() > 20
+    assert np.abs(scene.detailed(share=1e-6).astype(int) - scene.soft).max() <= 1
+    assert scene.detailed(share=0.0) is scene.soft
+    assert scene.detailed(scene.source(share=0.0)) is scene.soft
 
 
 def test_colours_and_light_stay_the_swaps(scene: Scene) -> None:
-    darker = replace(scene.swap, image=(scene.swap.image * 0.5).astype(np.uint8))
-    result, plain = scene.detailed(swap=darker).image, enlarged(darker.image)
-    cells = [cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA).astype(float) for image in (result, plain)]
+    darker = (scene.soft * 0.5).astype(np.uint8)
+    cells = [cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA).astype(float)
+             for image in (scene.detailed(image=darker), darker)]
     assert np.abs(cells[0] - cells[1])[4:12, 4:12].mean() < 3
+
+
+def test_black_and_white_stays_so(scene: Scene) -> None:
+    grey, target = (cv2.cvtColor(cv2.cvtColor(x, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+                    for x in (scene.soft, scene.crop))
+    result = scene.detailed(image=grey, target=target)
+    assert np.ptp(result.astype(int), axis=2).max() <= 1 and apart(result, grey).max() > 20
 
 
 def test_hair_over_the_sources_face_is_not_laid_over_the_swap(scene: Scene) -> None:
     crop, cheek = scene.crop.copy(), (slice(150, 170), slice(80, 100))
     crop[130:190, 80:100] = 15
-    shown, clean = scene.detailed(scene.source(crop)).image, scene.detailed().image
-    plain = enlarged(scene.swap.image)
-    assert apart(shown, plain)[cheek].mean() < 3 and apart(clean, plain)[cheek].mean() > 0
+    shown, clean = scene.detailed(scene.source(crop)), scene.detailed()
+    assert apart(shown, scene.soft)[cheek].mean() < 3
     nose = box(scene.landmarks[72:75])
-    assert apart(shown, clean)[nose].mean() < 1 < apart(shown, plain)[nose].mean()
+    assert apart(shown, clean)[nose].mean() < 1 < apart(shown, scene.soft)[nose].mean()
+
+
+def test_light_from_one_side_is_no_difference_of_shades(scene: Scene) -> None:
+    lit = (scene.crop * np.linspace(0.6, 1, LEAST_SIDE)[None, :, None]).astype(np.uint8)
+    result = scene.detailed(scene.source(lit))
+    face = box(scene.landmarks[33:], -4)
+    assert apart(result, scene.crop)[face].mean() < 0.6 * apart(scene.soft, scene.crop)[face].mean()
 
 
 def test_what_is_bent_much_is_not_trusted(scene: Scene) -> None:
-    narrow = scene.points()
+    narrow = scene.points.copy()
     narrow[:, 0] = 112 + 0.4 * (narrow[:, 0] - 112)
-    source = scene.source()
-    result = scene.detailed(source, points=narrow).image
+    result = add_detail(scene.soft, scene.crop, narrow, scene.source(), 1.0, 0.0)
     skin = box((narrow[80:86] + 0.5) * (LEAST_SIDE / align.BASE))
-    assert apart(result, enlarged(scene.swap.image))[skin].max() <= 4
-    assert apart(scene.detailed(source).image, enlarged(scene.swap.image))[skin].max() > 10
+    assert apart(result, scene.soft)[skin].max() <= 4 and apart(scene.detailed(), scene.soft)[skin].max() > 10
 
 
-def test_around_glasses_the_swap_keeps_its_own(scene: Scene) -> None:
-    bare, worn = scene.detailed().image, scene.detailed(worn=1.0).image
+@pytest.mark.parametrize("of_source", [True, False])
+def test_around_glasses_the_swap_keeps_its_own(scene: Scene, of_source: bool) -> None:
+    bare = scene.detailed()
+    worn = scene.detailed(scene.source(worn=1.0)) if of_source else scene.detailed(worn=1.0)
     brows, mouth = box(scene.landmarks[43:52]), box(scene.landmarks[52:72], 4)
-    plain = enlarged(scene.swap.image)
-    assert apart(worn, plain)[brows].max() <= 1 < apart(bare, plain)[brows].mean()
-    assert apart(worn, bare)[mouth].max() <= 1 and apart(worn, plain)[mouth].mean() > 1
+    assert apart(worn, scene.soft)[brows].max() <= 1 < apart(bare, scene.soft)[brows].mean()
+    assert apart(worn, bare)[mouth].max() <= 1 and apart(worn, scene.soft)[mouth].mean() > 1
 
 
 @pytest.mark.parametrize("ring", [LEFT_EYE, RIGHT_EYE])
-def test_gaze_is_the_targets(scene: Scene, ring: tuple[int, ...]) -> None:
+def test_gaze_and_lids_are_the_targets(scene: Scene, ring: tuple[int, ...]) -> None:
+    x, y = scene.landmarks[list(ring)].mean(0).astype(int)
+    lid = scene.landmarks[ring[2]].round().astype(int)
     other = scene.crop.copy()
-    at = scene.landmarks[list(ring)].mean(0).astype(int)
-    cv2.circle(other, at.tolist(), 2, (255, 255, 255), -1)
-    with_light = scene.detailed(scene.source(other)).image
-    y, x = at[1], at[0]
-    assert apart(with_light, scene.detailed().image)[y - 1 : y + 2, x - 1 : x + 2].mean() < 4
+    for at in ((x, y), lid):
+        cv2.circle(other, (int(at[0]), int(at[1])), 1, (255, 255, 255), -1)
+    change = apart(scene.detailed(scene.source(other)), scene.detailed())
+    assert change[y - 1 : y + 2, x - 1 : x + 2].mean() < 4
+    assert change[lid[1], lid[0]] < 0.4 * apart(other, scene.crop)[lid[1], lid[0]]
 
 
 def test_beside_a_blurred_face_a_swap_stays_soft(scene: Scene) -> None:
-    blurred = cv2.GaussianBlur(scene.photo, (0, 0), 12)
-    target = align.cut(blurred, scene.face.kps, SIZE, 2).image
-    swap = replace(scene.swap, target=target)
-    result = add_detail(swap, blurred, scene.tracked, scene.points(), scene.source(), 1.0, 0.0).image
-    assert detail_of(result) < detail_of(scene.detailed().image) / 2
+    result = scene.detailed(target=cv2.GaussianBlur(scene.crop, (0, 0), 7))
+    assert detail_of(result) < detail_of(scene.detailed()) / 2
 
 
 def test_small_sources_have_none(scene: Scene) -> None:
-    eyes = float(np.linalg.norm(scene.face.kps[1] - scene.face.kps[0]))
-    shares = [detail_of_source(scene.crop, scene.landmarks, scene.face.kps * (pixels / eyes)).share
-              for pixels in (10, 24, 60)]
-    assert shares[0] == 0 < shares[1] < shares[2] == 1
-    none = replace(scene.source(), share=0.0)
-    assert scene.detailed(none) is scene.swap
+    eyes = float(np.linalg.norm(scene.kps[1] - scene.kps[0]))
+    none, some, whole = (share_of(scene.kps * (pixels / eyes)) for pixels in (10, 24, 60))
+    assert none == 0 < some < whole == 1
 
 
-def test_small_faces_keep_their_side_and_enhanced_ones_their_detail(scene: Scene) -> None:
-    small = cv2.resize(scene.photo, None, fx=0.2, fy=0.2, interpolation=cv2.INTER_AREA)
-    face = replace(scene.tracked, kps=scene.face.kps * 0.2)
-    target = align.cut(small, face.kps, SIZE, 2)
-    swap = Swap(cv2.GaussianBlur(scene.target, (0, 0), 2), target.M_frame2crop, target.image)
-    result = add_detail(swap, small, face, scene.points(), scene.source(), 1.0, 0.0)
-    assert result.image.shape == (SIZE, SIZE, 3) and np.allclose(result.M_frame2crop, swap.M_frame2crop)
-    enhanced = replace(scene.swap, image=enlarged(scene.swap.image))
-    assert scene.detailed(swap=enhanced) is enhanced
+def test_large_faces_have_more_pixels_and_small_ones_the_generators(scene: Scene) -> None:
+    detail = TrackDetail([scene.source()], 1.0, SIZE, align.BASE)
+    small = scene.added(0.2, detail, track=1)
+    assert small.image.shape == (SIZE, SIZE, 3)
+    large = scene.added(1.0, detail, track=2)
+    assert large.image.shape == (LEAST_SIDE, LEAST_SIDE, 3)
+    there = align.cut(scene.photo, scene.kps, LEAST_SIDE, 2)
+    assert np.allclose(large.M_frame2crop, there.M_frame2crop)
+    assert apart(large.image, scene.crop)[64:192, 64:192].mean() < 6
 
 
-def test_a_larger_swap_has_its_place(scene: Scene) -> None:
-    result = scene.detailed()
-    assert result.image.shape == (LEAST_SIDE, LEAST_SIDE, 3)
-    there = align.cut(scene.photo, scene.face.kps, LEAST_SIDE, 2)
-    assert np.allclose(result.M_frame2crop, there.M_frame2crop)
+def test_near_the_limit_a_face_keeps_its_side(scene: Scene) -> None:
+    detail = TrackDetail([scene.source()], 1.0, SIZE, align.BASE)
+    scale = 1 / np.sqrt(np.linalg.det(align.estimate(scene.kps, SIZE, 2)[0][:, :2]))  # of the photo as it is
+    sides = [len(scene.added(wanted / scale, detail).image) for wanted in (1.0, 1.45, 1.7, 1.45, 1.35, 1.2, 1.45)]
+    assert sides == [SIZE, SIZE, LEAST_SIDE, LEAST_SIDE, LEAST_SIDE, SIZE, SIZE]
 
 
-def test_of_several_photos_the_one_that_looks_at_the_camera(pipeline: SwapPipeline, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [64, 128, 256, 512])
+def test_generators_of_all_sizes(scene: Scene, size: int) -> None:
+    crop = align.cut(scene.photo, scene.kps, max(size, LEAST_SIDE), 2).image
+    landmarks = (scene.landmarks + 0.5) * (len(crop) / LEAST_SIDE) - 0.5
+    source = detail_of_source(crop, landmarks, 1.0, 0.0).reduced(size)
+    target = align.cut(scene.photo, scene.kps, size, 2).image
+    soft = cv2.GaussianBlur(target, (0, 0), size / 50)
+    result = add_detail(soft, target, scene.points, source, 1.0, 0.0)
+    inner = (slice(size // 3, -size // 3),) * 2
+    assert result.shape == soft.shape
+    assert apart(result, target)[inner].mean() < 0.6 * apart(soft, target)[inner].mean()
+
+
+def test_of_several_photos_a_large_one_that_looks_at_the_camera(pipeline: SwapPipeline, tmp_path: Path) -> None:
+    def lent(*photos: Path) -> np.ndarray:
+        pipeline.set_sources(tmp_path if len(photos) != 1 else photos[0])
+        detail = pipeline._sources[0].detail
+        assert detail is not None
+        return detail.landmarks
+
     for name in ("selfie.jpg", "portrait.jpg", "selfie_2.jpg"):
         (tmp_path / name).write_bytes((IMAGES / name).read_bytes())
-    pipeline.set_sources(tmp_path)
-    (known,) = pipeline._sources
-    pipeline.set_sources([IMAGES / "portrait.jpg"])
-    single = [pipeline._sources[0].detail]
-    for name in ("selfie.jpg", "selfie_2.jpg"):
-        pipeline.set_sources([IMAGES / name])
-        single.append(pipeline._sources[0].detail)
-    turned = min(detail.turned for detail in single if detail is not None)
-    assert known.detail is not None and known.detail.turned == turned
+    portrait, selfie = (cv2.imread(str(tmp_path / name)) for name in ("portrait.jpg", "selfie.jpg"))
+    assert portrait is not None and selfie is not None
+    pipeline.stages.threshold, threshold = -1.0, pipeline.stages.threshold  # they are of three people
+    try:
+        assert np.array_equal(lent(), lent(IMAGES / "portrait.jpg"))
+        cv2.imwrite(str(tmp_path / "portrait.jpg"), cv2.resize(portrait, None, fx=0.1, fy=0.1, interpolation=3))
+        assert not np.array_equal(lent(), lent(tmp_path / "portrait.jpg")), "too small to lend anything"
+    finally:
+        pipeline.stages.threshold = threshold
 
 
-def test_references_and_settings_without_detail_have_none(pipeline: SwapPipeline) -> None:
-    from utils.errors import NoFaceInReferenceError, NoFaceInSourceError
-
+def test_references_enhancers_and_settings_without_detail_have_none(pipeline: SwapPipeline) -> None:
     portrait = [IMAGES / "portrait.jpg"]
     args = (pipeline.stages, pipeline.report)
     assert identities(portrait, "reference", NoFaceInReferenceError, *args)[0].detail is None
+    assert identities(portrait, "source", NoFaceInSourceError, *args)[0].detail is not None
     plain = load_pipeline(device="cpu", model="embedded", detail=0.0)
     assert identities(portrait, "source", NoFaceInSourceError, plain.stages, plain.report)[0].detail is None
 
 
+def swapped(tmp_path: Path, **options: Any) -> np.ndarray:
+    pipeline = load_pipeline(InferenceConfig(device="cpu", model="embedded", **options))
+    pipeline.swap_photo(IMAGES / "portrait.jpg", IMAGES / "selfie.jpg", tmp_path / "out.png")
+    result = cv2.imread(str(tmp_path / "out.png"))
+    assert result is not None
+    return result
+
+
 def test_a_mixture_of_two_people_has_a_part_of_it(tmp_path: Path) -> None:
-    results = []
-    for options in ({"detail": 0.0}, {"detail": 1.0}, {"detail": 1.0, "identity_strength": 1.0}):
-        mixture = {"identity_strength": 0.0} | options
-        pipeline = load_pipeline(InferenceConfig(device="cpu", model="embedded", **mixture))  # type: ignore[arg-type]
-        pipeline.swap_photo(IMAGES / "portrait.jpg", IMAGES / "selfie.jpg", tmp_path / "out.png")
-        results.append(cv2.imread(str(tmp_path / "out.png")))
-    none, still_none, whole = results
-    assert np.abs(none.astype(int) - still_none).max() == 0 < np.abs(none.astype(int) - whole).max()
+    none, still_none, whole = (swapped(tmp_path, detail=detail, identity_strength=strength)
+                               for detail, strength in ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)))
+    assert np.array_equal(none, still_none) and not np.array_equal(none, whole)
 
 
-def test_swaps_in_photos_have_more_of_it(tmp_path: Path) -> None:
-    found = []
-    for share in (0.0, 1.0):
-        pipeline = load_pipeline(InferenceConfig(device="cpu", model="embedded", detail=share))
-        pipeline.swap_photo(IMAGES / "portrait.jpg", IMAGES / "selfie.jpg", tmp_path / "out.png")
-        result = cv2.imread(str(tmp_path / "out.png"))
-        assert result is not None
-        face = pipeline.stages.detector.detect(result, careful=True)[0]
-        found.append(detail_of(align.cut(result, face.kps, LEAST_SIDE).image))
-    assert found[1] > 1.2 * found[0]
+def test_swaps_in_photos_have_more_of_it_whatever_the_masks_side(tmp_path: Path, pipeline: SwapPipeline) -> None:
+    results = [swapped(tmp_path, **options) for options in ({"detail": 0.0}, {}, {"crop_size": 112})]
+    face = pipeline.stages.detector.detect(results[0], careful=True)[0]
+    none, some, same = (align.cut(result, face.kps, LEAST_SIDE).image for result in results)
+    assert detail_of(some) > 1.2 * detail_of(none)
+    assert apart(some, same)[64:192, 64:192].mean() < 1 < apart(some, none)[64:192, 64:192].mean()
+
+
+def test_targets_with_glasses_are_told_to_the_stage(pipeline: SwapPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    add = TrackDetail.add
+
+    def recorded(self: TrackDetail, faces: Any, swaps: Any, settled: Any, worn: np.ndarray) -> list[Swap]:
+        told.extend(worn)
+        return add(self, faces, swaps, settled, worn)
+
+    monkeypatch.setattr(TrackDetail, "add", recorded)
+    glasses = pipeline.stages.settings.glasses
+    assert glasses is not None
+    image = cv2.imread(str(IMAGES / "selfie.jpg"))
+    assert image is not None
+    pipeline.set_sources(IMAGES / "portrait.jpg")
+    for bias in (-1000, 1000):
+        always = replace(glasses, bias=np.full_like(glasses.bias, bias))
+        for wanted in (True, False):
+            settings = replace(pipeline.stages.settings, glasses=always, target_glasses=wanted)
+            monkeypatch.setattr(pipeline.stages, "settings", settings)
+            list(pipeline.run([Frame(image)]))
+    assert np.allclose(told, [0, 0, 1, 1], atol=1e-3)

@@ -68,10 +68,11 @@ def test_the_light_changes_without_a_jump() -> None:
     assert gains[0] == 1 < gains[-1] and (gains[1:] / gains[:-1]).max() < 1.08
 
 
+@pytest.mark.parametrize("detail", [0.0, 1.0])
 @pytest.mark.parametrize(("gain", "offset"), [(0.15, 0), (0.2, 100)])
-def test_a_swap_in_the_dark_is_the_swap_in_the_dark(gain: float, offset: float, tmp_path: Path) -> None:
+def test_a_swap_in_the_dark_is_the_swap_in_the_dark(gain: float, offset: float, detail: float, tmp_path: Path) -> None:
     photo = read_photo(IMAGES / "selfie.jpg").image
-    pipeline, swaps = load_pipeline(device="cpu"), []
+    pipeline, swaps = load_pipeline(device="cpu", detail=detail), []
     for name, light in (("full", (1, 0)), ("faint", (gain, offset))):
         cv2.imwrite(str(tmp_path / f"{name}.png"), in_light(photo, *light))
         pipeline.swap_photo(IMAGES / "portrait_2.jpg", tmp_path / f"{name}.png", tmp_path / f"{name}_swap.png")
@@ -80,5 +81,5 @@ def test_a_swap_in_the_dark_is_the_swap_in_the_dark(gain: float, offset: float, 
     changed = (in_light(photo, 1) != full).any(axis=2)
     assert changed.mean() > 0.01
     apart = np.abs(faint.astype(int) - in_light(full, gain, offset))[changed]
-    # The source's detail may be half as much again as the target's, in any light.
-    assert apart.mean() < 3 and np.percentile(apart, 99) < 15
+    # A source's detail may be half as much again as the target's, in any light.
+    assert apart.mean() < 2.5 + 0.5 * detail and np.percentile(apart, 99) < 12 + 3 * detail

@@ -68,21 +68,23 @@ class Face:
 
 @pytest.mark.parametrize("strength, reach", [(1.0, 0.0), (None, 0.0), (1.3, 0.0), (None, 1.0)])
 def test_the_pipeline_asks_before_it_goes_further(strength: float | None, reach: float) -> None:
-    def wanted(glasses: Glasses | None) -> np.ndarray:
-        settings: Any = SimpleNamespace(identity_strength=strength, identity_reach=reach, glasses=glasses)
+    def wanted(glasses: Glasses | None, target_glasses: bool = True) -> np.ndarray:
+        settings: Any = SimpleNamespace(identity_strength=strength, identity_reach=reach, glasses=glasses,
+                                        target_glasses=target_glasses)
         conditioning = Conditioning(Face(BARE), settings)  # type: ignore[arg-type]
         return conditioning.embeddings(DARK, [face], RunReport().stage)
 
     face = (Frame(np.zeros((2, 2, 3), np.uint8)), TrackedFace(np.zeros((5, 2), np.float32), 0, 0, 0))
     assert np.allclose(wanted(SEEN), BARE, atol=0.15)
-    assert wanted(None)[0, 1] >= 1
+    assert wanted(None)[0, 1] >= 1 and np.array_equal(wanted(SEEN, False), wanted(None))
 
 
 def test_the_set_that_ships_knows_glasses() -> None:
     options: dict[str, Any] = {"device": "cpu", "model": "embedded"}
-    known = load_stages(InferenceConfig(**options)).settings.glasses
-    assert known is not None and known.weights.shape == (2, 128) and known.gain > 1
-    assert load_stages(InferenceConfig(glasses="source", **options)).settings.glasses is None
+    settings = load_stages(InferenceConfig(**options)).settings
+    known = settings.glasses
+    assert settings.target_glasses and known is not None and known.weights.shape == (2, 128) and known.gain > 1
+    assert not load_stages(InferenceConfig(glasses="source", **options)).settings.target_glasses
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,12 @@ def estimate(kps: np.ndarray, size: int, template: int | None = None) -> tuple[n
     return rescaled(_similarities(kps)[template], size / BASE), template
 
 
+def middle(crop: np.ndarray) -> np.ndarray:
+    """The half of an aligned crop, (S, S, ...), along both sides, that shows nothing but face."""
+    quarter = len(crop) // 4
+    return crop[quarter:-quarter, quarter:-quarter]
+
+
 def cut(image: Pixels, kps: np.ndarray, size: int, template: int | None = None) -> Crop:
     """Cut a face out of a frame.
 

@@ -21,6 +21,7 @@ class Conditioning:
 
     def __init__(self, identifier: Identifier, settings: SwapSettings) -> None:
         self._identifier, self._glasses = identifier, settings.glasses
+        self._changes_glasses = settings.glasses is not None and settings.target_glasses
         self._strength, self._reach = settings.identity_strength, settings.identity_reach
         self._own_id: Recent[np.ndarray] = Recent()  # (D,) float32, raw, of the target's person, by track
 
@@ -32,25 +33,22 @@ class Conditioning:
         """
         wanted = z_id[[face.person for _, face in faces]]
         steered = self._strength != 1 and (self._strength is not None or self._reach > 0)
-        if not faces or not (steered or self._glasses):
+        if not faces or not (steered or self._changes_glasses):
             return wanted
         own = self._own(faces, stage)
 
         def steer_on(z_id: np.ndarray) -> np.ndarray:
             return steer(own, z_id, self._strength, self._reach) if steered else z_id
 
-        return self._glasses.of_target(own, wanted, steer_on) if self._glasses else steer_on(wanted)
+        if self._glasses is None or not self._changes_glasses:
+            return steer_on(wanted)
+        return self._glasses.of_target(own, wanted, steer_on)
 
-    def glasses(self, z_id: np.ndarray, faces: FrameFaces, stage: Stage) -> np.ndarray:
-        """How likely the source or the target of each face wears some, (N,) float32 [0, 1]; 0 where nobody can tell.
-
-        z_id: as for `embeddings`.
-        """
+    def glasses(self, faces: FrameFaces, stage: Stage) -> np.ndarray:
+        """How likely each target wears some, (N,) float32 [0, 1]; 0 where nobody can tell."""
         if self._glasses is None or not faces:
             return np.zeros(len(faces), np.float32)
-        wanted = z_id[[face.person for _, face in faces]]
-        worn = [self._glasses.worn(of).sum(1) for of in (wanted, self._own(faces, stage))]
-        return np.maximum(*worn)
+        return self._glasses.worn(self._own(faces, stage)).sum(1)
 
     def _own(self, faces: FrameFaces, stage: Stage) -> np.ndarray:
         """Embeddings (N, D) of the people who are replaced."""

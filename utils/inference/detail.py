@@ -9,7 +9,7 @@ detail there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -17,23 +17,20 @@ import numpy as np
 import torch
 
 from coordinate_reg.points import EYE_CENTRES, MOUTH_CORNERS
-from utils.inference.align import BASE, cut, estimate
-from utils.inference.blend import enlargement
-from utils.inference.keypoints import eye_distance, yaw
+from utils.inference.align import BASE
+from utils.inference.keypoints import eye_distance
 from utils.inference.regions import face_region, openings
 from utils.inference.sharpen import detail_of
 from utils.inference.spline import splines
-from utils.inference.types import Face, Swap, TrackedFace
-from utils.io.frame import Pixels
+from utils.inference.tone import colourfulness
 
-LEAST_SIDE = 256  # of swaps with detail, where the frame has pixels for it
 _CELLS, _SIGMA = 64, 1.5  # along a side, and cells of the blur: what is coarser is not detail
 _DRAWN = 128  # side at which weights are drawn: nothing in them is finer
 _BENDS = 16  # cells of the spline along a side
 _DARK = 16.0  # levels that count as brightness in the dark, where noise would be detail otherwise
-_WITHIN, _AROUND = -5 / 128, 1 / 128  # margins, as shares of the side, of the detail and of what shades are shades of
+_WITHIN = -5 / 128  # margin, as a share of the side, of the face that shows detail
 _LIDS = 1 / 128  # as a share of the side: lashes and the lids' edges belong to the target's eyes
-_LIGHT = 0.12  # share of the side: slower changes of colour are light and skin tone, no shades
+_LIGHT, _LIGHT_CELLS = 0.12, 32  # share of the side: slower changes of colour are light and skin tone, no shades; cells
 # Trusted whole up to the first, not at all from the second on:
 _STRETCHED = (1.25, 2.0)  # by how much the one way more than the other
 _APART = (0.4, 0.8)  # logarithm of the ratio of shades
@@ -51,57 +48,53 @@ class SourceDetail:
     fine: np.ndarray  # (S, S, 3) float32 BGR: levels of detail over the roots of the coarse colours
     shades: np.ndarray  # (_CELLS, _CELLS, 3) float32, see `_shades`
     landmarks: np.ndarray  # (106, 2) float32, pixels of a 224 crop
-    share: float  # 0..1, of a photo that is large enough
-    turned: float  # degrees
+    share: float  # 0..1, see `share_of`
+    worn: float  # 0..1, how likely the photo shows glasses
+
+    def reduced(self, side: int) -> SourceDetail:
+        """The same for smaller swaps."""
+        fine = cv2.resize(self.fine, (side, side), interpolation=cv2.INTER_AREA)
+        return SourceDetail(fine, self.shades, self.landmarks, self.share, self.worn)
 
 
-def cut_source(image: Pixels, face: Face, side: int) -> np.ndarray:
-    """The crop that `detail_of_source` takes."""
-    return cut(image, face.kps, side).image
+def share_of(kps: np.ndarray) -> float:
+    """How much of its detail a source can give: 0 of a small face, 1 of most. kps: (5, 2) float, pixels of the photo.
+    """
+    none, whole = _SOURCE_EYES
+    return float(np.clip((eye_distance(kps) - none) / (whole - none), 0, 1))
 
 
-def detail_of_source(crop: np.ndarray, landmarks: np.ndarray, kps: np.ndarray) -> SourceDetail:
-    """crop: (S, S, 3) uint8 BGR, aligned. landmarks: (106, 2) float32, its pixels. kps: (5, 2) float, pixels of the
-    photo."""
+def detail_of_source(crop: np.ndarray, landmarks: np.ndarray, share: float, worn: float) -> SourceDetail:
+    """crop: (S, S, 3) uint8 BGR, aligned, as large as the largest swaps. landmarks: (106, 2) float32, its pixels.
+    share, worn: see SourceDetail."""
     side, coarse = len(crop), _coarse(crop)
     low = _enlarged(coarse, side)
-    none, whole = _SOURCE_EYES
     points = (landmarks + 0.5) * (BASE / side) - 0.5
-    return SourceDetail(
-        fine=(crop - low) / np.sqrt(low + _DARK),
-        shades=_shades(coarse, points),
-        landmarks=points,
-        share=float(np.clip((eye_distance(kps) - none) / (whole - none), 0, 1)),
-        turned=yaw(kps),
-    )
+    return SourceDetail((crop - low) / cv2.sqrt(low + _DARK), _shades(coarse, points), points, share, worn)
 
 
 def add_detail(
-    swap: Swap, frame: Pixels, face: TrackedFace, landmarks: np.ndarray, source: SourceDetail, share: float, worn: float
-) -> Swap:
-    """A swap with a `share` of the source's detail, of the source's side where the frame shows it larger than it is.
+    image: np.ndarray, target: np.ndarray, landmarks: np.ndarray, source: SourceDetail, share: float, worn: float
+) -> np.ndarray:
+    """A swap with a share of the source's detail, and of the target's where eyes and mouth are open.
 
-    frame: (H, W, 3) uint8 or uint16 BGR, with the target's face. landmarks: (106, 2) float, of the swap, pixels of a
-    224 crop. worn: how likely source or target wear glasses, 0..1; around these the detail is the swap's own.
-    Swaps that an enhancer made keep their own detail.
+    image, target: (S, S, 3) uint8 BGR, swap and target, S not above the source's. landmarks: (106, 2) float, of the
+    swap, pixels of a 224 crop. share: 0..1. worn: how likely the target wears glasses, 0..1; around those of either the
+    detail stays the swap's own. Returns the same as image.
     """
-    image, target, size = swap.image, swap.target, len(swap.image)
     share *= source.share
-    if not share or image.shape != target.shape:
-        return swap
-    side = max(len(source.fine), size) if enlargement(swap.M_frame2crop) > 1 else size
-    coarse = _coarse(image)
-    if side != size:
-        target = cut(frame, face.kps, side, face.template).image
-        image = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
-    bent = _bent(landmarks, source.landmarks)
+    if not share:
+        return image
+    coarse, bent = _coarse(image), _bent(landmarks, source.landmarks)
     eyes = openings(_scaled(landmarks), _DRAWN, _LIDS)
-    trust = share * (1 - worn * _glasses(landmarks)) * _trust(coarse, landmarks, bent, source.shades) * (1 - eyes)
-    place = _Place.around(trust + eyes, side)
-    fine = _remapped(source.fine, place.of(bent), side)
+    bare = 1 - max(worn, source.worn) * _glasses(landmarks)
+    trust = share * bare * _trust(coarse, landmarks, bent, source.shades) * (1 - eyes)
+    eyes *= share
+    place = _Place.around(trust + eyes, len(image))
+    fine = _remapped(source.fine, place.of(bent))
     result = image.copy()
     result[place.pixels] = _laid(image, target, place, coarse, fine, trust, eyes)
-    return replace(swap, image=result, M_frame2crop=estimate(face.kps, side, face.template)[0])
+    return result
 
 
 class _Place(NamedTuple):
@@ -116,20 +109,26 @@ class _Place(NamedTuple):
         """Where weights (_DRAWN, _DRAWN) are not 0, with a cell around it."""
         ratio = _DRAWN // _CELLS
         ends = [np.flatnonzero(weights.any(axis=axis)) // ratio for axis in (1, 0)]
-        rows, columns = (slice(max(int(at[0]) - 1, 0), int(at[-1]) + 2) if at.size else slice(0, 1) for at in ends)
+        rows, columns = (slice(max(int(at[0]) - 1, 0), min(int(at[-1]) + 2, _CELLS)) if at.size else slice(0, 1)
+                         for at in ends)
         return cls(rows, columns, side)
 
     def of(self, values: np.ndarray) -> np.ndarray:
-        """That part of a whole crop's cells or pixels, (S, S, ...), enlarged to pixels."""
-        ratio = len(values) // _CELLS
-        part = values[tuple(slice(at.start * ratio, at.stop * ratio) for at in (self.rows, self.columns))]
-        grown = self.side // len(values)
-        return part if grown == 1 else cv2.resize(part, None, fx=grown, fy=grown, interpolation=cv2.INTER_LINEAR)
+        """That part of a whole crop's cells or pixels, (S, S, ...), as pixels."""
+        part = values[self._within(len(values))]
+        if len(values) == self.side:
+            return part
+        ratio = self.side / len(values)
+        method = cv2.INTER_LINEAR if ratio > 1 else cv2.INTER_AREA
+        return cv2.resize(part, None, fx=ratio, fy=ratio, interpolation=method)
 
     @property
     def pixels(self) -> tuple[slice, slice]:
         """Rows and columns of the whole crop."""
-        ratio = self.side // _CELLS
+        return self._within(self.side)
+
+    def _within(self, side: int) -> tuple[slice, slice]:
+        ratio = side // _CELLS
         rows, columns = (slice(at.start * ratio, at.stop * ratio) for at in (self.rows, self.columns))
         return rows, columns
 
@@ -143,20 +142,33 @@ def _laid(
     image and target: (S, S, 3) uint8 BGR. coarse: of the image. fine: of the source, at the place, float32. trust and
     eyes: (_DRAWN, _DRAWN) float32 [0, 1], where the source's detail belongs and where the target's does.
     """
-    plain, low = place.of(image), place.of(coarse)
-    own, targets = plain - low, place.of(target) - place.of(_coarse(target))
-    gaze = cv2.merge([place.of(eyes)] * 3) * (targets - own)
-    change = cv2.merge([place.of(trust)] * 3) * (fine * cv2.sqrt(low + _DARK) - own)
-    detailed = image.astype(np.float32)
-    detailed[place.pixels] += gaze + change
-    has, fits = _sharpness(detailed), _LIKE_TARGET * _sharpness(target)
-    return cv2.add(plain, gaze + change * np.float32(min(fits / max(has, 1e-6), 1)), dtype=cv2.CV_8U)
+    low, wanted = place.of(coarse), _coarse(target)
+    own, targets = place.of(image) - low, place.of(target) - place.of(wanted)
+    gaze = _for_colours(place.of(eyes)) * (targets - own)
+    change = _for_colours(place.of(trust)) * (fine * cv2.sqrt(low + _DARK) - own)
+    colours = colourfulness(wanted)
+    if colours < 1:  # the target is black and white, or pale
+        grey = cv2.cvtColor(change, cv2.COLOR_BGR2GRAY)
+        change = colours * change + (1 - colours) * _for_colours(grey)
+    result = image.copy()
+    result[place.pixels] = _changed(place.of(image), gaze + change)
+    has, fits = _sharpness(result), _LIKE_TARGET * _sharpness(target)
+    if has <= fits:
+        return result[place.pixels]
+    return _changed(place.of(image), gaze + change * np.float32(fits / has))
+
+
+def _changed(image: np.ndarray, change: np.ndarray) -> np.ndarray:
+    return cv2.add(image, change, dtype=cv2.CV_8U)
+
+
+def _for_colours(weights: np.ndarray) -> np.ndarray:
+    return cv2.merge([weights] * 3)
 
 
 def _sharpness(image: np.ndarray) -> float:
     """Comparable whatever the side of the picture."""
-    middle = slice(len(image) // 4, -len(image) // 4)
-    return detail_of(cv2.resize(image[middle, middle], (_CELLS, _CELLS), interpolation=cv2.INTER_AREA))
+    return detail_of(cv2.resize(image, (_DRAWN, _DRAWN), interpolation=cv2.INTER_AREA))
 
 
 def _coarse(image: np.ndarray) -> np.ndarray:
@@ -176,28 +188,23 @@ def _scaled(landmarks: np.ndarray, side: int = _DRAWN) -> np.ndarray:
 
 def _bent(landmarks: np.ndarray, source: np.ndarray) -> np.ndarray:
     """Where in the source each cell of the swap comes from, (_CELLS, _CELLS, 2) float32 in [0, 1]; both: (106, 2)."""
+    # Not in NumPy, whose solver starts threads of its own, which hold up those of the generator.
     here, there = (torch.from_numpy(points.astype(np.float32))[None] for points in (landmarks, source))
     (grid,) = splines(here, [there], BASE, _BENDS)
     return cv2.resize((grid[0].numpy() + 1) / 2, (_CELLS, _CELLS), interpolation=cv2.INTER_CUBIC)
 
 
-def _remapped(image: np.ndarray, bent: np.ndarray, side: int) -> np.ndarray:
-    """A part of a picture of the source as a swap of this side has it; bent: (h, w, 2), where its pixels come from."""
-    if len(image) >= 2 * side:
-        image = _reduced(image, side)
+def _remapped(image: np.ndarray, bent: np.ndarray) -> np.ndarray:
+    """A picture of the source as the swap has it; bent: (h, w, 2) float32 [0, 1], where its pixels come from."""
     x, y = cv2.split(bent * np.float32(len(image)) - np.float32(0.5))
     return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-
-def _reduced(image: np.ndarray, side: int) -> np.ndarray:
-    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
 
 
 def _trust(coarse: np.ndarray, landmarks: np.ndarray, bent: np.ndarray, shades: np.ndarray) -> np.ndarray:
     """Where the source's detail belongs, (_DRAWN, _DRAWN) float32 [0, 1]."""
     unbent = cv2.GaussianBlur(_falling(np.log(_stretch(bent)), *np.log(_STRETCHED)), (0, 0), _SOFT)
-    apart = np.abs(_shades(coarse, landmarks) - _remapped(shades, bent, _CELLS)).max(axis=2)
-    apart = cv2.dilate(apart, np.ones((_NEAR, _NEAR), np.uint8))
+    blue, green, red = cv2.split(cv2.absdiff(_shades(coarse, landmarks), _remapped(shades, bent)))
+    apart = cv2.dilate(cv2.max(cv2.max(blue, green), red), np.ones((_NEAR, _NEAR), np.uint8))
     agree = cv2.GaussianBlur(_falling(apart, *_APART), (0, 0), _SOFT)
     return face_region(_scaled(landmarks), _DRAWN, _WITHIN) * _enlarged(unbent * agree, _DRAWN)
 
@@ -216,10 +223,13 @@ def _stretch(bent: np.ndarray) -> np.ndarray:
 
 def _shades(coarse: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """How much brighter cells of a face are than the face around them, (_CELLS, _CELLS, 3) float32 logarithms."""
-    face = cv2.merge([face_region(_scaled(landmarks, _CELLS), _CELLS, _AROUND)] * 3)
-    around, weights = (cv2.GaussianBlur(values, (0, 0), _LIGHT * _CELLS) for values in (coarse * face, face))
-    mean = around / np.maximum(weights, 1e-4)
-    return np.log((coarse + _DARK) / (mean + _DARK))
+    size = (_LIGHT_CELLS, _LIGHT_CELLS)
+    face = face_region(_scaled(landmarks, _LIGHT_CELLS), _LIGHT_CELLS, 0.0)
+    colours = cv2.resize(coarse, size, interpolation=cv2.INTER_AREA) * _for_colours(face)
+    # Four channels, of which one counts the weights.
+    sums = cv2.GaussianBlur(cv2.merge([*cv2.split(colours), face]), (0, 0), _LIGHT * _LIGHT_CELLS)
+    mean = sums[..., :3] / np.maximum(sums[..., 3:], 1e-4)
+    return cv2.log((coarse + _DARK) / (_enlarged(mean, _CELLS) + _DARK))
 
 
 def _glasses(landmarks: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from utils.inference.align import middle
+
 _DARKEST, _BRIGHTEST = 60.0, 175.0  # mean levels of a face, which few of those that generators are trained on exceed
 _USUAL = 48.0  # levels' standard deviation in most faces
 _LARGEST = 16.0  # gain; what has less contrast than this can repair shows next to nothing
@@ -43,8 +45,7 @@ def exposure_of(crop: np.ndarray, least: float) -> Exposure:
     """
     if not least:
         return Exposure()
-    quarter = crop.shape[0] // 4
-    face = cv2.cvtColor(crop[quarter:-quarter, quarter:-quarter], cv2.COLOR_BGR2GRAY)  # the middle shows nothing else
+    face = cv2.cvtColor(middle(crop), cv2.COLOR_BGR2GRAY)
     mean, spread = (max(float(value[0, 0]), 0.1) for value in cv2.meanStdDev(face))
     wanted = min(max(mean, _DARKEST), _BRIGHTEST)
     gain = min(max(1.0, least / spread, min(wanted / mean, _USUAL / spread)), _LARGEST)

@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from utils.errors import GhostError, OptionError
-from utils.inference.detail import LEAST_SIDE, SourceDetail, cut_source, detail_of_source
+from utils.inference import align
+from utils.inference.detail import SourceDetail, detail_of_source, share_of
 from utils.inference.embeddings import normalise
 from utils.inference.keypoints import eye_distance, yaw
 from utils.inference.report import RunReport, reasons_of
 from utils.inference.stages import Stages
 from utils.inference.track import most_prominent
-from utils.inference.types import Face
+from utils.inference.track_detail import LEAST_SIDE
 from utils.io.folder import no_pictures, pictures_in, unread_in
-from utils.io.frame import Pixels
 from utils.io.image import Photo, read_photo
 from utils.io.profile import to_srgb
 from utils.paths import is_folder
@@ -41,6 +41,14 @@ class Known(NamedTuple):
 
     z_id: np.ndarray  # (D,) float32, raw embedding
     detail: SourceDetail | None  # of a source, where swaps are to have it
+
+
+class _Seen(NamedTuple):
+    """A face of a photo."""
+
+    z_id: np.ndarray  # (D,) float32, raw embedding
+    kps: np.ndarray  # (5, 2) float32, pixels of the photo
+    crop: np.ndarray | None  # (S, S, 3) uint8 BGR, aligned, of a source that may lend its detail
 
 
 def photos_of(people: Sequence[Path | str]) -> list[Path]:
@@ -74,8 +82,8 @@ def identities(
     report: RunReport,
     which: Sequence[int | None] = (),
 ) -> list[Known]:
-    """Each person: the embedding of one face of the photo, or the mean of several photos; the detail is that of the
-    photo that looks most at the camera.
+    """Each person: the embedding of one face of the photo, or the mean of several photos; the detail is that of
+    the one that is large enough and looks most at the camera.
 
     kind: source or reference, for messages. which: numbers of the faces, from 0 at the left; None or none: the most
     prominent ones. Raises InputError, OptionError, and no_face where a person's photos show nobody.
@@ -105,29 +113,33 @@ def _identity(
     if is_folder(person) and (unread := unread_in(person)):
         report.note(unread)
     choosable = kind == "source" and not is_folder(person)
-    found = {path: _known(path, number, choosable, kind, stages, report) for path in photos}
+    found = {path: _seen(path, number, choosable, kind, stages, report) for path in photos}
     known = {path: seen for path, seen in found.items() if seen is not None}
     if not known:
         raise no_face(f"no face found in the {kind} {person}; give a photo that shows one clearly")
     for path in [path for path in photos if path not in known]:
         report.note(f"no face found in {path}; the other photos of {person} are used")
     if len(known) == 1:
-        return next(iter(known.values()))
+        (seen,) = known.values()
+        return Known(seen.z_id, _detail(seen, stages, report))
     rows = np.stack([seen.z_id for seen in known.values()])
     directions = normalise(rows)
+    alikes = []
     for path, row in zip(known, directions, strict=True):
         alike = float(normalise(directions.sum(0, keepdims=True) - row)[0] @ row)
+        alikes.append(alike)
         if alike < stages.threshold:
             report.note(f"{path} seems to show somebody else than the other photos of {person} (cosine {alike:.2f})")
     # A mean is shorter than what it is made of, and the generator was trained with whole lengths.
     z_id = normalise(directions.mean(0, keepdims=True))[0] * np.linalg.norm(rows, axis=1).mean()
-    details = [seen.detail for seen in known.values() if seen.detail is not None]
-    return Known(z_id, min(details, key=lambda detail: detail.turned, default=None))
+    best = min(zip(known.values(), alikes, strict=True),
+               key=lambda pair: (pair[1] < stages.threshold, -share_of(pair[0].kps), yaw(pair[0].kps)))
+    return Known(z_id, _detail(best[0], stages, report))
 
 
-def _known(
+def _seen(
     path: Path, number: int | None, choosable: bool, kind: str, stages: Stages, report: RunReport
-) -> Known | None:
+) -> _Seen | None:
     """Of one of a photo's faces; None where there is no face. choosable: whether --source_face_index helps."""
     image = to_srgb(read(path, report))
     with report.stage("detect"):
@@ -151,14 +163,20 @@ def _known(
     with report.stage("identify"):
         z_id = stages.identifier.embed(image, [face])[0]
     if kind == "reference" or not stages.settings.detail:
-        return Known(z_id, None)
+        return _Seen(z_id, face.kps, None)
+    with report.stage("align"):
+        return _Seen(z_id, face.kps, align.cut(image, face.kps, max(LEAST_SIDE, stages.swapper.size)).image)
+
+
+def _detail(seen: _Seen, stages: Stages, report: RunReport) -> SourceDetail | None:
+    if seen.crop is None:
+        return None
+    glasses = stages.settings.glasses
+    worn = 0.0 if glasses is None else float(glasses.worn(seen.z_id[None]).sum())
+    with report.stage("landmarks"):
+        landmarks = stages.landmarks.find([seen.crop])[0]
     with report.stage("detail"):
-        return Known(z_id, _detail(image, face, stages))
-
-
-def _detail(image: Pixels, face: Face, stages: Stages) -> SourceDetail:
-    crop = cut_source(image, face, max(LEAST_SIDE, stages.swapper.size))
-    return detail_of_source(crop, stages.landmarks.find([crop])[0], face.kps)
+        return detail_of_source(seen.crop, landmarks, share_of(seen.kps), worn)
 
 
 def source_warning(kps: np.ndarray) -> str:

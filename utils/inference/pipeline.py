@@ -31,7 +31,6 @@ from utils.errors import (
 from utils.inference import align, blend
 from utils.inference.conditioning import Conditioning
 from utils.inference.config import InferenceConfig
-from utils.inference.detail import add_detail
 from utils.inference.embeddings import normalise
 from utils.inference.exposure import exposure_of
 from utils.inference.people import Known, Person, facts_of, identities, photos_of, read, unused
@@ -43,6 +42,7 @@ from utils.inference.stages import Stages, load_stages
 from utils.inference.stream import prefetch
 from utils.inference.tone import match_tone
 from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow
+from utils.inference.track_detail import TrackDetail
 from utils.inference.track_masks import TrackMasks
 from utils.inference.types import Face, FrameFaces, Mask, Swap, SwappedFrame, Visibility
 from utils.inference.visibility import UNSEEN, visibility_of
@@ -68,7 +68,7 @@ class _Batch(NamedTuple):
     faces: FrameFaces
     crops: list[np.ndarray]  # (size, size, 3) uint8 BGR
     z_id: np.ndarray  # (N, D) float32, raw: who the faces become
-    glasses: np.ndarray  # (N,) float32 [0, 1], how likely the source or the target of each wears some
+    glasses: np.ndarray  # (N,) float32 [0, 1], how likely each of those who are replaced wears some
 
 
 class _NewFace(NamedTuple):
@@ -147,15 +147,23 @@ class SwapPipeline:
         z_id = np.stack([source.z_id for source in self._sources])
         conditioning = Conditioning(self.stages.identifier, self.stages.settings)
         masks = TrackMasks(self.stages.landmarks, self.stages.settings, self.config.crop_size)
+        detail = self._detail()
         # Each of these works on one batch while those after it work on the ones before.
         with (
             closing(self._tracked(frames, careful)) as tracked,
             closing(prefetch(self._cut(tracked, z_id, conditioning), _BATCHES_AHEAD)) as batches,
             closing(prefetch(self._swapped(batches), 1)) as swapped,
-            closing(prefetch(self._finished(swapped, masks), 1 if self._extra_threads else 0)) as finished,
+            closing(prefetch(self._finished(swapped, masks, detail), 1 if self._extra_threads else 0)) as finished,
         ):
             for batch, new_faces in finished:
                 yield from self._pasted(batch, new_faces)
+
+    def _detail(self) -> TrackDetail | None:
+        """What gives a new stream's swaps detail; a mixture of two people has a part of it."""
+        strength = self.stages.settings.identity_strength
+        share = self.stages.settings.detail * min(1.0 if strength is None else strength, 1.0)
+        details = [source.detail for source in self._sources]
+        return TrackDetail(details, share, self.stages.swapper.size, self.config.crop_size) if share else None
 
     def _tracked(self, frames: Iterable[Frame], careful: bool) -> Generator[TrackedFrame, None, None]:
         mode = self.config.select
@@ -206,7 +214,7 @@ class SwapPipeline:
             with self.report.stage("align"):
                 crops = [align.cut(frame.pixels, face.kps, size, face.template).image for frame, face in faces]
             stage, detail = self.report.stage, self.stages.settings.detail
-            glasses = conditioning.glasses(z_id, faces, stage) if detail else np.zeros(len(faces), np.float32)
+            glasses = conditioning.glasses(faces, stage) if detail else np.zeros(len(faces), np.float32)
             yield _Batch(frames, faces, crops, conditioning.embeddings(z_id, faces, stage), glasses)
 
     def _swapped(self, batches: Iterable[_Batch]) -> Iterator[tuple[_Batch, list[np.ndarray]]]:
@@ -223,11 +231,11 @@ class SwapPipeline:
             yield batch, [exposure.undone(image) for exposure, image in zip(light, images, strict=True)]
 
     def _finished(
-        self, batches: Iterable[tuple[_Batch, list[np.ndarray]]], masks: TrackMasks
+        self, batches: Iterable[tuple[_Batch, list[np.ndarray]]], masks: TrackMasks, detail: TrackDetail | None
     ) -> Iterator[tuple[_Batch, list[_NewFace]]]:
         """New faces, and what is needed to paste them."""
         for batch, images in batches:
-            yield batch, self._new_faces(batch, self._swaps(batch, images), masks) if images else []
+            yield batch, self._new_faces(batch, self._swaps(batch, images), masks, detail) if images else []
 
     def _pasted(self, batch: _Batch, new_faces: Iterable[_NewFace]) -> Iterator[SwappedFrame]:
         """Put swapped faces back into their frames."""
@@ -255,30 +263,23 @@ class SwapPipeline:
         return [Swap(image, align.estimate(face.kps, image.shape[0], face.template)[0], crop)
                 for image, crop, (_, face) in zip(images, batch.crops, batch.faces, strict=True)]
 
-    def _new_faces(self, batch: _Batch, swaps: Sequence[Swap], masks: TrackMasks) -> list[_NewFace]:
+    def _new_faces(
+        self, batch: _Batch, swaps: Sequence[Swap], masks: TrackMasks, detail: TrackDetail | None
+    ) -> list[_NewFace]:
         """Landmarks, masks and detail of the swaps, and how much of them is shown."""
         stages, mask_size, faces = self.stages, self.config.crop_size, batch.faces
         with self.report.stage("landmarks"):
             after = stages.landmarks.find([cv2.resize(swap.image, (mask_size, mask_size)) for swap in swaps])
-        results, settled = [], masks.settle(faces, after)
-        drawn = masks.draw(faces, swaps, settled, self.report.stage)
-        if stages.settings.detail:
+        with self.report.stage("mask"):
+            settled = masks.settle(faces, after)
+        results, drawn = [], masks.draw(faces, swaps, settled, self.report.stage)
+        if detail is not None:
             with self.report.stage("detail"):
-                swaps = self._with_detail(batch, swaps, settled)
+                swaps = detail.add(faces, swaps, settled, batch.glasses)
         for (_, face), swap, points, alpha in zip(faces, swaps, after, drawn, strict=True):
             M_frame2mask, _ = align.estimate(face.kps, mask_size, face.template)
             visibility = visibility_of(face.kps, points, M_frame2mask, stages.settings.max_yaw)
             results.append(_NewFace(swap, Mask(alpha, M_frame2mask), visibility))
-        return results
-
-    def _with_detail(self, batch: _Batch, swaps: Sequence[Swap], settled: Sequence[np.ndarray]) -> list[Swap]:
-        """Swaps with their sources' detail; settled: landmarks (106, 2), pixels of the masks."""
-        strength = self.stages.settings.identity_strength
-        results, share = [], self.stages.settings.detail * min(1.0 if strength is None else strength, 1.0)
-        for (frame, face), swap, points, glasses in zip(batch.faces, swaps, settled, batch.glasses, strict=True):
-            source = self._sources[face.person].detail
-            points = (points + 0.5) * (align.BASE / self.config.crop_size) - 0.5
-            results.append(add_detail(swap, frame.pixels, face, points, source, share, glasses) if source else swap)
         return results
 
     def swap_photo(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from utils.inference.align import middle
+
 _SIDE, _SIGMA = 5, 1.0  # pixels of the blur; what it takes away is detail
 _FAINT = 0.1  # levels of detail, below which a picture is flat
 
@@ -26,10 +28,8 @@ def sharpen(swap: np.ndarray, target: np.ndarray, most: float) -> np.ndarray:
 
 
 def detail_of(image: np.ndarray) -> float:
-    """How much detail the face in an aligned picture has, levels; sizes have to be the same to be compared.
-
-    image: (S, S, 3) BGR, uint8 or float32 of the same range.
-    """
+    """How much detail the face in an aligned picture, (S, S, 3) uint8 BGR, has, levels; of pictures of the same size it
+    can be compared."""
     return _detail(image, _blur(image))
 
 
@@ -39,5 +39,4 @@ def _blur(image: np.ndarray) -> np.ndarray:
 
 def _detail(image: np.ndarray, soft: np.ndarray) -> float:
     """Mean difference, in levels, of a picture from its blur in the middle, where the face is."""
-    middle = slice(len(image) // 4, -len(image) // 4)
-    return float(cv2.absdiff(image[middle, middle], soft[middle, middle]).mean())
+    return float(cv2.absdiff(middle(image), middle(soft)).mean())

@@ -63,8 +63,9 @@ class SwapSettings:
     least_contrast: float  # of faces for the generator, levels; see utils.inference.exposure
     tone: float  # share of the target's light and skin tone that swaps take on
     sharpen: float  # largest share of a swap's detail that is added once more where the target has more
-    detail: float  # share of the source photo's detail that swaps are given
-    glasses: Glasses | None  # how to give swaps the target's, where that is wanted and known
+    detail: float  # share of the source photo's detail that swaps are given; 0 with an enhancer, which paints its own
+    glasses: Glasses | None  # how to see them in an embedding and add them to it, where that is known
+    target_glasses: bool  # swaps wear the target's
     max_yaw: float  # degrees that a face may be turned; 0: any
 
 
@@ -192,8 +193,9 @@ def _settings(config: InferenceConfig, generator: registry.Loaded, identity: reg
         least_contrast=suits["least_contrast"],
         tone=suits["tone"],
         sharpen=suits["sharpen"],
-        detail=suits["detail"],
-        glasses=_glasses(identity) if config.glasses == "target" else None,
+        detail=0.0 if config.use_sr else suits["detail"],
+        glasses=_glasses(identity),
+        target_glasses=config.glasses == "target",
         max_yaw=suits["max_yaw"],
     )
 

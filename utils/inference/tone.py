@@ -5,9 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from utils.inference.align import middle
+
 LIGHT_CELLS, COLOUR_CELLS = 4, 32  # along a side: brows, beards and noses are finer than light, stains are not
 GREY, COLOURFUL = 0.03, 0.13  # chroma of a face as a share of its brightness: of black and white pictures, of most
-MIDDLE = slice(COLOUR_CELLS // 4, -COLOUR_CELLS // 4)
 _LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # of BGR, ITU-R BT.601
 
 
@@ -20,7 +21,7 @@ def match_tone(swap: np.ndarray, target: np.ndarray, share: float) -> np.ndarray
     if not share:
         return swap
     wanted = _cells(target)
-    colours = _colourfulness(wanted)
+    colours = colourfulness(wanted)
     if colours < 1:
         swap = cv2.addWeighted(swap, colours, cv2.merge([cv2.cvtColor(swap, cv2.COLOR_BGR2GRAY)] * 3), 1 - colours, 0)
     apart = wanted - _cells(swap)
@@ -34,9 +35,9 @@ def match_tone(swap: np.ndarray, target: np.ndarray, share: float) -> np.ndarray
     return cv2.add(swap, shift, dtype=cv2.CV_8U)
 
 
-def _colourfulness(cells: np.ndarray) -> float:
-    """0 of a black and white picture, 1 of most faces; cells: of an aligned face, which is in the middle."""
-    face = cells[MIDDLE, MIDDLE]
+def colourfulness(cells: np.ndarray) -> float:
+    """0 of a black and white picture, 1 of most faces; cells: (S, S, 3) BGR, an aligned face."""
+    face = middle(cells)
     light = face @ _LUMA
     chroma = np.abs(face - light[:, :, None]).max(axis=2).mean() / max(float(light.mean()), 1.0)
     return float(np.clip((chroma - GREY) / (COLOURFUL - GREY), 0, 1))

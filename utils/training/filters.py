@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from utils.inference import rim
-from utils.inference.tone import COLOUR_CELLS, COLOURFUL, GREY, LIGHT_CELLS, MIDDLE
+from utils.inference.tone import COLOUR_CELLS, COLOURFUL, GREY, LIGHT_CELLS
 
 _LUMA = (0.299, 0.587, 0.114)  # of RGB, ITU-R BT.601
 
@@ -54,7 +54,8 @@ def _light(x: Tensor) -> Tensor:
 
 def _colourfulness(cells: Tensor) -> Tensor:
     """As that of utils.inference.tone, (B, 1, 1, 1); cells: (B, 3, COLOUR_CELLS, COLOUR_CELLS) [-1, 1]."""
-    face = (cells[..., MIDDLE, MIDDLE] + 1) * 127.5
+    middle = slice(COLOUR_CELLS // 4, -COLOUR_CELLS // 4)
+    face = (cells[..., middle, middle] + 1) * 127.5
     light = _light(face)
     chroma = (face - light).abs().amax(1).mean((1, 2)) / light.mean((1, 2, 3)).clamp(min=1)
     return ((chroma - GREY) / (COLOURFUL - GREY)).clamp(0, 1)[:, None, None, None]

@@ -1,0 +1,62 @@
+"""Detail for the swaps of a stream, whose sizes do not change from frame to frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from utils.inference import align
+from utils.inference.blend import enlargement
+from utils.inference.detail import SourceDetail, add_detail
+from utils.inference.recent import Recent
+from utils.inference.types import FrameFaces, Swap, TrackedFace
+from utils.io.frame import Pixels
+
+LEAST_SIDE = 256  # of large swaps with detail
+_LARGE = (1.3, 1.6)  # pixels of a frame per pixel of a swap: no longer large below the first, large from the second on
+
+
+class TrackDetail:
+    """Gives swaps their sources' detail; on large faces with twice the pixels of a small generator's swaps."""
+
+    def __init__(self, sources: Sequence[SourceDetail | None], share: float, size: int, mask_size: int) -> None:
+        """sources: by person. share: 0..1. size: of the generator's swaps. mask_size: of the crop that landmarks are
+        pixels of."""
+        self._share, self._size, self._mask_size = share, size, mask_size
+        self._sources = {size: [source and source.reduced(size) for source in sources]}
+        self._side = max(size, LEAST_SIDE)
+        self._sources[self._side] = list(sources)
+        self._large: Recent[bool] = Recent()  # by track
+
+    def add(
+        self, faces: FrameFaces, swaps: Sequence[Swap], settled: Sequence[np.ndarray], worn: np.ndarray
+    ) -> list[Swap]:
+        """Swaps with detail. settled: steady landmarks (106, 2) of each. worn: (N,), how likely each target wears
+        glasses, 0..1."""
+        self._large.shrink()
+        return [self._add(frame.pixels, face, swap, points, float(glasses))
+                for (frame, face), swap, points, glasses in zip(faces, swaps, settled, worn, strict=True)]
+
+    def _add(self, frame: Pixels, face: TrackedFace, swap: Swap, points: np.ndarray, worn: float) -> Swap:
+        image, target, M_frame2crop = swap.image, swap.target, swap.M_frame2crop
+        side = self._side if self._is_large(face.track, enlargement(M_frame2crop)) else self._size
+        source = self._sources[side][face.person]
+        if source is None or not self._share * source.share:
+            return swap
+        if side != self._size:
+            crop = align.cut(frame, face.kps, side, face.template)
+            target, M_frame2crop = crop.image, crop.M_frame2crop
+            image = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
+        points = (points + 0.5) * (align.BASE / self._mask_size) - 0.5
+        detailed = add_detail(image, target, points, source, self._share, worn)
+        return replace(swap, image=detailed, M_frame2crop=M_frame2crop)
+
+    def _is_large(self, track: int, scale: float) -> bool:
+        """Whether the frame has pixels for a larger swap; what is near the limit stays as it was, since a change
+        shows."""
+        no_longer, again = _LARGE
+        self._large[track] = scale >= (no_longer if self._large.get(track, False) else again)
+        return self._large[track]
