@@ -1,9 +1,9 @@
 """The published method, written straightforwardly, as the measure of what the pipeline gains.
 
 All frames are read first; then come, frame by frame and in float32: detection, identity of every face, smoothing, the
-generator as it was trained, tone, sharpening and detail as its JSON asks for, landmarks of the swap, a mask, warps and
-blending of whole frames; what comes out is kept and encoded at the end. Networks, detector and encoder settings are
-those of the pipeline; every step has all cores.
+generator as it was trained, tone, sharpening, detail and the rim of the mask as its JSON asks for, landmarks of the
+swap, a mask, warps and blending of whole frames; what comes out is kept and encoded at the end. Grain, and what is done
+to embeddings, are left out. Networks, detector and encoder settings are those of the pipeline; every step has all cores.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import nn
 
 from utils.inference import align, mask, rim
 from utils.inference.embeddings import normalise
-from utils.inference.people import Known
+from utils.inference.people import KnownPerson
 from utils.inference.pipeline import SwapPipeline
 from utils.inference.pixels import to_images, to_tensor
 from utils.inference.sharpen import sharpen
@@ -33,7 +33,7 @@ from utils.io.span import Span
 from utils.io.video import open_video
 
 
-def swap_video(pipeline: SwapPipeline, generator: nn.Module, source: Known, target: Path, output: Path) -> int:
+def swap_video(pipeline: SwapPipeline, generator: nn.Module, source: KnownPerson, target: Path, output: Path) -> int:
     """Swap the person of the first frame; returns the number of frames that were changed.
 
     pipeline: lends its detector, identity encoder and landmarks. generator: AEI-Net in float32, as it was trained.

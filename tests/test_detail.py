@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -12,10 +13,10 @@ import pytest
 
 from coordinate_reg.points import LEFT_EYE, RIGHT_EYE
 from utils.errors import NoFaceInReferenceError, NoFaceInSourceError
-from utils.inference import align
+from utils.inference import align, stages
 from utils.inference.config import InferenceConfig
 from utils.inference.detail import SourceDetail, add_detail, detail_of_source, share_of
-from utils.inference.people import identities
+from utils.inference.people import _lender, _Seen, identities
 from utils.inference.pipeline import SwapPipeline, load_pipeline
 from utils.inference.sharpen import detail_of
 from utils.inference.track_detail import LEAST_SIDE, TrackDetail
@@ -116,10 +117,10 @@ def test_hair_over_the_sources_face_is_not_laid_over_the_swap(scene: Scene) -> N
 
 
 def test_light_from_one_side_is_no_difference_of_shades(scene: Scene) -> None:
-    lit = (scene.crop * np.linspace(0.6, 1, LEAST_SIDE)[None, :, None]).astype(np.uint8)
+    lit = (scene.crop * np.linspace(0.1, 1, LEAST_SIDE)[None, :, None]).astype(np.uint8)
     result = scene.detailed(scene.source(lit))
     face = box(scene.landmarks[33:], -4)
-    assert apart(result, scene.crop)[face].mean() < 0.6 * apart(scene.soft, scene.crop)[face].mean()
+    assert apart(result, scene.crop)[face].mean() < 0.65 * apart(scene.soft, scene.crop)[face].mean()
 
 
 def test_what_is_bent_much_is_not_trusted(scene: Scene) -> None:
@@ -135,7 +136,9 @@ def test_around_glasses_the_swap_keeps_its_own(scene: Scene, of_source: bool) ->
     bare = scene.detailed()
     worn = scene.detailed(scene.source(worn=1.0)) if of_source else scene.detailed(worn=1.0)
     brows, mouth = box(scene.landmarks[43:52]), box(scene.landmarks[52:72], 4)
-    assert apart(worn, scene.soft)[brows].max() <= 1 < apart(bare, scene.soft)[brows].mean()
+    under = box(scene.landmarks[36:37] + np.array([0, 20]), 4)  # an eye
+    for place in (brows, under):
+        assert apart(worn, scene.soft)[place].max() <= 1 < apart(bare, scene.soft)[place].mean()
     assert apart(worn, bare)[mouth].max() <= 1 and apart(worn, scene.soft)[mouth].mean() > 1
 
 
@@ -148,12 +151,16 @@ def test_gaze_and_lids_are_the_targets(scene: Scene, ring: tuple[int, ...]) -> N
         cv2.circle(other, (int(at[0]), int(at[1])), 1, (255, 255, 255), -1)
     change = apart(scene.detailed(scene.source(other)), scene.detailed())
     assert change[y - 1 : y + 2, x - 1 : x + 2].mean() < 4
-    assert change[lid[1], lid[0]] < 0.4 * apart(other, scene.crop)[lid[1], lid[0]]
+    assert change[lid[1], lid[0]] < 0.15 * apart(other, scene.crop)[lid[1], lid[0]]
 
 
 def test_beside_a_blurred_face_a_swap_stays_soft(scene: Scene) -> None:
-    result = scene.detailed(target=cv2.GaussianBlur(scene.crop, (0, 0), 7))
-    assert detail_of(result) < detail_of(scene.detailed()) / 2
+    for sigma in (2, 4, 7):
+        target = cv2.GaussianBlur(scene.crop, (0, 0), sigma)
+        has, plain, wanted = (detail_of(cv2.resize(image, (128, 128), interpolation=cv2.INTER_AREA))
+                              for image in (scene.detailed(target=target), scene.soft, target))
+        assert has < 1.05 * max(1.5 * wanted, plain)
+    assert detail_of(scene.detailed(target=target)) < detail_of(scene.detailed()) / 2
 
 
 def test_small_sources_have_none(scene: Scene) -> None:
@@ -193,24 +200,34 @@ def test_generators_of_all_sizes(scene: Scene, size: int) -> None:
     assert apart(result, target)[inner].mean() < 0.6 * apart(soft, target)[inner].mean()
 
 
-def test_of_several_photos_a_large_one_that_looks_at_the_camera(pipeline: SwapPipeline, tmp_path: Path) -> None:
-    def lent(*photos: Path) -> np.ndarray:
-        pipeline.set_sources(tmp_path if len(photos) != 1 else photos[0])
-        detail = pipeline._sources[0].detail
-        assert detail is not None
-        return detail.landmarks
+def test_of_several_photos_one_that_is_alike_and_large_and_looks_at_the_camera() -> None:
+    frontal = np.array([(30, 30), (70, 30), (50, 52), (35, 75), (65, 75)], np.float32)
+    turned = frontal + np.array([(0, 0), (0, 0), (9, 0), (0, 0), (0, 0)], np.float32)
+    strange, small, aside, best = (_Seen(np.zeros(2, np.float32), kps, None)
+                                   for kps in (frontal, frontal / 4, turned, frontal))
+    faces = [strange, small, aside, best]
+    assert _lender(faces, [False, True, True, True]) is best
+    assert _lender(faces[:3], [False, True, True]) is aside
+    assert _lender(faces[:2], [False, True]) is small
+    assert _lender(faces[:2], [True, True]) is strange
 
-    for name in ("selfie.jpg", "portrait.jpg", "selfie_2.jpg"):
-        (tmp_path / name).write_bytes((IMAGES / name).read_bytes())
-    portrait, selfie = (cv2.imread(str(tmp_path / name)) for name in ("portrait.jpg", "selfie.jpg"))
-    assert portrait is not None and selfie is not None
-    pipeline.stages.threshold, threshold = -1.0, pipeline.stages.threshold  # they are of three people
-    try:
-        assert np.array_equal(lent(), lent(IMAGES / "portrait.jpg"))
-        cv2.imwrite(str(tmp_path / "portrait.jpg"), cv2.resize(portrait, None, fx=0.1, fy=0.1, interpolation=3))
-        assert not np.array_equal(lent(), lent(tmp_path / "portrait.jpg")), "too small to lend anything"
-    finally:
-        pipeline.stages.threshold = threshold
+
+def test_a_folders_photo_lends_its_detail_and_what_is_known_of_its_glasses(
+    pipeline: SwapPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "1.jpg").write_bytes((IMAGES / "portrait.jpg").read_bytes())
+    cv2.imwrite(str(tmp_path / "2.png"), cv2.resize(cv2.imread(str(IMAGES / "portrait.jpg")), (60, 60)))  # type: ignore[arg-type]
+    glasses = pipeline.stages.settings.glasses
+    assert glasses is not None
+    always = replace(glasses, bias=np.full_like(glasses.bias, 1000))
+    monkeypatch.setattr(pipeline.stages, "settings", replace(pipeline.stages.settings, glasses=always))
+    details = []
+    for source in (tmp_path, tmp_path / "1.jpg", tmp_path / "2.png"):
+        pipeline.set_sources(source)
+        details.append(pipeline._sources[0].detail)
+    folder, large, small = details
+    assert folder is not None and large is not None and np.array_equal(folder.fine, large.fine)
+    assert folder.worn == pytest.approx(1) and small is None, "too small to lend anything"
 
 
 def test_references_enhancers_and_settings_without_detail_have_none(pipeline: SwapPipeline) -> None:
@@ -220,6 +237,11 @@ def test_references_enhancers_and_settings_without_detail_have_none(pipeline: Sw
     assert identities(portrait, "source", NoFaceInSourceError, *args)[0].detail is not None
     plain = load_pipeline(device="cpu", model="embedded", detail=0.0)
     assert identities(portrait, "source", NoFaceInSourceError, plain.stages, plain.report)[0].detail is None
+    generator: Any = SimpleNamespace(card={"detail": 1.0})
+    identity: Any = SimpleNamespace(card={}, path=Path("encoder"), network=SimpleNamespace(num_features=2))
+    for use_sr in (False, True):
+        settings = stages._settings(InferenceConfig(use_sr=use_sr), generator, identity)
+        assert settings.detail == (0 if use_sr else 1)
 
 
 def swapped(tmp_path: Path, **options: Any) -> np.ndarray:
@@ -230,10 +252,13 @@ def swapped(tmp_path: Path, **options: Any) -> np.ndarray:
     return result
 
 
-def test_a_mixture_of_two_people_has_a_part_of_it(tmp_path: Path) -> None:
-    none, still_none, whole = (swapped(tmp_path, detail=detail, identity_strength=strength)
-                               for detail, strength in ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)))
-    assert np.array_equal(none, still_none) and not np.array_equal(none, whole)
+@pytest.mark.parametrize(("strength", "share"), [(0.0, None), (0.5, 0.5), (1.3, 1.0), (None, 1.0)])
+def test_a_mixture_of_two_people_has_a_part_of_it(
+    pipeline: SwapPipeline, monkeypatch: pytest.MonkeyPatch, strength: float | None, share: float | None
+) -> None:
+    monkeypatch.setattr(pipeline.stages, "settings", replace(pipeline.stages.settings, identity_strength=strength))
+    detail = pipeline._detail()
+    assert (None if detail is None else detail._share) == share
 
 
 def test_swaps_in_photos_have_more_of_it_whatever_the_masks_side(tmp_path: Path, pipeline: SwapPipeline) -> None:

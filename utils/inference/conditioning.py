@@ -21,7 +21,7 @@ class Conditioning:
 
     def __init__(self, identifier: Identifier, settings: SwapSettings) -> None:
         self._identifier, self._glasses = identifier, settings.glasses
-        self._changes_glasses = settings.glasses is not None and settings.target_glasses
+        self._given = settings.glasses if settings.target_glasses else None  # to swaps
         self._strength, self._reach = settings.identity_strength, settings.identity_reach
         self._own_id: Recent[np.ndarray] = Recent()  # (D,) float32, raw, of the target's person, by track
 
@@ -33,16 +33,14 @@ class Conditioning:
         """
         wanted = z_id[[face.person for _, face in faces]]
         steered = self._strength != 1 and (self._strength is not None or self._reach > 0)
-        if not faces or not (steered or self._changes_glasses):
+        if not faces or not (steered or self._given):
             return wanted
         own = self._own(faces, stage)
 
         def steer_on(z_id: np.ndarray) -> np.ndarray:
             return steer(own, z_id, self._strength, self._reach) if steered else z_id
 
-        if self._glasses is None or not self._changes_glasses:
-            return steer_on(wanted)
-        return self._glasses.of_target(own, wanted, steer_on)
+        return self._given.of_target(own, wanted, steer_on) if self._given else steer_on(wanted)
 
     def glasses(self, faces: FrameFaces, stage: Stage) -> np.ndarray:
         """How likely each target wears some, (N,) float32 [0, 1]; 0 where nobody can tell."""

@@ -9,7 +9,7 @@ detail there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -24,21 +24,24 @@ from utils.inference.sharpen import detail_of
 from utils.inference.spline import splines
 from utils.inference.tone import colourfulness
 
-_CELLS, _SIGMA = 64, 1.5  # along a side, and cells of the blur: what is coarser is not detail
+_CELLS = 64  # along a side
+_SIGMA = 1.5  # cells of a blur: what is coarser is not detail
 _DRAWN = 128  # side at which weights are drawn: nothing in them is finer
 _BENDS = 16  # cells of the spline along a side
 _DARK = 16.0  # levels that count as brightness in the dark, where noise would be detail otherwise
 _WITHIN = -5 / 128  # margin, as a share of the side, of the face that shows detail
 _LIDS = 1 / 128  # as a share of the side: lashes and the lids' edges belong to the target's eyes
-_LIGHT, _LIGHT_CELLS = 0.12, 32  # share of the side: slower changes of colour are light and skin tone, no shades; cells
-# Trusted whole up to the first, not at all from the second on:
+_LIGHT = 0.12  # share of the side: slower changes of colour are light and skin tone, no shades
+_LIGHT_CELLS = 32  # along a side, at which these are seen
+_SOFT = 1.0  # cells of blur of what is trusted
+_NEAR = 5  # cells, of which the one with the largest difference of shades counts: a hair's edge is detail beside it
+_NOSTRILS = 0.62  # of the way from eyes to mouth: glasses end above
+_FADE = 0.05  # share of the side over which detail sets in there
+_LIKE_TARGET = 1.5  # times as much detail as the target's: more of it would not fit into a blurred picture
+# From the first to the second, trust falls from whole to none, or a source's share rises from none to whole.
 _STRETCHED = (1.25, 2.0)  # by how much the one way more than the other
 _APART = (0.4, 0.8)  # logarithm of the ratio of shades
-_SOFT = 1.0  # cells of blur of either
-_NEAR = 5  # cells, whose largest counts: the edge of a hair is detail beside it
-_BELOW_GLASSES, _FADE = 0.62, 0.05  # of the way from eyes to mouth; share of the side
-_SOURCE_EYES = (16.0, 32.0)  # pixels between the source's eyes: no detail up to the first, all of it from the second
-_LIKE_TARGET = 1.5  # times as much detail as the target's: more of it would not fit into a blurred picture
+_SOURCE_EYES = (16.0, 32.0)  # pixels between the source's eyes
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,7 @@ class SourceDetail:
 
     def reduced(self, side: int) -> SourceDetail:
         """The same for smaller swaps."""
-        fine = cv2.resize(self.fine, (side, side), interpolation=cv2.INTER_AREA)
-        return SourceDetail(fine, self.shades, self.landmarks, self.share, self.worn)
+        return replace(self, fine=cv2.resize(self.fine, (side, side), interpolation=cv2.INTER_AREA))
 
 
 def share_of(kps: np.ndarray) -> float:
@@ -91,10 +93,14 @@ def add_detail(
     trust = share * bare * _trust(coarse, landmarks, bent, source.shades) * (1 - eyes)
     eyes *= share
     place = _Place.around(trust + eyes, len(image))
-    fine = _remapped(source.fine, place.of(bent))
-    result = image.copy()
-    result[place.pixels] = _laid(image, target, place, coarse, fine, trust, eyes)
-    return result
+    low, wanted = place.of(coarse), _coarse(target)
+    own, targets = place.of(image) - low, place.of(target) - place.of(wanted)
+    sources = _remapped(source.fine, place.of(bent)) * cv2.sqrt(low + _DARK)
+    with_gaze = _changed(image, place, _for_colours(place.of(eyes)) * (targets - own))
+    change = _coloured(_for_colours(place.of(trust)) * (sources - own), colourfulness(wanted))
+    result = _changed(with_gaze, place, change)
+    limit = _fitting(_sharpness(with_gaze), _sharpness(result), _LIKE_TARGET * _sharpness(target))
+    return result if limit == 1 else _changed(with_gaze, place, change * np.float32(limit))
 
 
 class _Place(NamedTuple):
@@ -133,33 +139,26 @@ class _Place(NamedTuple):
         return rows, columns
 
 
-def _laid(
-    image: np.ndarray, target: np.ndarray, place: _Place, coarse: np.ndarray, fine: np.ndarray, trust: np.ndarray,
-    eyes: np.ndarray,
-) -> np.ndarray:
-    """The part at `place` with other detail, uint8.
-
-    image and target: (S, S, 3) uint8 BGR. coarse: of the image. fine: of the source, at the place, float32. trust and
-    eyes: (_DRAWN, _DRAWN) float32 [0, 1], where the source's detail belongs and where the target's does.
-    """
-    low, wanted = place.of(coarse), _coarse(target)
-    own, targets = place.of(image) - low, place.of(target) - place.of(wanted)
-    gaze = _for_colours(place.of(eyes)) * (targets - own)
-    change = _for_colours(place.of(trust)) * (fine * cv2.sqrt(low + _DARK) - own)
-    colours = colourfulness(wanted)
-    if colours < 1:  # the target is black and white, or pale
-        grey = cv2.cvtColor(change, cv2.COLOR_BGR2GRAY)
-        change = colours * change + (1 - colours) * _for_colours(grey)
+def _changed(image: np.ndarray, place: _Place, change: np.ndarray) -> np.ndarray:
+    """A picture, (S, S, 3) uint8, with a change, float32 levels, at a place."""
     result = image.copy()
-    result[place.pixels] = _changed(place.of(image), gaze + change)
-    has, fits = _sharpness(result), _LIKE_TARGET * _sharpness(target)
-    if has <= fits:
-        return result[place.pixels]
-    return _changed(place.of(image), gaze + change * np.float32(fits / has))
+    result[place.pixels] = cv2.add(image[place.pixels], change, dtype=cv2.CV_8U)
+    return result
 
 
-def _changed(image: np.ndarray, change: np.ndarray) -> np.ndarray:
-    return cv2.add(image, change, dtype=cv2.CV_8U)
+def _coloured(change: np.ndarray, colours: float) -> np.ndarray:
+    """A change as colourful as its target: 0 of a black and white one, 1 of most."""
+    if colours == 1:
+        return change
+    return colours * change + (1 - colours) * _for_colours(cv2.cvtColor(change, cv2.COLOR_BGR2GRAY))
+
+
+def _fitting(without: float, with_it: float, most: float) -> float:
+    """The share of a change with which a picture has no more than the most detail, or than it has without; it has this
+    much with the whole of it."""
+    if with_it <= max(most, without):
+        return 1.0
+    return max(most - without, 0.0) / (with_it - without)
 
 
 def _for_colours(weights: np.ndarray) -> np.ndarray:
@@ -233,9 +232,9 @@ def _shades(coarse: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
 
 def _glasses(landmarks: np.ndarray) -> np.ndarray:
-    """1 in the rows where glasses may be, above the middle of the nose, 0 below, (_DRAWN, 1) float32."""
+    """1 in the rows where glasses may be, above the nostrils, 0 below, (_DRAWN, 1) float32."""
     points = _scaled(landmarks) / _DRAWN
     eyes, mouth = (points[list(pair), 1].mean() for pair in (EYE_CENTRES, MOUTH_CORNERS))
-    end = eyes + _BELOW_GLASSES * (mouth - eyes)
+    end = eyes + _NOSTRILS * (mouth - eyes)
     rows = (np.arange(_DRAWN, dtype=np.float32) + 0.5) / _DRAWN
     return ((end - rows[:, None]) / _FADE + 0.5).clip(0, 1)

@@ -36,7 +36,7 @@ class Person:
     reference: str | None  # of whom gets it, where that is said
 
 
-class Known(NamedTuple):
+class KnownPerson(NamedTuple):
     """What photos tell of a person."""
 
     z_id: np.ndarray  # (D,) float32, raw embedding
@@ -81,9 +81,9 @@ def identities(
     stages: Stages,
     report: RunReport,
     which: Sequence[int | None] = (),
-) -> list[Known]:
+) -> list[KnownPerson]:
     """Each person: the embedding of one face of the photo, or the mean of several photos; the detail is that of
-    the one that is large enough and looks most at the camera.
+    the one that is like the others, large enough and looks most at the camera.
 
     kind: source or reference, for messages. which: numbers of the faces, from 0 at the left; None or none: the most
     prominent ones. Raises InputError, OptionError, and no_face where a person's photos show nobody.
@@ -105,7 +105,7 @@ def say_low_threshold(stages: Stages, report: RunReport) -> None:
 
 def _identity(
     person: Path, number: int | None, kind: str, no_face: type[GhostError], stages: Stages, report: RunReport
-) -> Known:
+) -> KnownPerson:
     photos = _photos(person)
     if number is not None and is_folder(person):
         raise OptionError(f"--source_face_index {number} chooses a face of one photo, but {person} is a folder; give "
@@ -121,20 +121,28 @@ def _identity(
         report.note(f"no face found in {path}; the other photos of {person} are used")
     if len(known) == 1:
         (seen,) = known.values()
-        return Known(seen.z_id, _detail(seen, stages, report))
+        return KnownPerson(seen.z_id, _detail(seen, stages, report))
     rows = np.stack([seen.z_id for seen in known.values()])
     directions = normalise(rows)
-    alikes = []
-    for path, row in zip(known, directions, strict=True):
-        alike = float(normalise(directions.sum(0, keepdims=True) - row)[0] @ row)
-        alikes.append(alike)
+    alikes = [float(normalise(directions.sum(0, keepdims=True) - row)[0] @ row) for row in directions]
+    for path, alike in zip(known, alikes, strict=True):
         if alike < stages.threshold:
             report.note(f"{path} seems to show somebody else than the other photos of {person} (cosine {alike:.2f})")
     # A mean is shorter than what it is made of, and the generator was trained with whole lengths.
     z_id = normalise(directions.mean(0, keepdims=True))[0] * np.linalg.norm(rows, axis=1).mean()
-    best = min(zip(known.values(), alikes, strict=True),
-               key=lambda pair: (pair[1] < stages.threshold, -share_of(pair[0].kps), yaw(pair[0].kps)))
-    return Known(z_id, _detail(best[0], stages, report))
+    alike_enough = [alike >= stages.threshold for alike in alikes]
+    return KnownPerson(z_id, _detail(_lender(list(known.values()), alike_enough), stages, report))
+
+
+def _lender(seen: Sequence[_Seen], alike: Sequence[bool]) -> _Seen:
+    """Whose detail a person gets: of the faces that are like the others and large, that which looks most at the camera.
+
+    alike: of each face, whether it is like the others.
+    """
+    def worth(number: int) -> tuple[bool, float, float]:
+        return alike[number], share_of(seen[number].kps), -yaw(seen[number].kps)
+
+    return seen[max(range(len(seen)), key=worth)]
 
 
 def _seen(
@@ -169,7 +177,7 @@ def _seen(
 
 
 def _detail(seen: _Seen, stages: Stages, report: RunReport) -> SourceDetail | None:
-    if seen.crop is None:
+    if seen.crop is None or not share_of(seen.kps):
         return None
     glasses = stages.settings.glasses
     worn = 0.0 if glasses is None else float(glasses.worn(seen.z_id[None]).sum())

@@ -33,7 +33,7 @@ from utils.inference.conditioning import Conditioning
 from utils.inference.config import InferenceConfig
 from utils.inference.embeddings import normalise
 from utils.inference.exposure import exposure_of
-from utils.inference.people import Known, Person, facts_of, identities, photos_of, read, unused
+from utils.inference.people import KnownPerson, Person, facts_of, identities, photos_of, read, unused
 from utils.inference.photos import check_photo, swap_photos
 from utils.inference.report import FaceCounts, RunReport, reasons_of
 from utils.inference.sharpen import sharpen
@@ -98,7 +98,7 @@ class SwapPipeline:
         self.report = RunReport()
         self._loading = {"load": stages.seconds}  # for the report of the first run
         self._people: list[Person] = []
-        self._sources: list[Known] = []  # one for each of the people
+        self._sources: list[KnownPerson] = []  # one for each of the people
         self._references: np.ndarray | None = None  # (persons, D) float32, unit
         self._detector_lock = threading.Lock()
         self._extra_threads = has_many_cores()
@@ -272,10 +272,11 @@ class SwapPipeline:
             after = stages.landmarks.find([cv2.resize(swap.image, (mask_size, mask_size)) for swap in swaps])
         with self.report.stage("mask"):
             settled = masks.settle(faces, after)
-        results, drawn = [], masks.draw(faces, swaps, settled, self.report.stage)
+        drawn = masks.draw(faces, swaps, settled, self.report.stage)
         if detail is not None:
             with self.report.stage("detail"):
                 swaps = detail.add(faces, swaps, settled, batch.glasses)
+        results = []
         for (_, face), swap, points, alpha in zip(faces, swaps, after, drawn, strict=True):
             M_frame2mask, _ = align.estimate(face.kps, mask_size, face.template)
             visibility = visibility_of(face.kps, points, M_frame2mask, stages.settings.max_yaw)

@@ -16,7 +16,7 @@ from utils.inference.types import FrameFaces, Swap, TrackedFace
 from utils.io.frame import Pixels
 
 LEAST_SIDE = 256  # of large swaps with detail
-_LARGE = (1.3, 1.6)  # pixels of a frame per pixel of a swap: no longer large below the first, large from the second on
+_LARGE = (1.3, 1.6)  # pixels of a frame per pixel of a swap: not large below the first, large from the second on
 
 
 class TrackDetail:
@@ -26,9 +26,8 @@ class TrackDetail:
         """sources: by person. share: 0..1. size: of the generator's swaps. mask_size: of the crop that landmarks are
         pixels of."""
         self._share, self._size, self._mask_size = share, size, mask_size
-        self._sources = {size: [source and source.reduced(size) for source in sources]}
         self._side = max(size, LEAST_SIDE)
-        self._sources[self._side] = list(sources)
+        self._sources = {side: [source and source.reduced(side) for source in sources] for side in (size, self._side)}
         self._large: Recent[bool] = Recent()  # by track
 
     def add(
@@ -44,7 +43,7 @@ class TrackDetail:
         image, target, M_frame2crop = swap.image, swap.target, swap.M_frame2crop
         side = self._side if self._is_large(face.track, enlargement(M_frame2crop)) else self._size
         source = self._sources[side][face.person]
-        if source is None or not self._share * source.share:
+        if source is None:
             return swap
         if side != self._size:
             crop = align.cut(frame, face.kps, side, face.template)
@@ -57,6 +56,6 @@ class TrackDetail:
     def _is_large(self, track: int, scale: float) -> bool:
         """Whether the frame has pixels for a larger swap; what is near the limit stays as it was, since a change
         shows."""
-        no_longer, again = _LARGE
-        self._large[track] = scale >= (no_longer if self._large.get(track, False) else again)
+        below, enough = _LARGE
+        self._large[track] = scale >= (below if self._large.get(track, False) else enough)
         return self._large[track]

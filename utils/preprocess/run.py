@@ -8,11 +8,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
 
 from utils.errors import GhostError, OptionError, ResourceError
 from utils.preprocess import report
@@ -76,15 +77,19 @@ def _in_processes(config: PreprocessConfig, units: list[Unit]) -> Iterator[list[
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(config.processes, context, _start, (config,)) as pool:
         waiting = iter(units)
-        running: set[Future[list[Record]]] = set()
+        # Not concurrent.futures.wait: a signal that comes while it takes all futures' locks leaves some locked.
+        done: SimpleQueue[Future[list[Record]]] = SimpleQueue()
+
+        def hand_out(count: int) -> None:
+            for unit in islice(waiting, count):
+                pool.submit(_work, unit).add_done_callback(done.put)
+
         try:
             with _uninterrupted():  # the first hand-out starts the processes
-                running.update(pool.submit(_work, unit) for unit in islice(waiting, config.processes * (1 + _AHEAD)))
-            while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-                running.update(pool.submit(_work, unit) for unit in islice(waiting, len(done)))
+                hand_out(config.processes * (1 + _AHEAD))
+            for _ in units:
+                yield done.get().result()
+                hand_out(1)
         except BrokenProcessPool as error:
             raise ResourceError("a worker process died, probably for lack of memory; use fewer --workers") from error
         finally:
