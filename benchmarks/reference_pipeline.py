@@ -2,8 +2,9 @@
 
 All frames are read first; then come, frame by frame and in float32: detection, identity of every face, smoothing, the
 generator as it was trained, tone, sharpening, detail and the rim of the mask as its JSON asks for, landmarks of the
-swap, a mask, warps and blending of whole frames; what comes out is kept and encoded at the end. Grain, and what is done
-to embeddings, are left out. Networks, detector and encoder settings are those of the pipeline; every step has all cores.
+swap, a mask, warps and blending of whole frames; what comes out is kept and encoded at the end. Grain, and what is
+done to embeddings, are left out. Networks, detector and encoder settings are those of the pipeline; every step has all
+cores.
 """
 
 from __future__ import annotations
