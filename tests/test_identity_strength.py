@@ -38,7 +38,7 @@ class Eyes:
 def wanted(strength: float | None, reach: float = 0) -> tuple[np.ndarray, Eyes]:
     """Embeddings of one person's track in two frames, and of another one's in the second."""
     eyes = Eyes()
-    settings: Any = SimpleNamespace(identity_strength=strength, identity_reach=reach, glasses=None)
+    settings: Any = SimpleNamespace(identity_strength=strength, identity_reach=reach, glasses=None, target_glasses=True)
     frames = [Frame(np.full((2, 2, 3), level, np.uint8), index) for index, level in enumerate((1, 4))]
     faces = [(0, 0, 7), (1, 0, 7), (1, 1, 8)]  # frame, person, track
     kps = np.zeros((5, 2), np.float32)
