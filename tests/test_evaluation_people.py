@@ -78,3 +78,14 @@ def test_photos_of_one_person_each_keep_their_order() -> None:
     assert people.dealt(photos) == photos
     uneven = [LabelledPhoto(Path(name), name[0]) for name in ("a0", "a1", "a2", "b0", "c0", "c1")]
     assert [str(photo.path) for photo in people.dealt(uneven)] == ["a0", "b0", "c0", "a1", "c1", "a2"]
+
+
+def test_swaps_are_compared_with_the_gallerys_photos_of_the_same_people(tmp_path: Path) -> None:
+    for name in ("swapped/anna/1.jpg", "swapped/ben/1.jpg", "others/anna/2.jpg", "others/carla/1.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    cast = session.choose_cast(EvaluateConfig(faces=str(tmp_path / "swapped"), gallery=[str(tmp_path / "others")]))
+    first = {photos[0].identity: photos[0].path.parts[-3:] for photos in cast.gallery}
+    assert first == {"anna": ("others", "anna", "2.jpg"), "carla": ("others", "carla", "1.jpg"),
+                     "ben": ("swapped", "ben", "1.jpg")}

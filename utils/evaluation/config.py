@@ -48,7 +48,11 @@ class EvaluateConfig:
         choices=("studio", "selfie"),
     )
     gallery: list[str] = option(
-        list, "folders with more people among whom the source must be found", nargs="+", metavar="P"
+        list,
+        "folders with more people among whom the source must be found; or with other photos of those who are swapped, "
+        "with which swaps are then compared instead of their own photos",
+        nargs="+",
+        metavar="P",
     )
     gallery_names: str | None = option(None, "as --names, for the folders of --gallery", metavar="P")
     pairs: int = option(

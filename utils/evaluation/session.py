@@ -34,7 +34,7 @@ class Cast:
 
     pairs: list[Pair]
     targets: list[LabelledPhoto]  # people taking turns, of which the self-swaps take the first
-    gallery: list[list[LabelledPhoto]]  # the photos of each person, everybody in the pairs included
+    gallery: list[list[LabelledPhoto]]  # the photos of each person: of --gallery and, behind these, of the pairs
 
 
 def choose_cast(config: EvaluateConfig) -> Cast:
@@ -47,12 +47,12 @@ def choose_cast(config: EvaluateConfig) -> Cast:
     if config.openpeople:
         photos = people.openpeople_photos(config.openpeople)
         pairs = people.cyclic_pairs(photos, people.OPENPEOPLE_STEPS, config.pairs)
-        return Cast(pairs, photos, people.by_person([*photos, *extra]))
+        return Cast(pairs, photos, people.by_person([*extra, *photos]))
     sources, targets = (people.photos_of(own or config.faces or "") for own in (config.sources, config.targets))
     if config.names:
         sources, targets = (people.listed(photos, Path(config.names)) for photos in (sources, targets))
     pairs = people.crossed_pairs(sources, targets, config.pairs)
-    return Cast(pairs, people.dealt(targets), people.by_person([*sources, *targets, *extra]))
+    return Cast(pairs, people.dealt(targets), people.by_person([*extra, *sources, *targets]))
 
 
 class Session:
