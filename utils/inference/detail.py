@@ -23,6 +23,7 @@ from utils.inference.regions import face_region, openings
 from utils.inference.sharpen import detail_of
 from utils.inference.spline import splines
 from utils.inference.tone import colourfulness
+from utils.inference.warp import rescaled_points
 
 _CELLS = 64  # along a side
 _SIGMA = 1.5  # cells of a blur: what is coarser is not detail
@@ -71,7 +72,7 @@ def detail_of_source(crop: np.ndarray, landmarks: np.ndarray, share: float, worn
     share, worn: see SourceDetail."""
     side, coarse = len(crop), _coarse(crop)
     low = _enlarged(coarse, side)
-    points = (landmarks + 0.5) * (BASE / side) - 0.5
+    points = rescaled_points(landmarks, BASE / side)
     return SourceDetail((crop - low) / cv2.sqrt(low + _DARK), _shades(coarse, points), points, share, worn)
 
 
@@ -182,7 +183,7 @@ def _enlarged(cells: np.ndarray, side: int) -> np.ndarray:
 
 def _scaled(landmarks: np.ndarray, side: int = _DRAWN) -> np.ndarray:
     """Pixels of a 224 crop as those of another one."""
-    return (landmarks + 0.5) * (side / BASE) - 0.5
+    return rescaled_points(landmarks, side / BASE)
 
 
 def _bent(landmarks: np.ndarray, source: np.ndarray) -> np.ndarray:

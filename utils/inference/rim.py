@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from coordinate_reg.points import CONTOUR, LEFT_EYE, RIGHT_EYE
+from utils.inference.warp import rescaled_points
 
 SIDE = 64  # at which pictures are compared and masks changed: nothing here is finer
 MEAN, WIDER, FEATHER = 3, 3, 1.0  # pixels: means that are compared, their maximum, standard deviation of the blur
@@ -26,7 +27,7 @@ def features(landmarks: np.ndarray, size: int) -> np.ndarray:
 
     landmarks: (106, 2) float, pixels of a crop with sides of `size`. Returns (SIDE, SIDE) float32 [0, 1].
     """
-    points = (landmarks + 0.5) * (SIDE / size) - 0.5
+    points = rescaled_points(landmarks, SIDE / size)
     below = points[_EYES, 1].mean() + _CHEEK
     contour, inner = np.split(points, [len(CONTOUR)])  # in this order
     hull = cv2.convexHull(np.concatenate((contour[contour[:, 1] > below], inner)).astype(np.float32))

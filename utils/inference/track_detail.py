@@ -13,6 +13,7 @@ from utils.inference.blend import enlargement
 from utils.inference.detail import SourceDetail, add_detail
 from utils.inference.recent import Recent
 from utils.inference.types import FrameFaces, Swap, TrackedFace
+from utils.inference.warp import rescaled_points
 from utils.io.frame import Pixels
 
 LEAST_SIDE = 256  # of large swaps with detail
@@ -49,7 +50,7 @@ class TrackDetail:
             crop = align.cut(frame, face.kps, side, face.template)
             target, M_frame2crop = crop.image, crop.M_frame2crop
             image = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
-        points = (points + 0.5) * (align.BASE / self._mask_size) - 0.5
+        points = rescaled_points(points, align.BASE / self._mask_size)
         detailed = add_detail(image, target, points, source, self._share, worn)
         return replace(swap, image=detailed, M_frame2crop=M_frame2crop)
 

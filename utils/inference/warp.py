@@ -33,6 +33,11 @@ def rescaled(M: np.ndarray, ratio: float) -> np.ndarray:
     return result
 
 
+def rescaled_points(points: np.ndarray, ratio: float) -> np.ndarray:
+    """Where points (..., 2) of a picture are in that picture resized by `ratio`; pixel centres are at integers."""
+    return (points + 0.5) * ratio - 0.5
+
+
 def bounds(
     M: np.ndarray, box: tuple[float, float, float, float], shape: tuple[int, ...], margin: int
 ) -> tuple[int, int, int, int]:
