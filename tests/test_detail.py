@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from coordinate_reg.points import LEFT_EYE, RIGHT_EYE
+from coordinate_reg.points import INNER_LIPS, LEFT_EYE, RIGHT_EYE
 from utils.errors import NoFaceInReferenceError, NoFaceInSourceError
 from utils.inference import align, stages
 from utils.inference.config import InferenceConfig
@@ -152,6 +152,19 @@ def test_gaze_and_lids_are_the_targets(scene: Scene, ring: tuple[int, ...]) -> N
     change = apart(scene.detailed(scene.source(other)), scene.detailed())
     assert change[y - 1 : y + 2, x - 1 : x + 2].mean() < 4
     assert change[lid[1], lid[0]] < 0.15 * apart(other, scene.crop)[lid[1], lid[0]]
+
+
+def test_what_shows_in_the_sources_open_mouth_is_not_laid_over_closed_lips(scene: Scene) -> None:
+    smiling = scene.landmarks.copy()
+    upper, lower = list(INNER_LIPS[1:4]), list(INNER_LIPS[5:])
+    smiling[upper, 1] -= 10
+    smiling[lower, 1] += 10
+    x, y = (int(at * len(scene.source().skin) / LEAST_SIDE) for at in smiling[upper + lower].mean(0))
+    closed, opened = (detail_of_source(scene.crop, points, 1.0, 0.0).skin for points in (scene.landmarks, smiling))
+    assert opened[y, x] < 0.2 and opened[y + 12, x] == 1 and closed[y + 4, x] > 0.8
+    hidden = replace(scene.source(), skin=np.zeros_like(opened))
+    lips = box(scene.landmarks[52:72])
+    assert apart(scene.detailed(hidden), scene.soft)[lips].mean() < apart(scene.detailed(), scene.soft)[lips].mean() / 3
 
 
 def test_beside_a_blurred_face_a_swap_stays_soft(scene: Scene) -> None:

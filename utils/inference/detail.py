@@ -51,6 +51,7 @@ class SourceDetail:
 
     fine: np.ndarray  # (S, S, 3) float32 BGR: levels of detail over the roots of the coarse colours
     shades: np.ndarray  # (_CELLS, _CELLS, 3) float32, see `_shades`
+    skin: np.ndarray  # (_CELLS, _CELLS) float32 [0, 1]: 0 where its eyes and its mouth are open
     landmarks: np.ndarray  # (106, 2) float32, pixels of a 224 crop
     share: float  # 0..1, see `share_of`
     worn: float  # 0..1, how likely the photo shows glasses
@@ -73,7 +74,8 @@ def detail_of_source(crop: np.ndarray, landmarks: np.ndarray, share: float, worn
     side, coarse = len(crop), _coarse(crop)
     low = _enlarged(coarse, side)
     points = rescaled_points(landmarks, BASE / side)
-    return SourceDetail((crop - low) / cv2.sqrt(low + _DARK), _shades(coarse, points), points, share, worn)
+    skin = 1 - cv2.resize(openings(_scaled(points), _DRAWN, _LIDS), (_CELLS, _CELLS), interpolation=cv2.INTER_AREA)
+    return SourceDetail((crop - low) / cv2.sqrt(low + _DARK), _shades(coarse, points), skin, points, share, worn)
 
 
 def add_detail(
@@ -91,7 +93,7 @@ def add_detail(
     coarse, bent = _coarse(image), _bent(landmarks, source.landmarks)
     eyes = openings(_scaled(landmarks), _DRAWN, _LIDS)
     bare = 1 - max(worn, source.worn) * _glasses(landmarks)
-    trust = share * bare * _trust(coarse, landmarks, bent, source.shades) * (1 - eyes)
+    trust = share * bare * _trust(coarse, landmarks, bent, source) * (1 - eyes)
     eyes *= share
     place = _Place.around(trust + eyes, len(image))
     low, wanted = place.of(coarse), _coarse(target)
@@ -200,13 +202,14 @@ def _remapped(image: np.ndarray, bent: np.ndarray) -> np.ndarray:
     return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _trust(coarse: np.ndarray, landmarks: np.ndarray, bent: np.ndarray, shades: np.ndarray) -> np.ndarray:
+def _trust(coarse: np.ndarray, landmarks: np.ndarray, bent: np.ndarray, source: SourceDetail) -> np.ndarray:
     """Where the source's detail belongs, (_DRAWN, _DRAWN) float32 [0, 1]."""
     unbent = cv2.GaussianBlur(_falling(np.log(_stretch(bent)), *np.log(_STRETCHED)), (0, 0), _SOFT)
-    blue, green, red = cv2.split(cv2.absdiff(_shades(coarse, landmarks), _remapped(shades, bent)))
+    blue, green, red = cv2.split(cv2.absdiff(_shades(coarse, landmarks), _remapped(source.shades, bent)))
     apart = cv2.dilate(cv2.max(cv2.max(blue, green), red), np.ones((_NEAR, _NEAR), np.uint8))
     agree = cv2.GaussianBlur(_falling(apart, *_APART), (0, 0), _SOFT)
-    return face_region(_scaled(landmarks), _DRAWN, _WITHIN) * _enlarged(unbent * agree, _DRAWN)
+    seen = _enlarged(unbent * agree * _remapped(source.skin, bent), _DRAWN)
+    return face_region(_scaled(landmarks), _DRAWN, _WITHIN) * seen
 
 
 def _falling(values: np.ndarray, whole: float, none: float) -> np.ndarray:
