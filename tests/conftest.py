@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from tests.random_weights import write_weights
+from utils.device import choose_device
 from utils.io.image import read_photo
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,6 +47,15 @@ def heard() -> Iterator[None]:
     """What one test silences, the next one hears again."""
     yield
     logging.getLogger("ghost").setLevel(logging.NOTSET)
+
+
+@pytest.fixture(scope="session")
+def gpu() -> torch.device:
+    """A card of NVIDIA's, else the GPU of a Mac; tests that need one are skipped without either."""
+    device = choose_device()
+    if device.type == "cpu":
+        pytest.skip("no CUDA device and no MPS device")
+    return device
 
 
 @pytest.fixture(scope="session")

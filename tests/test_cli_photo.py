@@ -90,7 +90,7 @@ def test_tiny_and_unclear_faces_fade_with_generators_that_say_nothing_of_yaw(
     assert code == 0 and result["faces"]["faded"] == {"too small": 1}
     judged = {}
     for name, guard in (("as ever", lambda *arguments: Visibility()), ("guarded", visibility_of)):
-        monkeypatch.setattr("utils.inference.pipeline.visibility_of", guard)
+        monkeypatch.setattr("utils.inference.frames.visibility_of", guard)
         code, result, _ = call(*swap(photos["a"], photos["pair"], tmp_path / "o.png", "--select", "all"))
         assert code == 0 and result["faces"]["swapped"] == 2 and not result["faces"]["faded"]
         judged[name] = read_photo(tmp_path / "o.png").image

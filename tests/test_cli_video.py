@@ -108,7 +108,7 @@ def test_threads_of_their_own_change_no_picture(
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
     results = []
     for many in (False, True):
-        monkeypatch.setattr("utils.inference.pipeline.has_many_cores", lambda many=many: many)
+        monkeypatch.setattr("utils.inference.frames.has_many_cores", lambda many=many: many)
         pipeline = load_pipeline(device="cpu", select="all")
         pipeline.set_sources([source])
         results.append(list(pipeline.run(passing(still(2), still(5)))))
@@ -233,14 +233,14 @@ def test_a_failure_stops_all_threads(
     random_weights: Path, still: Callable[[int], np.ndarray], source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
-    monkeypatch.setattr("utils.inference.pipeline.has_many_cores", lambda: True)
+    monkeypatch.setattr("utils.inference.frames.has_many_cores", lambda: True)
     pipeline = load_pipeline(device="cpu", select="all")
     pipeline.set_sources([source])
 
     def fail(*arguments: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("utils.inference.pipeline.align.cut", fail)
+    monkeypatch.setattr("utils.inference.frames.align.cut", fail)
     frames = passing(still(2), still(5))
     with pytest.raises(MemoryError) as caught:
         list(pipeline.run(frames))

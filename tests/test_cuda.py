@@ -1,11 +1,12 @@
 """What CUDA has of its own: recorded graphs, memory used again, blending on the device, decoding by the card.
 
-Tests whose code runs on any device run on the CPU, and once more on a card where there is one.
+Tests whose code runs on any device run on the CPU, and once more on a card where there is one; a photo also on the GPU
+of a Mac.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tests.test_fused import inputs, plain
 from utils.errors import WeightsError
 from utils.inference import blend, staged
 from utils.inference.blend_device import DeviceMixer, mixer_for
-from utils.inference.pipeline import load_pipeline
+from utils.inference.pipeline import SwapPipeline, load_pipeline
 from utils.inference.pixels import to_images, to_tensor
 from utils.inference.staged import Staged
 from utils.inference.swap import Swapper
@@ -305,35 +306,28 @@ def test_the_card_decodes_what_the_processor_decodes(cuda: torch.device, tmp_pat
 
 
 @pytest.fixture(scope="module")
-def both() -> Callable[[], tuple[Any, Any]]:
-    """Pipelines with what ships, on the processor and on the card."""
-    made: list[Any] = []
-
-    def get() -> tuple[Any, Any]:
-        if not made:
-            made.extend(load_pipeline(device=name, model="embedded", quiet=True) for name in ("cpu", "cuda"))
-        return made[0], made[1]
-
-    return get
+def both(gpu: torch.device) -> list[SwapPipeline]:
+    """Pipelines with what ships, on the processor and on the card, or the GPU of a Mac."""
+    return [load_pipeline(device=name, model="embedded", quiet=True) for name in ("cpu", gpu.type)]
 
 
 @pytest.mark.gpu
-def test_photos_become_the_same_on_a_card(cuda: torch.device, both: Callable, tmp_path: Path) -> None:
-    for pipeline, name in zip(both(), ("cpu.png", "cuda.png"), strict=True):
+def test_photos_become_the_same_on_a_gpu(both: list[SwapPipeline], tmp_path: Path) -> None:
+    for pipeline, name in zip(both, ("cpu.png", "gpu.png"), strict=True):
         pipeline.swap_photo(IMAGES / "portrait.jpg", IMAGES / "selfie.jpg", tmp_path / name)
     before, one, other = (read_photo(path).image for path in
-                          (IMAGES / "selfie.jpg", tmp_path / "cpu.png", tmp_path / "cuda.png"))
+                          (IMAGES / "selfie.jpg", tmp_path / "cpu.png", tmp_path / "gpu.png"))
     changed = apart(before, one).max(axis=2) > 0
     assert apart(one, other)[changed].mean() < 1.5 < apart(before, one)[changed].mean()
 
 
 @pytest.mark.gpu
-def test_videos_become_the_same_on_a_card(cuda: torch.device, both: Callable, tmp_path: Path) -> None:
+def test_videos_become_the_same_on_a_card(cuda: torch.device, both: list[SwapPipeline], tmp_path: Path) -> None:
     clip, results = clip_of(tmp_path, 30, (1280, 720)), []
-    for pipeline, name in zip(both(), ("cpu.mp4", "cuda.mp4"), strict=True):
+    for pipeline, name in zip(both, ("cpu.mp4", "cuda.mp4"), strict=True):
         results.append(pipeline.swap_video(IMAGES / "portrait.jpg", clip, tmp_path / name))
         assert results[-1]["faces"]["swapped"] == 30
-    swapper = both()[1].stages.swapper
+    swapper = both[1].stages.swapper
     assert swapper._staged is not None and swapper._staged.recorded, results[-1]["notes"]
     with open_video(tmp_path / "cpu.mp4") as one, open_video(tmp_path / "cuda.mp4") as other:
         means = [apart(a.image, b.image).mean() for a, b in zip(one.frames, other.frames, strict=True)]

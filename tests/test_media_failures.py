@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import av
 import pytest
 
 from tests.clips import make_clip, pictures
+from tests.test_extras import rich_clip
 from tests.test_video_io import EXACT, copy
 from utils.errors import InputError, OutputError
-from utils.io import encode, video
+from utils.io import alongside, encode, video
 from utils.io.container import packets_of
 from utils.io.encode import video_writer
 from utils.io.video import open_video
@@ -54,6 +56,27 @@ def test_full_memory_and_a_lost_disk_are_no_end_of_a_video(
     with pytest.raises(error, match=said):
         copy(clip, tmp_path / "out.mp4")
     assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EINVAL])
+@pytest.mark.parametrize(("kind", "name"), [("audio", "sound"), ("subtitle", "subtitles")])
+def test_a_lost_disk_is_no_end_of_sound_and_subtitles_and_damage_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str, number: int
+) -> None:
+    def packets(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
+        yield from islice(packets_of(container, streams), 1)
+        if streams[0].type == kind:
+            av.error.err_check(-number)
+
+    clip, out = rich_clip(tmp_path / "in.mkv", "srt"), tmp_path / "out.mkv"
+    monkeypatch.setattr(alongside, "packets_of", packets)
+    if number == errno.EIO:
+        with pytest.raises(InputError, match=r"in\.mkv cannot be read any further \(Input/output error\); see whether"):
+            copy(clip, out)
+        assert not out.exists()
+    else:
+        _, notes = copy(clip, out)
+        assert [note for note in notes if note.startswith(f"the {name} could not be read any further (Invalid")]
 
 
 def test_a_size_that_damaged_data_claim_is_no_full_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

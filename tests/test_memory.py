@@ -17,8 +17,11 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
 from tests.conftest import OPENCV_IS_FULL, ROOT
 from utils import errors, memory
 from utils.device import full_memory_as_error
+from utils.inference.batches import Batches
 from utils.onnx_file import open_session
 
+MPS_IS_FULL = ("MPS backend out of memory (MPS allocated: 17.36 GB, other allocations: 613.56 MB, max allowed: "
+               "18.13 GB). Tried to allocate 192.00 MB on private pool.")
 CODE = """
 import re, torch
 from pathlib import Path
@@ -93,6 +96,9 @@ def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("error", [
     MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: out of memory"),
     RuntimeError("DefaultCPUAllocator: can't allocate memory"), cv2.error(OPENCV_IS_FULL),
+    RuntimeError(MPS_IS_FULL), RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
     RuntimeException("BFCArena: Failed to allocate memory for requested buffer of size 9"), Fail("std::bad_alloc"),
 ])
 def test_full_memory_is_known_whoever_says_it(error: Exception) -> None:
@@ -106,6 +112,22 @@ def test_what_is_no_full_memory_passes(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, full_memory_as_error("wait"):
         raise error
     assert caught.value is error
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda", "mps"])
+def test_batches_shrink_and_the_device_gives_its_memory_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given_back: list[str] = []
+    for device in ("cuda", "mps"):
+        monkeypatch.setattr(f"torch.{device}.empty_cache", lambda device=device: given_back.append(device))
+
+    def work(part: slice) -> list[int]:
+        if part.stop - part.start > 2:
+            raise RuntimeError(MPS_IS_FULL)
+        return list(range(7))[part]
+
+    batches = Batches(8, torch.device(name))
+    assert batches.run(work, 7) == list(range(7)) and batches.size == 2
+    assert given_back == ([] if name == "cpu" else [name, name])
 
 
 def test_a_model_for_which_memory_is_too_small_is_not_called_broken(

@@ -16,8 +16,7 @@ from PIL import Image
 from tests.conftest import Call, People
 from utils import errors
 from utils.inference.config import InferenceConfig
-from utils.inference.photos import check_photos
-from utils.inference.pipeline import SwapPipeline
+from utils.inference.photos import change_photo, check_photos
 from utils.inference.types import Visibility
 from utils.io.image import read_photo
 
@@ -69,12 +68,12 @@ def test_what_is_there_stays_with_no_overwrite(call: Call, folder: Path, people:
 def test_a_stopped_run_says_what_is_there(
     call: Call, folder: Path, people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: bool
 ) -> None:
-    change, calls = SwapPipeline.change_photo, iter(range(9))
+    calls = iter(range(9))
 
     def stop(*arguments: Any) -> None:
         if next(calls) == 1:
             raise KeyboardInterrupt
-        change(*arguments)
+        change_photo(*arguments)
 
     @contextmanager
     def stop_between(*arguments: Any) -> Iterator[Callable[[], None]]:
@@ -86,7 +85,7 @@ def test_a_stopped_run_says_what_is_there(
     if between:
         monkeypatch.setattr("utils.inference.photos.progress", stop_between)
     else:
-        monkeypatch.setattr(SwapPipeline, "change_photo", stop)
+        monkeypatch.setattr("utils.inference.photos.change_photo", stop)
     code, result, _ = call(*swap(people(1, "studio_portrait"), folder, tmp_path / "out"))
     assert code == errors.INTERRUPTED and "what is done is in" in result["error"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["2.jpg"]
@@ -98,7 +97,7 @@ def test_a_run_stopped_before_the_first_photo_says_that_nothing_is_there(
     def stop(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(SwapPipeline, "change_photo", stop)
+    monkeypatch.setattr("utils.inference.photos.change_photo", stop)
     (tmp_path / "out").mkdir()
     for more, words in ((), "no output was written"), (("--no-overwrite",), "what is done is in"):
         code, result, _ = call(*swap(people(1, "studio_portrait"), folder, tmp_path / "out", *more))
@@ -117,7 +116,7 @@ def test_notes_say_which_photo(
     call: Call, folder: Path, people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = Visibility(0.5, "turned too far away")
-    monkeypatch.setattr("utils.inference.pipeline.visibility_of", lambda *arguments: part)
+    monkeypatch.setattr("utils.inference.frames.visibility_of", lambda *arguments: part)
     source, about = people(1, "studio_portrait"), "a face is turned too far away: its swap fades towards the original"
     first = Image.open(folder / "2.jpg")
     first.save(folder / "1.gif", save_all=True, append_images=[first.rotate(90)])

@@ -38,6 +38,8 @@ class Batches:
                 forget()
                 if self._device.type == "cuda":
                     torch.cuda.empty_cache()
+                elif self._device.type == "mps":
+                    torch.mps.empty_cache()
         return results
 
     def _shrink(self, error: Exception) -> None:

@@ -74,7 +74,8 @@ class CenterFace:
         self._session, self.providers = session, session.get_providers()
         self._input = session.get_inputs()[0].name
         self._freeing = RunOptions()
-        self._freeing.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        arenas = "cpu:0;gpu:0" if "CUDAExecutionProvider" in self.providers else "cpu:0"  # others would be an error
+        self._freeing.add_run_config_entry("memory.enable_memory_arena_shrinkage", arenas)
 
     def detect(self, image: np.ndarray, careful: bool = False) -> list[Face]:
         """All faces, best score first. image: (H, W, 3) uint8 or uint16 BGR."""

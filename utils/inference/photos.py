@@ -1,10 +1,11 @@
-"""Swap faces in all photos of a folder: models and sources are read once."""
+"""Swap faces in a photo, or in all photos of a folder: models and sources are read once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from utils.errors import (
     GhostError,
@@ -15,16 +16,17 @@ from utils.errors import (
     SkippedError,
 )
 from utils.inference.config import InferenceConfig
-from utils.inference.people import photos_of
+from utils.inference.frames import FramePipeline
+from utils.inference.people import photos_of, read
 from utils.inference.targets import check_not_video, pictures_of
 from utils.io.atomic import check_place
 from utils.io.folder import is_picture, pictures_in, unread_in
-from utils.io.image import check_input, check_output
+from utils.io.frame import Frame
+from utils.io.image import check_input, check_output, write_photo
+from utils.io.mark import Mark
+from utils.io.profile import from_srgb, to_srgb
 from utils.paths import is_file, is_there
 from utils.progress import progress
-
-if TYPE_CHECKING:
-    from utils.inference.pipeline import SwapPipeline
 
 
 def check_photo(
@@ -69,8 +71,45 @@ def _number(path: Path | str) -> tuple[int, int]:
     return facts.st_dev, facts.st_ino
 
 
+def swap_photo(
+    pipeline: FramePipeline,
+    sources: Sequence[Path | str],
+    target: Path | str,
+    output: Path | str,
+    references: Sequence[Path | str] = (),
+) -> dict[str, Any]:
+    """Swap faces in a photo and write it; returns the result that --json prints.
+
+    Raises the errors of utils.errors: InputError, OutputError, OptionError, the NoFace errors, NobodyMatchedError.
+    """
+    check_photo(pipeline.config, target, output, photos_of((*sources, *references)))
+    pipeline.begin()
+    pipeline.set_sources(sources, references)
+    change_photo(pipeline, target, output)
+    pipeline.say_unused(str(target))
+    return pipeline.result(output)
+
+
+def change_photo(pipeline: FramePipeline, target: Path | str, output: Path | str) -> None:
+    """Put the faces of `set_sources` into one more photo, in the same report; raises InputError, OutputError,
+    NoFaceInTargetError, NobodyMatchedError."""
+    report, config = pipeline.report, pipeline.config
+    photo = read(target, report)
+    view = to_srgb(photo)
+    (result,) = pipeline.run([Frame(view)], careful=True)
+    if not result.report.swapped:
+        pipeline.fail(target, result.report)
+    with report.stage("write"):
+        mark = Mark(config.provenance, target, report.note)
+        written = replace(photo, image=from_srgb(photo, view, result.image, result.changed))
+        notes = write_photo(output, written, not config.no_overwrite, mark)
+    for text in notes:
+        report.note(text)
+    report.carry(mark.carried)
+
+
 def swap_photos(
-    pipeline: SwapPipeline,
+    pipeline: FramePipeline,
     sources: Sequence[Path | str],
     folder: Path | str,
     output: Path | str,
@@ -105,7 +144,7 @@ def swap_photos(
 
 
 def _change(
-    pipeline: SwapPipeline, photos: Sequence[Path], output: Path, done: list[str]
+    pipeline: FramePipeline, photos: Sequence[Path], output: Path, done: list[str]
 ) -> dict[str, GhostError]:
     """Change photos; returns those that were left out, with the reason. done: gets the names of the others, one by
     one."""
@@ -114,7 +153,7 @@ def _change(
         for photo in photos:
             try:
                 with pipeline.report.of_photo(photo.name):
-                    pipeline.change_photo(photo, output / photo.name)
+                    change_photo(pipeline, photo, output / photo.name)
                 done.append(photo.name)
             except (InputError, NoFaceInTargetError, NobodyMatchedError) as error:
                 left_out[photo.name] = error
@@ -124,7 +163,7 @@ def _change(
 
 
 def _check(
-    pipeline: SwapPipeline, folder: Path | str, left_out: Mapping[str, GhostError], count: int, result: dict[str, Any]
+    pipeline: FramePipeline, folder: Path | str, left_out: Mapping[str, GhostError], count: int, result: dict[str, Any]
 ) -> None:
     """Fail when there is no result at all, or fewer of the `count` photos than were asked for have one."""
     if len(left_out) == count:

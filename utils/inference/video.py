@@ -11,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from utils.device import full_memory_as_error, half_of_the_cores, shared_processor
 from utils.errors import NOTHING_WRITTEN, OutputError, ResourceError, SkippedError
 from utils.inference.config import InferenceConfig
+from utils.inference.frames import FramePipeline
 from utils.inference.people import photos_of, say_low_threshold
 from utils.inference.report import RunReport, reasons_of
 from utils.inference.stream import prefetch
@@ -34,9 +35,6 @@ from utils.memory import give_freed_frames_back, uncollected
 from utils.paths import is_folder, is_there
 from utils.progress import progress
 from utils.stop import StopSignals
-
-if TYPE_CHECKING:
-    from utils.inference.pipeline import SwapPipeline
 
 log = logging.getLogger("ghost")
 _DECODED_AHEAD = 4  # frames
@@ -73,7 +71,7 @@ def check_video(
 
 
 def swap_video(
-    pipeline: SwapPipeline,
+    pipeline: FramePipeline,
     sources: Sequence[Path | str],
     target: Path | str,
     output: Path | str,
@@ -116,7 +114,7 @@ def swap_video(
     return result
 
 
-def _stream(pipeline: SwapPipeline, video: Video, writer: VideoWriter, output: Path, partial: _Partial) -> None:
+def _stream(pipeline: FramePipeline, video: Video, writer: VideoWriter, output: Path, partial: _Partial) -> None:
     """Pass all frames from the decoder through the pipeline to the encoder."""
     report, every = pipeline.report, pipeline.config.preview
     waiting = max(2, _SWAPPED_AHEAD // (video.info.width * video.info.height * 3))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from utils.io.container import check_disk, packets_of
+from utils.io.alongside import Alongside
 from utils.io.extras import copy_description
 from utils.io.video import MILLISECOND, RUNS_BACK, Note, VideoInfo
 
@@ -49,19 +48,18 @@ class _Track:
     form: tuple[str, str, int] | None = None  # format, layout and rate that it takes
 
 
-class Sound:
-    """All audio tracks of a video, muxed into its result alongside the pictures."""
+class Sound(Alongside):
+    """All audio tracks of a video."""
+
+    name = "sound"
 
     def __init__(self, source: InputContainer, target: OutputContainer, info: VideoInfo, note: Note) -> None:
-        self._source, self._target, self._info, self._note = source, target, info, note
-        self._begin = info.origin + info.span.start  # time in the file where the used part begins, seconds
+        super().__init__(source, target, info, note)
         self._skipped = self._held = 0
         streams = [stream for stream in source.streams.audio if stream.codec_context and stream.rate]
         if empty := len(source.streams.audio) - len(streams):
             note(f"{empty} sound track(s) left out, of unknown form or with nothing in it")
         self._tracks = {stream.index: self._add(stream) for stream in streams}
-        self._packets = self._demux()
-        self._until: float | None = None
 
     def _add(self, stream: AudioStream) -> _Track:
         container, codec = self._target.format.name, stream.codec_context.codec.canonical_name
@@ -84,46 +82,21 @@ class Sound:
         return target
 
     def _demux(self) -> Iterator[Packet[Any] | None]:
-        """Packets of the used part, in the order of the file; None where the pictures have to go on first.
-
-        Ends where the file does, or the part for every track.
-        """
-        tracks, span = self._tracks, self._info.span
-        self._seek()
+        """Ends where the file does, or the part for every track."""
+        tracks, place = self._tracks, self._info.read_from
         going = set(tracks)
-        for packet in self._read():
+        # Some formats refuse places before the first key frame.
+        for packet in self._read([track.source for track in tracks.values()], place - _AHEAD, place):
             yield from self._run_on(packet, tracks[packet.stream_index])
             time = self._time(packet)
-            if time is not None and span.end is not None and time >= span.end - span.start:
+            if time is not None and self._is_over(time):
                 going.discard(packet.stream_index)
-            elif time is None or time >= 0.0 or not span.start:
-                while time is not None and self._until is not None and time > self._until:
+            elif time is None or time >= 0.0 or not self._info.span.start:
+                while time is not None and self._is_ahead(time):
                     yield None
                 yield packet
             if not going:
                 return
-
-    def _read(self) -> Iterator[Packet[Any]]:
-        """Packets of all tracks that can be read."""
-        import av
-
-        try:
-            for packet in packets_of(self._source, [track.source for track in self._tracks.values()]):
-                if packet is not None and packet.size:
-                    yield packet
-        except av.FFmpegError as error:
-            check_disk(error, self._info.path)
-            self._note(f"the sound could not be read any further ({error.strerror}); what came before is used")
-
-    def _seek(self) -> None:
-        """Go to where the pictures are read from, or a little before; where that fails, all is read."""
-        import av
-
-        place = self._info.read_from
-        for seconds in (place - _AHEAD, place):  # some formats refuse places before the first key frame
-            if seconds > 0:
-                with suppress(av.FFmpegError):
-                    return self._source.seek(int((self._info.origin + seconds) * 1_000_000))
 
     def _run_on(self, packet: Packet[Any], track: _Track) -> Iterator[None]:
         """Move a packet to the pictures of its recording, once the time stamps have run back."""
@@ -150,22 +123,8 @@ class Sound:
                 return
             yield None
 
-    def _time(self, packet: Packet[Any]) -> float | None:
-        """Seconds from the beginning of the used part."""
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is None or packet.time_base is None:
-            return None
-        return float(stamp * packet.time_base) - self._begin
-
-    def advance(self, until: float | None) -> None:
-        """Write what is heard before `until`, seconds from the beginning of the used part; None: all the rest."""
-        self._until = until
-        for packet in self._packets:  # goes on where it stopped
-            if packet is None:
-                return
-            self._write(packet, self._tracks[packet.stream_index])
-
-    def _write(self, packet: Packet[Any], track: _Track) -> None:
+    def _write(self, packet: Packet[Any]) -> None:
+        track = self._tracks[packet.stream_index]
         if track.copied:
             packet.pts = None if packet.pts is None else packet.pts - track.shift
             packet.dts = None if packet.dts is None else packet.dts - track.shift
