@@ -184,8 +184,7 @@ def test_packed_convolutions_take_maps_of_other_sizes_later() -> None:
 @torch.inference_mode()
 def test_faces_in_parts_are_those_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(swap, "_HEAVY", 0)
-    monkeypatch.setattr(swap, "cores", lambda: 2)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(swap, "_threads", lambda: 2)
     swapper = Swapper(plain(GENERATOR), 64, torch.device("cpu"), torch.float32)
     crops = list(np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8))
     z_id = inputs(GENERATOR, 5)[1].numpy()

@@ -147,6 +147,19 @@ def test_batch_is_halved_until_it_fits(error: RuntimeError, monkeypatch: pytest.
     assert swapper.batches.size == 2 and network.batches == [2, 2, 2, 1] and len(notes) == 2
 
 
+@pytest.mark.parametrize(("large", "count", "most"), [(False, 6, 8), (True, 1, 4), (True, 6, 6), (True, 16, 8)])
+def test_a_processor_gets_few_faces_at_once_from_one_frame_too(
+    large: bool, count: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("utils.inference.swap._HEAVY", 0 if large else 1)  # Echo has one
+    monkeypatch.setattr("utils.inference.swap.cores", lambda: count)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 32)
+    network = Echo()
+    assert len(Swapper(network, 64, CPU, torch.float32).swap(crops(60), np.zeros((60, 4), np.float32))) == 60
+    assert max(network.batches) == most
+    assert Swapper(network, 64, CPU, torch.float32, batch_size=3).batches.size == 3
+
+
 def test_too_little_memory_for_one_face(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hungry, "most", 0)
     with pytest.raises(ResourceError, match="close other programs"):
