@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Barrier
 
 import numpy as np
 import torch
@@ -49,6 +50,26 @@ def _threads() -> int:
 
 def _most_workers() -> int:
     return min(_threads(), _MOST_WORKERS)
+
+
+def _begin(workers: ThreadPoolExecutor, count: int, threads: int) -> None:
+    """Let `count` workers begin, each with so many threads of its own.
+
+    The number that was set last, by whichever thread, is that of all that begin to compute later: hence it is set back
+    for the other stages as soon as each worker has taken it.
+    """
+    before, all_there = torch.get_num_threads(), Barrier(count)
+
+    def take_number(_: int) -> None:
+        torch.get_num_threads()  # from now on this thread's, whatever others set
+        all_there.wait()
+
+    torch.set_num_threads(threads)
+    try:
+        list(workers.map(take_number, range(count)))
+    finally:
+        all_there.abort()  # where a thread cannot be started, the others do not wait for it
+        torch.set_num_threads(before)
 
 
 class Swapper:
@@ -96,10 +117,10 @@ class Swapper:
         if self._device.type != "cpu" or count < 2 or not self._heavy:
             yield
             return
-        threads = min(_threads() // count, _MOST_THREADS)
-        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,)) as self._workers:
+        with ThreadPoolExecutor(count) as self._workers:
             self._parts = count
             try:
+                _begin(self._workers, count, min(_threads() // count, _MOST_THREADS))
                 yield
             finally:
                 self._workers = None
