@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -120,17 +121,18 @@ def test_threads_of_their_own_change_no_picture(
     assert all(frame.changed for frame in results[0])
 
 
-@pytest.mark.parametrize(("large", "most"), [(False, 8), (True, 4)])
-def test_batches_of_a_large_generator_are_small(
+@pytest.mark.parametrize(("large", "count", "most"), [(False, 6, 8), (True, 2, 4), (True, 6, 6)])
+def test_batches_of_a_large_generator_are_small_but_give_every_core_a_face(
     random_weights: Path, still: Callable[[int], np.ndarray], source: str, monkeypatch: pytest.MonkeyPatch,
-    large: bool, most: int,
+    large: bool, count: int, most: int,
 ) -> None:
     monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    monkeypatch.setattr("utils.inference.swap._HEAVY", 0 if large else math.inf)
+    monkeypatch.setattr("utils.inference.swap._threads", lambda: count)
     pipeline = load_pipeline(device="cpu", select="largest")
     pipeline.set_sources([source])
     swapper, sizes = pipeline.stages.swapper, []
     swap = swapper.swap
-    monkeypatch.setattr(swapper, "heavy", large)
     monkeypatch.setattr(swapper, "swap", lambda crops, z_id: sizes.append(len(crops)) or swap(crops, z_id))
     list(pipeline.run(passing(still(2), still(5))))
     assert sum(sizes) == 40 and max(sizes) == most

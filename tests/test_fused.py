@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -184,8 +185,7 @@ def test_packed_convolutions_take_maps_of_other_sizes_later() -> None:
 @torch.inference_mode()
 def test_faces_in_parts_are_those_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(swap, "_HEAVY", 0)
-    monkeypatch.setattr(swap, "cores", lambda: 2)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(swap, "_threads", lambda: 2)
     swapper = Swapper(plain(GENERATOR), 64, torch.device("cpu"), torch.float32)
     crops = list(np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8))
     z_id = inputs(GENERATOR, 5)[1].numpy()
@@ -195,6 +195,26 @@ def test_faces_in_parts_are_those_of_the_whole_batch(monkeypatch: pytest.MonkeyP
         parted = swapper.swap(crops, z_id)
     assert swapper._workers is None
     assert max(np.abs(a.astype(int) - b).max() for a, b in zip(whole, parted, strict=True)) <= 1
+
+
+def test_threads_that_begin_beside_the_parts_do_not_take_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_a_new_thread() -> int:
+        with ThreadPoolExecutor(1) as new:
+            return new.submit(torch.get_num_threads).result()
+
+    monkeypatch.setattr(swap, "_HEAVY", 0)
+    monkeypatch.setattr(swap, "_threads", lambda: 2)
+    swapper = Swapper(plain(GENERATOR), 64, torch.device("cpu"), torch.float32)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with swapper.in_parts():
+            swapper.swap([np.zeros((64, 64, 3), np.uint8)] * 2, inputs(GENERATOR, 2)[1].numpy())
+            assert swapper._workers is not None and torch.get_num_threads() == 3
+            assert list(swapper._workers.map(lambda _: torch.get_num_threads(), range(2))) == [1, 1]
+            assert in_a_new_thread() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.gpu

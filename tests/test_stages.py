@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,16 +14,6 @@ from torch import Tensor, nn
 from coordinate_reg.landmarks import EmbeddedLandmarks
 from tests.random_weights import frontal_landmarks
 from utils import registry
-from utils.device import (
-    choose_device,
-    cores,
-    fastest_dtype,
-    half_of_the_cores,
-    has_many_cores,
-    onnx_providers,
-    seed_everything,
-    why_not_cuda,
-)
 from utils.errors import ResourceError, WeightsError
 from utils.inference import align
 from utils.inference.detect import CenterFace, overlap, suppress
@@ -159,6 +147,19 @@ def test_batch_is_halved_until_it_fits(error: RuntimeError, monkeypatch: pytest.
     assert swapper.batches.size == 2 and network.batches == [2, 2, 2, 1] and len(notes) == 2
 
 
+@pytest.mark.parametrize(("large", "count", "most"), [(False, 6, 8), (True, 1, 4), (True, 6, 6), (True, 16, 8)])
+def test_a_processor_gets_few_faces_at_once_from_one_frame_too(
+    large: bool, count: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("utils.inference.swap._HEAVY", 0 if large else 1)  # Echo has one
+    monkeypatch.setattr("utils.inference.swap.cores", lambda: count)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 32)
+    network = Echo()
+    assert len(Swapper(network, 64, CPU, torch.float32).swap(crops(60), np.zeros((60, 4), np.float32))) == 60
+    assert max(network.batches) == most
+    assert Swapper(network, 64, CPU, torch.float32, batch_size=3).batches.size == 3
+
+
 def test_too_little_memory_for_one_face(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hungry, "most", 0)
     with pytest.raises(ResourceError, match="close other programs"):
@@ -183,56 +184,6 @@ def test_other_errors_of_the_network_stay(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(Hungry, "error", RuntimeError("shapes"))
     with pytest.raises(RuntimeError, match="shapes"):
         Swapper(Hungry(), 64, CPU, torch.float32).swap(crops(3), np.zeros((3, 4), np.float32))
-
-
-@pytest.mark.parametrize(("built", "available", "said"), [(None, False, "without CUDA"), ("12.8", True, "leaves this"),
-                                                          ("12.8", False, "driver")])
-def test_a_card_that_is_not_used_is_said(
-    built: str | None, available: bool, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.version, "cuda", built)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert why_not_cuda("auto", CPU) == ""
-    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert why_not_cuda("auto", CPU) == "", "hidden on purpose"
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert said in why_not_cuda("auto", CPU) and why_not_cuda("cpu", CPU) == ""
-
-
-def test_absent_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert choose_device("auto") == CPU and choose_device("cpu") == CPU
-    for name in ("cuda", "mps"):
-        with pytest.raises(ResourceError, match=f"--device {name}"):
-            choose_device(name)
-    assert onnx_providers(CPU) == ["CPUExecutionProvider"]
-
-
-@pytest.mark.parametrize(("capability", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)])
-def test_arithmetic_of_cuda_cards(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int],
-                                  dtype: torch.dtype) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert fastest_dtype(torch.device("cuda")) == dtype
-
-
-def test_arithmetic_of_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    for flags, dtype in (({"amx_bf16": True}, torch.bfloat16), ({"avx2": True}, torch.float32)):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda flags=flags: flags)
-        assert fastest_dtype(CPU) == dtype
-    assert fastest_dtype(torch.device("mps")) == torch.float32
-
-
-def test_seeds() -> None:
-    def draw() -> tuple[float, float]:
-        return np.random.rand(), torch.rand(1).item()
-
-    seed_everything(7)
-    first = draw()
-    seed_everything(7)
-    assert draw() == first
 
 
 class Corners(nn.Module):
@@ -270,40 +221,6 @@ def test_own_encoders_see_the_crop_both_ways() -> None:
 )
 def test_only_cards_that_could_run_the_detector_are_pointed_at(device: str, providers: list[str], said: bool) -> None:
     assert bool(provider_notes(torch.device(device), [*providers, "CPUExecutionProvider"])) == said
-
-
-@pytest.mark.parametrize(("capability", "chosen"), [((7, 0), "cpu"), ((7, 5), "cuda"), ((12, 0), "cuda")])
-def test_cards_that_pytorch_was_not_built_for_are_left_alone(
-    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], chosen: str
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80", "sm_90a", "sm_100f", "compute_120"])
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
-    assert choose_device("auto").type == chosen
-    if chosen == "cpu":
-        with pytest.raises(ResourceError, match="cuda that it can use"):
-            choose_device("cuda")
-
-
-@pytest.mark.parametrize(
-    ("count", "threads", "many"),
-    [(1, 1, False), (2, 1, False), (4, 2, True), (8, 4, True), (64, 16, True)],
-)
-def test_threads_go_by_the_number_of_cores(
-    count: int, threads: int, many: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("utils.device.cores", lambda: count)
-    assert half_of_the_cores() == threads and has_many_cores() == many
-
-
-def test_only_the_cores_that_are_allowed_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 96)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 5, 7}, raising=False)
-    assert cores() == 3
-    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS and Windows
-    assert cores() == 96
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert cores() == 1
 
 
 def test_embedded_landmarks_in_pixels_of_the_crop(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

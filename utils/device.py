@@ -7,6 +7,7 @@ import random
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _AMPERE = (8, 0)  # CUDA cards from this capability on compute in bfloat16 natively
 _MANY_CORES = 4
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container; microseconds of processor time, and the period they are for
 # What PyTorch, NVIDIA's libraries (cuDNN 9 by two new names), OpenCV and ONNX Runtime say when memory is full, in no
 # errors of their own.
 _FULL = ("DefaultCPUAllocator", "MPS backend out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
@@ -102,8 +104,19 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def cores() -> int:
-    """Cores that this process may use: fewer than the machine has where a scheduler or `taskset` allots them."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: fewer than the machine has where a scheduler, `taskset` or the limit of a
+    container (`docker run --cpus`) allots them."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, _quota() or allowed)
+
+
+def _quota() -> int:
+    """Whole cores that the processor time allotted to this container fills; 0 where nothing is known of a limit."""
+    try:
+        time, period = map(int, _QUOTA.read_bytes().split())
+        return max(0, -(-time // period))  # rounded up
+    except (OSError, ValueError, ZeroDivisionError):  # no such container, "max", or what Linux would not write
+        return 0
 
 
 @contextmanager

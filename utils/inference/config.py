@@ -92,8 +92,8 @@ class InferenceConfig:
                          "the published architecture", metavar="P")
     backbone: str = option("unet", "attribute encoder of a .pth generator", choices=("unet", "linknet", "resnet"))
     num_blocks: int = option(2, "AAD layers per block of a .pth generator", type=int, choices=(1, 2, 3))
-    batch_size: int = option(40, "most faces swapped at once; halved by itself when memory runs out", type=int,
-                             metavar="N")
+    batch_size: int = option(40, "most faces swapped at once, on a CPU eight or fewer; halved by itself when memory "
+                             "runs out", type=int, metavar="N")
     crop_size: int = option(NETWORK_CROP, "side in pixels of the aligned crop that landmarks and mask are computed on; "
                             "the masks' numbers belong to 224 and are scaled to others", type=int, metavar="N")
     only_permissive: bool = option(False, "refuse models whose licence does not plainly allow commercial use (see "

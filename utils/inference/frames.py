@@ -43,8 +43,6 @@ from utils.paths import OneOrMore, as_list
 from utils.version import VERSION
 
 log = logging.getLogger("ghost")
-_CPU_BATCH = 8  # faces, for which the weights of small maps are read once; the encoder would wait for more of them
-_LARGE_CPU_BATCH = 4  # of a large generator, which gains nothing by more and takes much memory for each
 _BATCHES_AHEAD = 2  # faces are found in many frames at once, and the generator should not wait for the next ones
 _MOST_BYTES = 2**26  # frames that wait for a full batch of faces
 _FOUND_AHEAD = 4  # frames
@@ -170,8 +168,6 @@ class FramePipeline:
         frames without a face have no need to wait for more."""
         batch: list[TrackedFrame] = []
         enough = self.stages.swapper.batches.size
-        if self.stages.device == "cpu":
-            enough = min(enough, _LARGE_CPU_BATCH if self.stages.swapper.heavy else _CPU_BATCH)
         for entry in tracked:
             batch.append(entry)
             faces = sum(len(e.faces) for e in batch)

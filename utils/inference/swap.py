@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Barrier
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from utils.inference.soundness import is_sound
 from utils.inference.staged import Staged
 
 _HEAVY = 50_000_000  # weights
+_CPU_BATCH = 8  # faces, for which the weights of small maps are read once; the encoder would wait for more of them
+_LARGE_CPU_BATCH = 4  # of a large generator, which gains nothing by more and takes much memory for each
 _MOST_WORKERS, _MOST_THREADS = 8, 8  # of a processor with many cores, and threads of each worker
 
 
@@ -40,6 +43,35 @@ def _packed(fused: FusedAEINet, network: AEI_Net) -> nn.Module:
     return fused
 
 
+def _threads() -> int:
+    """How many may compute at the same time."""
+    return min(cores(), torch.get_num_threads())
+
+
+def _most_workers() -> int:
+    return min(_threads(), _MOST_WORKERS)
+
+
+def _begin(workers: ThreadPoolExecutor, count: int, threads: int) -> None:
+    """Let `count` workers begin, each with so many threads of its own.
+
+    The number that was set last, by whichever thread, is that of all that begin to compute later: hence it is set back
+    for the other stages as soon as each worker has taken it.
+    """
+    before, all_there = torch.get_num_threads(), Barrier(count)
+
+    def take_number(_: int) -> None:
+        torch.get_num_threads()  # from now on this thread's, whatever others set
+        all_there.wait()
+
+    torch.set_num_threads(threads)
+    try:
+        list(workers.map(take_number, range(count)))
+    finally:
+        all_there.abort()  # where a thread cannot be started, the others do not wait for it
+        torch.set_num_threads(before)
+
+
 class Swapper:
     """The generator: crops of target faces and source embeddings to swapped crops."""
 
@@ -51,14 +83,16 @@ class Swapper:
         dtype: torch.dtype,
         batch_size: int = 40,
     ) -> None:
-        """network: AEI-Net in float32. size: side of its crops."""
+        """network: AEI-Net in float32. size: side of its crops. batch_size: most faces at once; a CPU takes fewer."""
+        self._heavy = sum(parameter.numel() for parameter in network.parameters()) > _HEAVY
+        if device.type == "cpu":
+            batch_size = min(batch_size, max(_LARGE_CPU_BATCH, _most_workers()) if self._heavy else _CPU_BATCH)
         self.size, self.batches = size, Batches(batch_size, device)
         self._device, self._dtype = device, dtype
         self._workers: ThreadPoolExecutor | None = None
         self._parts = 1
         self._exact = network if dtype != torch.float32 else None  # for the day the fast one fails
         self._place(network)
-        self.heavy = sum(parameter.numel() for parameter in network.parameters()) > _HEAVY
 
     def _place(self, network: nn.Module) -> None:
         """Get the network ready in the arithmetic in use."""
@@ -79,15 +113,14 @@ class Swapper:
         So another stage that takes a core for a moment holds up one of them; threads that share one face all wait.
         Small networks gain nothing by it.
         """
-        at_once = min(cores(), torch.get_num_threads())
-        if self._device.type != "cpu" or at_once < 2 or not self.heavy:
+        count = _most_workers()
+        if self._device.type != "cpu" or count < 2 or not self._heavy:
             yield
             return
-        count = min(at_once, _MOST_WORKERS)
-        threads = min(at_once // count, _MOST_THREADS)
-        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,)) as self._workers:
+        with ThreadPoolExecutor(count) as self._workers:
             self._parts = count
             try:
+                _begin(self._workers, count, min(_threads() // count, _MOST_THREADS))
                 yield
             finally:
                 self._workers = None
