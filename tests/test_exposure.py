@@ -17,14 +17,21 @@ IMAGES = Path(__file__).resolve().parents[1] / "examples" / "images"
 LEAST = 26.0
 
 
-def in_light(image: np.ndarray, gain: float, offset: float = 0) -> np.ndarray:
-    return np.clip(np.rint(image * np.float32(gain) + np.float32(offset)), 0, 255).astype(np.uint8)
+def in_light(image: np.ndarray, gain: float | np.ndarray, offset: float = 0) -> np.ndarray:
+    return np.clip(np.rint(image * np.asarray(gain, np.float32) + np.float32(offset)), 0, 255).astype(np.uint8)
 
 
 def face() -> np.ndarray:
-    """Of a common brightness and contrast."""
+    """Of a common brightness, contrast and colour."""
     image = picture(0).astype(np.float32)
+    image += np.array([-8, 0, 12]) - image[32:96, 32:96].mean((0, 1)) + image[32:96, 32:96].mean()
     return in_light((image - image[32:96, 32:96].mean()) * 2 + 110, 1)
+
+
+def colours(image: np.ndarray) -> np.ndarray:
+    """Logarithms of blue and red over green in the middle."""
+    blue, green, red = np.log(image[32:96, 32:96].mean((0, 1)) + 4)
+    return np.array([blue - green, red - green])
 
 
 def seen(image: np.ndarray) -> tuple[float, float]:
@@ -59,6 +66,31 @@ def test_levels_end_at_black_and_white() -> None:
         assert np.array_equal(back.undone(levels), wanted)
 
 
+@pytest.mark.parametrize("lamp", [(0.4, 1, 0.5), (1.6, 0.7, 0.6), (0.3, 0.4, 1.4), (1.6, 0.8, 1)])
+def test_faces_in_coloured_light_come_into_white_light_and_back(lamp: tuple[float, float, float]) -> None:
+    image = in_light(face(), np.array(lamp))
+    exposure = exposure_of(image, LEAST)
+    white = exposure.applied(image)
+    assert np.abs(colours(white) - colours(face())).max() < 0.5 < np.abs(colours(image) - colours(face())).max()
+    assert abs(seen(white)[0] - seen(image)[0]) < 25
+    assert np.percentile(np.abs(exposure.undone(white).astype(int) - image), 95) <= 2
+
+
+def test_a_toned_picture_of_one_hue_becomes_grey() -> None:
+    grey = cv2.cvtColor(face(), cv2.COLOR_BGR2GRAY)
+    sepia = in_light(cv2.merge([grey] * 3), np.array([0.7, 0.9, 1.1]))
+    exposure = exposure_of(sepia, LEAST)
+    shown = exposure.applied(sepia).astype(int)
+    assert np.ptp(shown, axis=2).mean() < 2
+    assert np.abs(exposure.undone(shown.astype(np.uint8)).astype(int) - sepia).mean() < 1
+
+
+def test_colours_change_without_a_jump() -> None:
+    casts = np.array([exposure_of(in_light(face(), np.array([1, 1, red])), LEAST).cast
+                      for red in np.arange(1, 0.3, -0.02)])
+    assert (casts[0] == 1).all() and casts[-1, 2] > 1.2 and np.abs(np.diff(np.log(casts), axis=0)).max() < 0.06
+
+
 def test_next_to_nothing_is_not_blown_up() -> None:
     assert exposure_of(np.full((128, 128, 3), 7, np.uint8), LEAST).gain <= 16
 
@@ -83,3 +115,16 @@ def test_a_swap_in_the_dark_is_the_swap_in_the_dark(gain: float, offset: float, 
     apart = np.abs(faint.astype(int) - in_light(full, gain, offset))[changed]
     # A source's detail may be half as much again as the target's, in any light.
     assert apart.mean() < 2.5 + 0.5 * detail and np.percentile(apart, 99) < 12 + 3 * detail
+
+
+@pytest.mark.parametrize("lamp", [(0.35, 1, 0.45), (1, 0.45, 0.6)])
+def test_a_swap_in_coloured_light_is_the_swap_in_that_light(lamp: tuple[float, float, float], tmp_path: Path) -> None:
+    photo = read_photo(IMAGES / "selfie.jpg").image
+    pipeline, swaps = load_pipeline(device="cpu"), []
+    for name, light in (("white", np.ones(3)), ("lamp", np.array(lamp))):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), in_light(photo, light))
+        pipeline.swap_photo(IMAGES / "portrait_2.jpg", tmp_path / f"{name}.png", tmp_path / f"{name}_swap.png")
+        swaps.append(cv2.imread(str(tmp_path / f"{name}_swap.png")))
+    white, coloured = swaps
+    changed = (in_light(photo, 1) != white).any(axis=2)
+    assert np.abs(coloured.astype(int) - in_light(white, np.array(lamp)))[changed].mean() < 6

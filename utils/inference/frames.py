@@ -25,7 +25,7 @@ from utils.inference import align, blend
 from utils.inference.conditioning import Conditioning
 from utils.inference.config import InferenceConfig
 from utils.inference.embeddings import normalise
-from utils.inference.exposure import exposure_of
+from utils.inference.exposure import Exposure, exposure_of
 from utils.inference.people import KnownPerson, Person, facts_of, identities, unused
 from utils.inference.report import FaceCounts, RunReport, reasons_of
 from utils.inference.sharpen import sharpen
@@ -54,8 +54,14 @@ class _Batch(NamedTuple):
     frames: Sequence[TrackedFrame]
     faces: FrameFaces
     crops: list[np.ndarray]  # (size, size, 3) uint8 BGR
+    light: list[Exposure]  # of the crops
     z_id: np.ndarray  # (N, D) float32, raw: who the faces become
     glasses: np.ndarray  # (N,) float32 [0, 1], how likely each of those who are replaced wears some
+
+    @property
+    def lit(self) -> list[np.ndarray]:
+        """The crops in the light that the generator knows."""
+        return [exposure.applied(crop) for exposure, crop in zip(self.light, self.crops, strict=True)]
 
 
 class _NewFace(NamedTuple):
@@ -187,29 +193,28 @@ class FramePipeline:
             faces = [(entry.frame, face) for entry in frames for face in entry.faces]
             with self.report.stage("align"):
                 crops = [align.cut(frame.pixels, face.kps, size, face.template).image for frame, face in faces]
+                light = [exposure_of(crop, self.stages.settings.least_contrast) for crop in crops]
             stage, detail = self.report.stage, self.stages.settings.detail
             glasses = conditioning.glasses(faces, stage) if detail else np.zeros(len(faces), np.float32)
-            yield _Batch(frames, faces, crops, conditioning.embeddings(z_id, faces, stage), glasses)
+            yield _Batch(frames, faces, crops, light, conditioning.embeddings(z_id, faces, stage), glasses)
 
     def _swapped(self, batches: Iterable[_Batch]) -> Iterator[tuple[_Batch, list[np.ndarray]]]:
-        """New faces, of the generator's size or the enhancer's."""
+        """New faces in the generator's light, of its size or the enhancer's."""
         stages = self.stages
         for batch in batches:
-            light = [exposure_of(crop, stages.settings.least_contrast) for crop in batch.crops]
             with self.report.stage("swap"):
-                lit = [exposure.applied(crop) for exposure, crop in zip(light, batch.crops, strict=True)]
-                images = stages.swapper.swap(lit, batch.z_id)
+                images = stages.swapper.swap(batch.lit, batch.z_id)
             if stages.enhancer is not None and images:
                 with self.report.stage("enhance"):
                     images = stages.enhancer.enhance(images)
-            yield batch, [exposure.undone(image) for exposure, image in zip(light, images, strict=True)]
+            yield batch, images
 
     def _finished(
         self, batches: Iterable[tuple[_Batch, list[np.ndarray]]], masks: TrackMasks, detail: TrackDetail | None
     ) -> Iterator[tuple[_Batch, list[_NewFace]]]:
         """New faces, and what is needed to paste them."""
         for batch, images in batches:
-            yield batch, self._new_faces(batch, self._swaps(batch, images), masks, detail) if images else []
+            yield batch, self._new_faces(batch, self._toned(batch, images), masks, detail) if images else []
 
     def _pasted(self, batch: _Batch, new_faces: Iterable[_NewFace]) -> Iterator[SwappedFrame]:
         """Put swapped faces back into their frames."""
@@ -227,23 +232,27 @@ class FramePipeline:
             self.report.count(entry.report)
             yield SwappedFrame(pixels, frame.index, frame.time, tuple(changed), entry.report)
 
-    def _swaps(self, batch: _Batch, images: Sequence[np.ndarray]) -> list[Swap]:
-        """New faces in the target's light and about as sharp, with their places."""
+    def _toned(self, batch: _Batch, images: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """New faces with the target's tone and about as sharp, in the generator's light as before."""
         settings = self.stages.settings
-        if settings.tone or settings.sharpen:
-            with self.report.stage("tone"):
-                images = [sharpen(match_tone(image, crop, settings.tone), crop, settings.sharpen)
-                          for image, crop in zip(images, batch.crops, strict=True)]
-        return [Swap(image, align.estimate(face.kps, image.shape[0], face.template)[0], crop)
-                for image, crop, (_, face) in zip(images, batch.crops, batch.faces, strict=True)]
+        if not (settings.tone or settings.sharpen):
+            return images
+        with self.report.stage("tone"):
+            return [sharpen(match_tone(image, crop, settings.tone), crop, settings.sharpen)
+                    for image, crop in zip(images, batch.lit, strict=True)]
 
     def _new_faces(
-        self, batch: _Batch, swaps: Sequence[Swap], masks: TrackMasks, detail: TrackDetail | None
+        self, batch: _Batch, images: Sequence[np.ndarray], masks: TrackMasks, detail: TrackDetail | None
     ) -> list[_NewFace]:
-        """Landmarks, masks and detail of the swaps, and how much of them is shown."""
+        """Landmarks, masks and detail of the swaps in the target's light, and how much of them is shown.
+
+        images: in the generator's light, in which landmarks are found best.
+        """
         stages, mask_size, faces = self.stages, self.config.crop_size, batch.faces
         with self.report.stage("landmarks"):
-            after = stages.landmarks.find([cv2.resize(swap.image, (mask_size, mask_size)) for swap in swaps])
+            after = stages.landmarks.find([cv2.resize(image, (mask_size, mask_size)) for image in images])
+        swaps = [Swap(exposure.undone(image), align.estimate(face.kps, len(image), face.template)[0], crop)
+                 for exposure, image, crop, (_, face) in zip(batch.light, images, batch.crops, faces, strict=True)]
         with self.report.stage("mask"):
             settled = masks.settle(faces, after)
         drawn = masks.draw(faces, swaps, settled, self.report.stage)
