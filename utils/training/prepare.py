@@ -22,7 +22,7 @@ from utils.training.faceres import SIDE, Appearance, FaceRes
 from utils.training.faces import Faces, Framing, spaced
 from utils.training.invent import Known, most_alike
 from utils.training.masks import face_masks, pasting_masks, sure_parts
-from utils.training.networks import landmark_view, resized
+from utils.training.networks import landmark_view
 from utils.training.optimise import mixed_precision
 from utils.training.pairs import Pairs, Share, joined
 from utils.training.pasting import Pasting
@@ -178,11 +178,11 @@ class Preparer:
     def _seen(self, source: Tensor, M_source: Tensor, pairs: Pairs) -> Tensor:
         """The sources as the identity encoder sees them, in colours of their own as published."""
         size = self._config.size
-        side = _IDENTITY_VIEW if size > _IDENTITY_VIEW else size
+        side = min(size, _IDENTITY_VIEW) if self._judges.encoder.published else size
         M = geometry.compose(M_source, geometry.resize_matrix(size, side, len(M_source), self._device))
         faces = augment.cut(source, M, side, self._faces.framing, self._geometry.still)
         change = augment.degrade if self._config.degrade else augment.jitter
-        seen = change(resized(faces, self._encoder.size), self._colour, self._draws(pairs, "identity colour"))
+        seen = change(self._judges.encoder.view(faces), self._colour, self._draws(pairs, "identity colour"))
         return seen.contiguous(memory_format=self._layout)
 
     def _wanted(self, source: Known, z_id: Tensor, pairs: Pairs) -> Tensor:
