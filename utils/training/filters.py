@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from utils.inference import rim
+from utils.inference.pixels import LUMA
 from utils.inference.tone import COLOUR_CELLS, COLOURFUL, GREY, LIGHT_CELLS
-
-_LUMA = (0.299, 0.587, 0.114)  # of RGB, ITU-R BT.601
 
 
 def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
@@ -69,7 +68,7 @@ def toned(Y: Tensor, Xt: Tensor, share: float) -> Tensor:
 def _light(x: Tensor) -> Tensor:
     """Brightness of (B, 3, H, W) RGB, (B, 1, H, W)."""
     # Not by a tensor of the three numbers: recordings on CUDA cannot upload it.
-    return sum(share * x[:, i : i + 1] for i, share in enumerate(_LUMA))  # type: ignore[return-value]
+    return sum(share * x[:, i : i + 1] for i, share in enumerate(LUMA))  # type: ignore[return-value]
 
 
 def _colourfulness(cells: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from utils.inference.identify import both_ways
+from utils.inference.pixels import to_images
 from utils.training import augment, geometry, losses
 from utils.training.config import TrainConfig
 from utils.training.faces import Faces, spaced
@@ -144,5 +145,4 @@ class SwapCheck:
         sources = self._sources[:count]
         rows = (self._X[sources], self._X[:count], self._swap(G, self._embed(encoder)[sources], count))
         picture = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
-        levels = (picture.flip(0).permute(1, 2, 0) + 1) * 127.5
-        return levels.round().clamp(0, 255).byte().cpu().numpy()
+        return to_images(picture[None])[0]
