@@ -133,7 +133,7 @@ def what_changes(config: TrainConfig) -> list[str]:
         lines.append(f"the generator was trained with the identity encoder {card.get('identity')}, not "
                      f"{config.identity}: it has to learn anew what embeddings mean")
     lines += [f"its JSON says {name} {card[name]}, and this run's files will say {getattr(config, name)}: give --{name}"
-              for name in registry.WAYS if name in card and card[name] != getattr(config, name)]
+              for name in registry.PIPELINE_OPTIONS if name in card and card[name] != getattr(config, name)]
     return lines
 
 
