@@ -53,7 +53,7 @@ def test_faceres_gives_the_numbers_of_its_file(stored: tuple[Path, dict[str, Ten
 
 def test_what_all_faces_have_in_common_is_left_out(stored: tuple[Path, dict[str, Tensor]]) -> None:
     network, x = FaceRes(stored[0]), torch.rand(5, 3, SIDE, SIDE) * 2 - 1
-    network.accustom(x)
+    network.centre_on(x)
     assert torch.allclose(network(x).e.mean(0), torch.zeros(1024), atol=1e-5)
 
 

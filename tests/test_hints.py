@@ -146,11 +146,11 @@ def test_shares_add_up_however_the_student_looks() -> None:
 def test_what_all_faces_share_is_no_hint() -> None:
     e = torch.nn.functional.normalize(torch.randn(40, 8, generator=torch.Generator().manual_seed(0)) + 2)
     seen = Observed(e, [torch.randn(40, 3, 4, 4)], (e / 16)[..., None, None].expand(-1, -1, 4, 4))
-    usual = hints.Usual.of(seen, centred=True)
-    taught = usual.shares_of(seen, e.mean(0)).sum((2, 3))
+    statistics = hints.TeacherStatistics.of(seen, centred=True)
+    taught = statistics.shares_of(seen, e.mean(0)).sum((2, 3))
     wanted = torch.nn.functional.normalize(e - e.mean(0)) * 8**0.5
     assert torch.allclose(taught, wanted, atol=1e-4)
-    plain = hints.Usual.of(seen, centred=False).shares_of(seen, 0.0).sum((2, 3))
+    plain = hints.TeacherStatistics.of(seen, centred=False).shares_of(seen, 0.0).sum((2, 3))
     assert torch.allclose(plain, e * 8**0.5, atol=1e-4)
 
 

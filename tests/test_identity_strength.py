@@ -99,7 +99,7 @@ def test_masks_and_turns_are_the_generators_or_the_users(
              "sharpen": 0.0, "detail": 0.0}
     for wanted, options in ((own, {}), (users, users)):
         found = load_stages(InferenceConfig(device="cpu", **options)).settings  # type: ignore[arg-type]
-        seen = (found.max_yaw, found.reach.wider, found.reach.higher, found.rim_contrast, found.tone,
+        seen = (found.max_yaw, found.mask_margin.wider, found.mask_margin.higher, found.rim_contrast, found.tone,
                 found.sharpen, found.detail)
         assert seen == tuple(wanted.values())
 

@@ -56,6 +56,14 @@ def test_stages_know_nothing_of_what_is_made_of_them(path: Path) -> None:
     assert not any(name.startswith(above) for name in imported(path))
 
 
+STAGES = sorted(set(ROOT.glob("utils/inference/*.py")) - {*WHOLE, ROOT / "utils/inference/stages.py"})
+
+
+@pytest.mark.parametrize("path", STAGES, ids=lambda p: p.name)
+def test_stages_know_no_command_line(path: Path) -> None:
+    assert "utils.inference.config" not in imported(path)
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("utils/training/*.py")), ids=lambda p: p.name)
 def test_training_knows_no_other_command(path: Path) -> None:
     others = (*PIPELINES, "utils.evaluation", "utils.preprocess", "utils.convert")

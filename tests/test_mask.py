@@ -71,8 +71,9 @@ def test_brows_move_up(golden: dict[str, np.ndarray]) -> None:
 def test_a_generator_of_wider_reach_shows_more_and_higher(golden: dict[str, np.ndarray]) -> None:
     swap, target = golden["landmarks_swap"][0], golden["landmarks_target"][0]
     published = mask.choose_params(swap, target)
-    assert mask.choose_params(swap, target, mask.Reach()) == published
-    wide, high = (mask.choose_params(swap, target, reach) for reach in (mask.Reach(wider=12), mask.Reach(higher=1.0)))
+    assert mask.choose_params(swap, target, mask.MaskMargin()) == published
+    margins = mask.MaskMargin(wider=12), mask.MaskMargin(higher=1.0)
+    wide, high = (mask.choose_params(swap, target, margin) for margin in margins)
     assert wide.erode == published.erode - 12 and high.brow == published.brow + 1
     drawn = [mask.draw(swap, params, 224) > 0.5 for params in (published, wide, high)]
     rows = [np.flatnonzero(shown.any(1)) for shown in drawn]

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from utils.inference.blend import BORDER, EDGE, LARGER, Mixer, coarseness, enlargement, layers_of, mix
+from utils.inference.pixels import LUMA
 from utils.inference.types import Crop, Mask
 from utils.io.frame import Box
 
 _WORTH = 256  # pixels of a region's sides from which the way to the device pays off
-_GREY = (0.114, 0.587, 0.299)  # of BGR, ITU-R BT.601
 
 
 def mixer_for(device: torch.device) -> Mixer:
@@ -79,7 +79,7 @@ class DeviceMixer:
 
 
 def _layers(swap: Tensor, mask: Tensor, side: int) -> Tensor:
-    """Swap (S, S, 3) [0, 255] and mask (T, T) [0, 1], enlarged: (4, side + border, side + border) [0, 255]."""
+    """Swap (S, S, 3) [0, 255] and mask (T, T) [0, 1], enlarged: (4, L, L) [0, 255], L = side + 2 BORDER."""
     face = F.interpolate(swap.permute(2, 0, 1)[None], (side, side), mode="bicubic", align_corners=False)
     alpha = F.interpolate(mask[None, None], (side, side), mode="bilinear", align_corners=False) * 255
     border = (BORDER,) * 4
@@ -113,7 +113,7 @@ def _fine_detail(before: Tensor, side: int, grain: float) -> Tensor:
 
     before: (h, w, 3) float32 [0, 255] BGR. side: see `coarseness`.
     """
-    grey = (before @ torch.tensor(_GREY, device=before.device)).round_()[None, None]
+    grey = (before @ torch.tensor(LUMA[::-1], device=before.device)).round_()[None, None]
     mean = F.avg_pool2d(F.pad(grey, (side // 2,) * 4, mode="reflect"), side, stride=1).round_()
     apart = (grey - mean)[0, 0]
     return (apart * grain * (1 - apart.abs() / EDGE).clamp_(min=0)).round_()

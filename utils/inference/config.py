@@ -15,7 +15,6 @@ from utils.paths import is_folder
 
 Select = Literal["reference", "largest", "all"]
 G_PATH = "weights/G_unet_2blocks.pth"
-STRONGEST = 2.0  # of --identity_strength; more was never tried
 NETWORK_CROP = 224  # side of the crop that the published landmarks and masks are measured on
 _OF_PHOTOS = {"target_image"}  # options that are for these alone
 _OF_VIDEOS = {"target_video", "decoder", "encoder", "crf", "preset", "start", "end", "preview", "keep_partial",
@@ -163,8 +162,7 @@ class InferenceConfig:
             raise OptionError(f"--crop_size must be from 64 to 1024, not {self.crop_size}")
         if self.similarity_th is not None and not -1 <= self.similarity_th <= 1:
             raise OptionError(f"--similarity_th is a cosine, from -1 to 1, not {self.similarity_th}")
-        if self.identity_strength is not None and not 0 <= self.identity_strength <= STRONGEST:
-            raise OptionError(f"--identity_strength must be from 0 to {STRONGEST:g}, not {self.identity_strength}")
+        self._check_strength()
         if self.tone is not None and not 0 <= self.tone <= 1:
             raise OptionError(f"--tone is a share, from 0 to 1, not {self.tone}")
         check_ranges(self)
@@ -193,6 +191,12 @@ class InferenceConfig:
             raise OptionError(f"--source_face_index {' '.join(map(str, chosen))}: expected one number, of 0 or more or "
                               f"-1, for each of the {sources} in --source_paths")
         return [None if number == -1 else number for number in chosen or [-1] * sources]
+
+    def _check_strength(self) -> None:
+        from utils.inference.embeddings import STRONGEST  # needs NumPy, which --help does without
+
+        if self.identity_strength is not None and not 0 <= self.identity_strength <= STRONGEST:
+            raise OptionError(f"--identity_strength must be from 0 to {STRONGEST:g}, not {self.identity_strength}")
 
     def _check_people(self) -> None:
         sources, references = len(self.source_paths), len(self.target_faces_paths)

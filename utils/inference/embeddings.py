@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from utils.inference.config import STRONGEST
+STRONGEST = 2.0  # strength of `steer`; more was never tried
 
 
 def normalise(embeddings: np.ndarray) -> np.ndarray:

@@ -35,5 +35,5 @@ class Enhancer:
 
     @torch.inference_mode()
     def _run(self, crops: list[np.ndarray]) -> np.ndarray:
-        image = to_tensor(crops).to(self._device).add(1).div(2)  # the network takes and gives [0, 1]
+        image = to_tensor(crops, self._device).add(1).div(2)  # the network takes and gives [0, 1]
         return to_images(self._network(image).clamp(0, 1).mul(2).sub(1))

@@ -45,7 +45,7 @@ class Identifier:
 
     @torch.inference_mode()
     def _run(self, crops: list[np.ndarray]) -> np.ndarray:
-        x = to_tensor(crops).to(self._device)
+        x = to_tensor(crops, self._device)
         if self._direct:
             return both_ways(self._network, x).cpu().numpy()
         x = F.interpolate(x, size=(self._side, self._side), mode="bilinear", align_corners=True)

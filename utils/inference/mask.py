@@ -31,7 +31,7 @@ USUAL = MaskParams(5, 5, 5, 2.0)  # where the swap's contour lies on the target'
 
 
 @dataclass(frozen=True)
-class Reach:
+class MaskMargin:
     """How much more of a swap a generator's masks show than the published ones: its JSON's `mask_wider` and
     `mask_higher`."""
 
@@ -44,13 +44,13 @@ class Reach:
 
 
 def choose_params(
-    landmarks_swap: np.ndarray, landmarks_target: np.ndarray, reach: Reach = Reach(), size: int = BASE
+    landmarks_swap: np.ndarray, landmarks_target: np.ndarray, margin: MaskMargin = MaskMargin(), size: int = BASE
 ) -> MaskParams:
     """Mask numbers from how far the swap's face contour lies inside or outside of the target's.
 
     landmarks_swap, landmarks_target: (106, 2) float, pixels of a crop with sides of `size`.
     """
-    return reach.applied(_published((landmarks_swap[:, 0] - landmarks_target[:, 0]) * (BASE / size)))
+    return margin.applied(_published((landmarks_swap[:, 0] - landmarks_target[:, 0]) * (BASE / size)))
 
 
 def _published(moved: np.ndarray) -> MaskParams:

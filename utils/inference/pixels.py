@@ -1,4 +1,4 @@
-"""The only conversion between pictures (uint8 BGR) and what networks take (float RGB in [-1, 1])."""
+"""Conversion between the pipeline's pictures (uint8 BGR) and what its PyTorch networks take (float RGB in [-1, 1])."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     import torch
+
+LUMA = (0.299, 0.587, 0.114)  # shares of RGB in brightness, ITU-R BT.601
 
 
 def to_tensor(crops: Sequence[np.ndarray], device: torch.device | None = None) -> torch.Tensor:

@@ -9,7 +9,12 @@ from coordinate_reg.points import BROWS, INNER_LIPS, LEFT_EYE, RIGHT_EYE
 
 _FOREHEAD = 0.09  # how far the face reaches above the brows, as a share of the crop's side
 _FEATHER = 3 / 128  # softness of the face, as a share of the side; openings have a third of it
-_SHIFT = 4  # bits behind the point of drawn corners
+SUBPIXEL_BITS = 4  # behind the point of drawn corners, OpenCV's `shift`
+
+
+def subpixel(points: np.ndarray) -> np.ndarray:
+    """Points (..., 2) float as OpenCV draws them with `SUBPIXEL_BITS`, int32."""
+    return (points * (1 << SUBPIXEL_BITS)).round().astype(np.int32)
 
 
 def face_region(landmarks: np.ndarray, size: int, margin: float) -> np.ndarray:
@@ -34,8 +39,8 @@ def openings(landmarks: np.ndarray, size: int, lids: float = 0.0) -> np.ndarray:
     """
     drawn = np.zeros((size, size), np.float32)
     for ring in (LEFT_EYE, RIGHT_EYE, INNER_LIPS):
-        corners = [(landmarks[list(ring)] * (1 << _SHIFT)).round().astype(np.int32)]
-        cv2.fillPoly(drawn, corners, (1.0,), cv2.LINE_AA, _SHIFT)
+        corners = [subpixel(landmarks[list(ring)])]
+        cv2.fillPoly(drawn, corners, (1.0,), cv2.LINE_AA, SUBPIXEL_BITS)
         if lids and ring is not INNER_LIPS:
-            cv2.polylines(drawn, corners, True, (1.0,), max(round(2 * lids * size), 1), cv2.LINE_AA, _SHIFT)
+            cv2.polylines(drawn, corners, True, (1.0,), max(round(2 * lids * size), 1), cv2.LINE_AA, SUBPIXEL_BITS)
     return cv2.GaussianBlur(drawn, (0, 0), _FEATHER / 3 * size)

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 
 from coordinate_reg.points import CONTOUR, LEFT_EYE, RIGHT_EYE
+from utils.inference.regions import SUBPIXEL_BITS, subpixel
 from utils.inference.warp import rescaled_points
 
 SIDE = 64  # at which pictures are compared and masks changed: nothing here is finer
 MEAN, WIDER, FEATHER = 3, 3, 1.0  # pixels: means that are compared, their maximum, standard deviation of the blur
 DARK = 32.0  # levels that count as brightness in the dark, where grain would be contrast otherwise
 _EYES = sorted(LEFT_EYE + RIGHT_EYE)
-_SHIFT = 4  # bits behind the point of drawn corners
 _CHEEK = 5  # pixels: how far below the eyes the rim is the swap's again
 
 
@@ -32,8 +32,7 @@ def features(landmarks: np.ndarray, size: int) -> np.ndarray:
     contour, inner = np.split(points, [len(CONTOUR)])  # in this order
     hull = cv2.convexHull(np.concatenate((contour[contour[:, 1] > below], inner)).astype(np.float32))
     # Parts of pixels, since whole ones would flicker in videos.
-    corners = (hull * (1 << _SHIFT)).round().astype(np.int32)
-    drawn = cv2.fillConvexPoly(np.zeros((SIDE, SIDE), np.uint8), corners, 255, cv2.LINE_AA, _SHIFT)
+    drawn = cv2.fillConvexPoly(np.zeros((SIDE, SIDE), np.uint8), subpixel(hull), 255, cv2.LINE_AA, SUBPIXEL_BITS)
     rows = (np.arange(SIDE, dtype=np.float32) - np.float32(below)).clip(0, 1)
     return _blurred(np.maximum(drawn.astype(np.float32) / 255, rows[:, None]))
 

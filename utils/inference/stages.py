@@ -20,7 +20,7 @@ from utils.inference.detectors import choose_detector, open_detector
 from utils.inference.enhance import Enhancer
 from utils.inference.glasses import Glasses
 from utils.inference.identify import Identifier
-from utils.inference.mask import Reach
+from utils.inference.mask import MaskMargin
 from utils.inference.swap import Swapper
 from utils.inference.turned import AnyWayUp
 from utils.onnx_file import open_session
@@ -55,7 +55,7 @@ class ModelEntry:
 class SwapSettings:
     """How swaps are made, by the user's wish or as it suits the generator."""
 
-    reach: Reach  # of the masks
+    mask_margin: MaskMargin
     rim_contrast: float  # by which a swap may differ on forehead and temples before the target is shown; 0: by any
     grain: float  # share of the target's fine detail that is laid over swaps
     identity_strength: float | None  # share of the way from the target's embedding to the source's, as the user wants
@@ -183,9 +183,9 @@ def load_stages(config: InferenceConfig) -> Stages:
 
 def _settings(config: InferenceConfig, generator: registry.Loaded, identity: registry.Loaded) -> SwapSettings:
     """The user's numbers and the generator's; raises WeightsError."""
-    suits = {name: _suiting(config, generator.card, name) for name in registry.WAYS}
+    suits = {name: _suiting(config, generator.card, name) for name in registry.PIPELINE_OPTIONS}
     return SwapSettings(
-        reach=Reach(int(suits["mask_wider"]), suits["mask_higher"]),
+        mask_margin=MaskMargin(int(suits["mask_wider"]), suits["mask_higher"]),
         rim_contrast=suits["rim_contrast"],
         grain=suits["grain"],
         identity_strength=config.identity_strength,

@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 
 from utils.inference.align import middle
+from utils.inference.pixels import LUMA
 
 LIGHT_CELLS, COLOUR_CELLS = 4, 32  # along a side: brows, beards and noses are finer than light, stains are not
 GREY, COLOURFUL = 0.03, 0.13  # chroma of a face as a share of its brightness: of black and white pictures, of most
-_LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # of BGR, ITU-R BT.601
+_LUMA_BGR = np.array(LUMA[::-1], np.float32)
 
 
 def match_tone(swap: np.ndarray, target: np.ndarray, share: float) -> np.ndarray:
@@ -25,7 +26,7 @@ def match_tone(swap: np.ndarray, target: np.ndarray, share: float) -> np.ndarray
     if colours < 1:
         swap = cv2.addWeighted(swap, colours, cv2.merge([cv2.cvtColor(swap, cv2.COLOR_BGR2GRAY)] * 3), 1 - colours, 0)
     apart = wanted - _cells(swap)
-    light = apart @ _LUMA
+    light = apart @ _LUMA_BGR
     colour = apart - light[:, :, None]  # a grey shift changes the brightness alone
     colour *= np.float32(1 - colours * (1 - share))
     coarse = cv2.resize(light * np.float32(share), (LIGHT_CELLS, LIGHT_CELLS), interpolation=cv2.INTER_AREA)
@@ -38,7 +39,7 @@ def match_tone(swap: np.ndarray, target: np.ndarray, share: float) -> np.ndarray
 def colourfulness(cells: np.ndarray) -> float:
     """0 of a black and white picture, 1 of most faces; cells: (S, S, 3) BGR, an aligned face."""
     face = middle(cells)
-    light = face @ _LUMA
+    light = face @ _LUMA_BGR
     chroma = np.abs(face - light[:, :, None]).max(axis=2).mean() / max(float(light.mean()), 1.0)
     return float(np.clip((chroma - GREY) / (COLOURFUL - GREY), 0, 1))
 

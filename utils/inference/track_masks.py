@@ -24,7 +24,7 @@ class TrackMasks:
     def __init__(self, landmarks: Landmarks, settings: SwapSettings, size: int) -> None:
         """size: sides of the masks, pixels."""
         self._find, self._size = landmarks.find, size
-        self._reach, self._contrast = settings.reach, settings.rim_contrast
+        self._margin, self._contrast = settings.mask_margin, settings.rim_contrast
         self._params: Recent[mask.MaskParams] = Recent()  # by track
         self._steady = SteadyLandmarks()
 
@@ -49,7 +49,7 @@ class TrackMasks:
                 with stage("landmarks"):
                     target = align.cut(frame.pixels, face.kps, self._size, face.template).image
                     before = self._find([target])[0]
-                self._params[face.track] = mask.choose_params(settled[position], before, self._reach, self._size)
+                self._params[face.track] = mask.choose_params(settled[position], before, self._margin, self._size)
         with stage("mask"):
             return [self._draw(face.track, swap, points)
                     for swap, points, (_, face) in zip(swaps, settled, faces, strict=True)]

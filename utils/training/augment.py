@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from utils.inference.pixels import LUMA
 from utils.training import geometry
 from utils.training.draws import Draws
 
-_GREY = (0.299, 0.587, 0.114)
 _LOW_RESOLUTION = 0.35  # the worst that `degrade` does, as a share of the resolution
 _NOISE = 0.06  # its strongest noise, standard deviation
 
@@ -122,7 +122,7 @@ def jitter(images: Tensor, how: Changes, draws: Draws) -> Tensor:
 
 
 def _grey(x: Tensor) -> Tensor:
-    return (x * x.new_tensor(_GREY).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return (x * x.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def _turn_hue(x: Tensor, angle: Tensor) -> Tensor:

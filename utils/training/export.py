@@ -66,8 +66,8 @@ def generator_card(config: TrainConfig, arguments: dict[str, Any], origin: str) 
     """What a generator's JSON says."""
     card = {"name": config.run_name, "network": "AEI_Net", "arguments": arguments, "crop_size": config.size,
             "identity": Path(config.identity).stem, "licence": config.licence, "origin": origin}
-    ways = {name: getattr(config, name) for name in registry.WAYS}
-    return card | {name: value for name, value in ways.items() if value != getattr(TrainConfig, name)}
+    asked = {name: getattr(config, name) for name in registry.PIPELINE_OPTIONS}
+    return card | {name: value for name, value in asked.items() if value != getattr(TrainConfig, name)}
 
 
 def write_generator(folder: Path, config: TrainConfig, networks: dict[str, State], card: dict[str, Any]) -> None:

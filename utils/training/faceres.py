@@ -34,7 +34,7 @@ class FaceRes(nn.Module):
     """Frozen FaceRes without its age and gender."""
 
     mean: Tensor
-    usual: Tensor
+    centre: Tensor
 
     def __init__(self, path: Path | str) -> None:
         """path: faceres.json, beside faceres.bin. Raises WeightsError when one is missing or another network."""
@@ -47,7 +47,7 @@ class FaceRes(nn.Module):
             raise WeightsError(f"{path}: expected faceres.json of @vladmandic/human: {error}") from error
         self.blocks = nn.ModuleList(blocks).eval().requires_grad_(False)
         self.register_buffer("mean", torch.tensor(_MEAN_BGR)[:, None, None])
-        self.register_buffer("usual", torch.zeros(1024))
+        self.register_buffer("centre", torch.zeros(1024))
 
     def forward(self, x: Tensor) -> Appearance:
         """x: (B, 3, 160, 160) float [-1, 1] RGB, ArcFace's alignment at that size."""
@@ -57,11 +57,11 @@ class FaceRes(nn.Module):
             x = block(x)
             if i in _SHOWN:
                 maps.append(x)
-        return Appearance(x.float().mean((2, 3)) - self.usual, maps)
+        return Appearance(x.float().mean((2, 3)) - self.centre, maps)
 
-    def accustom(self, x: Tensor) -> None:
-        """Leave out of e, from now on, what these faces have in common: likeness is in the rest. x: as for forward."""
-        self.usual += torch.cat([self(part).e for part in x.split(32)]).mean(0)
+    def centre_on(self, x: Tensor) -> None:
+        """Subtract the mean of these faces from e from now on: likeness is in the rest. x: as for forward."""
+        self.centre += torch.cat([self(part).e for part in x.split(32)]).mean(0)
 
 
 class _Halving(nn.Conv2d):

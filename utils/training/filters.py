@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from utils.inference import rim
+from utils.inference.pixels import LUMA
 from utils.inference.tone import COLOUR_CELLS, COLOURFUL, GREY, LIGHT_CELLS
-
-_LUMA = (0.299, 0.587, 0.114)  # of RGB, ITU-R BT.601
 
 
 def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
@@ -32,6 +31,26 @@ def _bell(size: int, sigma: float, like: Tensor) -> Tensor:
     return bells[:size, :size] / bells[reach].sum()
 
 
+def resized(x: Tensor, side: int) -> Tensor:
+    """Pictures of another side without aliasing: (B, C, S, S) float to (B, C, side, side) float32.
+
+    The numbers of F.interpolate's bilinear form with `antialias`, which knows no bfloat16 on a CPU and has no gradient
+    on mps. In full precision, so that networks see in training what they see in the pipeline.
+    """
+    weights = _triangles(x.shape[-1], side, x.device)
+    with torch.autocast(x.device.type, enabled=False):
+        return weights @ x.float() @ weights.T
+
+
+def _triangles(size: int, side: int, device: torch.device) -> Tensor:
+    """Weights of `size` pixels in each one of `side`, (side, size)."""
+    step = size / side
+    centre = (torch.arange(side, device=device) + 0.5) * step - 0.5
+    apart = (torch.arange(size, device=device) - centre[:, None]).abs()
+    weights = (1 - apart / max(step, 1.0)).clamp(min=0)
+    return weights / weights.sum(1, keepdim=True)
+
+
 def toned(Y: Tensor, Xt: Tensor, share: float) -> Tensor:
     """As utils.inference.tone.match_tone, without its rounding: swaps Y with the light and skin tone of targets Xt,
     each (B, 3, S, S) float [-1, 1] RGB."""
@@ -49,7 +68,7 @@ def toned(Y: Tensor, Xt: Tensor, share: float) -> Tensor:
 def _light(x: Tensor) -> Tensor:
     """Brightness of (B, 3, H, W) RGB, (B, 1, H, W)."""
     # Not by a tensor of the three numbers: recordings on CUDA cannot upload it.
-    return sum(share * x[:, i : i + 1] for i, share in enumerate(_LUMA))  # type: ignore[return-value]
+    return sum(share * x[:, i : i + 1] for i, share in enumerate(LUMA))  # type: ignore[return-value]
 
 
 def _colourfulness(cells: Tensor) -> Tensor:

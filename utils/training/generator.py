@@ -63,7 +63,7 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
                 f"{config.dataset_path} has no index.csv with keypoints, which --critic sface, --weight_faceres and "
                 "--weight_features need; cut the faces with preprocess_vgg.py"
             )
-        encoder = Critic(self._encoder, aligned=False)
+        encoder = Critic(self._encoder, aligned=False, published=config.identity == TrainConfig.identity)
         critic = Critic(load_sface(config, device), aligned) if aligned else encoder
         self._judges = Judges(critic, encoder, load_landmarks(config, device), load_eyes(config, device), appearance)
         self._arguments = generator_arguments(config, c_id)

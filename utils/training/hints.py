@@ -89,14 +89,14 @@ class MapScale(NamedTuple):
         return (maps.float() - self.mean) / self.deviation
 
 
-class Usual(NamedTuple):
+class TeacherStatistics(NamedTuple):
     """What a teacher shows of all faces alike, from which hints are measured."""
 
     maps: list[MapScale]
     shares: Tensor  # (1, D, h, w) float32
 
     @classmethod
-    def of(cls, seen: Observed, centred: bool) -> Usual:
+    def of(cls, seen: Observed, centred: bool) -> TeacherStatistics:
         """That of some faces. centred: whether embeddings are taught less their mean, as the shares then are too."""
         shares = seen.shares.mean(0, keepdim=True)
         return cls([MapScale.of(maps) for maps in seen.maps], shares if centred else torch.zeros_like(shares))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from utils.inference.align import BASE
-from utils.inference.mask import USUAL, Reach, draw
+from utils.inference.mask import USUAL, MaskMargin, draw
 from utils.inference.regions import face_region
 from utils.inference.rim import features
 from utils.training.config import TrainConfig
@@ -29,7 +29,7 @@ def pasting_masks(points: np.ndarray, config: TrainConfig) -> np.ndarray:
 
     points: (B, 106, 2) float, shares of the side from the centre. Returns (B, 1, S, S) float32 [0, 1].
     """
-    params, side = Reach(config.mask_wider, config.mask_higher).applied(USUAL), (config.size, config.size)
+    params, side = MaskMargin(config.mask_wider, config.mask_higher).applied(USUAL), (config.size, config.size)
     drawn = (draw(face, params, BASE) for face in _pixels(points))
     return np.stack([cv2.resize(mask, side, interpolation=cv2.INTER_AREA)[None] for mask in drawn])
 

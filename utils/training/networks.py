@@ -19,6 +19,7 @@ from utils.training import geometry
 from utils.training.config import TrainConfig
 from utils.training.eyes import EyeHeatmaps
 from utils.training.faceres import FaceRes
+from utils.training.filters import resized
 from utils.training.sface import SFace
 from utils.weights_file import fitting, read_card, read_state
 
@@ -132,7 +133,7 @@ def what_changes(config: TrainConfig) -> list[str]:
         lines.append(f"the generator was trained with the identity encoder {card.get('identity')}, not "
                      f"{config.identity}: it has to learn anew what embeddings mean")
     lines += [f"its JSON says {name} {card[name]}, and this run's files will say {getattr(config, name)}: give --{name}"
-              for name in registry.WAYS if name in card and card[name] != getattr(config, name)]
+              for name in registry.PIPELINE_OPTIONS if name in card and card[name] != getattr(config, name)]
     return lines
 
 
@@ -167,9 +168,10 @@ def origin(path: str) -> str:
 class Critic(nn.Module):
     """Who judges the swap's identity: the conditioning encoder on the whole crop, or SFace in its own alignment."""
 
-    def __init__(self, network: nn.Module, aligned: bool) -> None:
+    def __init__(self, network: nn.Module, aligned: bool, published: bool = False) -> None:
+        """published: a network on the whole crop sees it as in the published training, with aliasing."""
         super().__init__()
-        self.network, self.aligned = network, aligned
+        self.network, self.aligned, self.published = network, aligned, published
 
     def forward(self, images: Tensor, M_align: Tensor | None) -> Tensor:
         """images: (B, 3, S, S) float [-1, 1] RGB. M_align: (B, 2, 3), pixels of the 112 alignment to those of `images`;
@@ -178,16 +180,19 @@ class Critic(nn.Module):
         Returns (B, D) float32.
         """
         if not self.aligned:
-            return self.network(resized(images, int(self.network.size))).float()  # type: ignore[arg-type]
+            return self.network(self.view(images)).float()
         assert M_align is not None  # a set without keypoints was refused
         return self.network(geometry.warp(images, M_align, 112)).float()
 
-
-def resized(images: Tensor, side: int) -> Tensor:
-    """Crops at the side that an encoder takes, as in the published training: (B, 3, S, S) to (B, 3, side, side)."""
-    return nn.functional.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
+    def view(self, images: Tensor) -> Tensor:
+        """What a network on the whole crop sees of it, as in the pipeline: (B, 3, S, S) to (B, 3, side, side), [-1, 1]
+        RGB, `side` being the network's own."""
+        side = int(self.network.size)  # type: ignore[arg-type]
+        if not self.published:
+            return resized(images, side)
+        return nn.functional.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
 
 
 def landmark_view(images: Tensor) -> Tensor:
-    """What the landmark network sees of crops: (B, 3, S, S) to (B, 3, 112, 112)."""
+    """What the landmark network sees of crops, as in the pipeline: (B, 3, S, S) to (B, 3, 112, 112), [-1, 1] RGB."""
     return resized(images, 112)

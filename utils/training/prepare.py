@@ -22,7 +22,7 @@ from utils.training.faceres import SIDE, Appearance, FaceRes
 from utils.training.faces import Faces, Framing, spaced
 from utils.training.invent import Known, most_alike
 from utils.training.masks import face_masks, pasting_masks, sure_parts
-from utils.training.networks import landmark_view, resized
+from utils.training.networks import landmark_view
 from utils.training.optimise import mixed_precision
 from utils.training.pairs import Pairs, Share, joined
 from utils.training.pasting import Pasting
@@ -33,7 +33,7 @@ from utils.training.terms import Judges, SwapBatch, rows_of, shown_to_critics
 from utils.training.transplant import transplant
 
 _GLANCE = Changes(rotation=5, zoom=0.05, shift=0.03, mirror=0.5)  # of the aligned critic at a swap
-_ACCUSTOMED = 256  # faces that show FaceRes what they have in common
+_CENTRED = 256  # faces whose mean FaceRes subtracts
 _IDENTITY_VIEW = 224  # ArcFace's face was resized from this in the published training
 
 
@@ -60,13 +60,13 @@ def embed_set(faces: Faces, teacher: nn.Module, device: torch.device, dtype: tor
 
 
 @torch.no_grad()
-def accustom(network: FaceRes, faces: Faces, device: torch.device, dtype: torch.dtype) -> None:
-    """Show FaceRes faces of the set, so that it knows what they have in common."""
-    some = spaced(faces, _ACCUSTOMED)
+def centre_on_set(network: FaceRes, faces: Faces, device: torch.device, dtype: torch.dtype) -> None:
+    """Let FaceRes subtract the mean of faces of the set from its embeddings."""
+    some = spaced(faces, _CENTRED)
     assert some.images is not None and some.kps is not None
     images, kps = (x.to(device) for x in (some.images, some.kps))
     with mixed_precision(device, dtype):
-        network.accustom(_faceres_view(augment.to_float(images), alignment(kps)))
+        network.centre_on(_faceres_view(augment.to_float(images), alignment(kps)))
 
 
 def _faceres_view(images: Tensor, M_align: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class Preparer:
         landmarker = config.face_landmarker if config.weight_transplant > 0 else None
         self._stock = Stock(faces, landmarker, device)
         if judges.appearance is not None:
-            accustom(judges.appearance, faces, device, dtype)
+            centre_on_set(judges.appearance, faces, device, dtype)
 
     @torch.no_grad()
     def __call__(self, pairs: Pairs) -> SwapBatch:
@@ -121,7 +121,7 @@ class Preparer:
             z_id = self._encoder(seen).float()
         wanted = self._wanted(source, z_id, pairs)
         z_id, wanted, alone = self._blended(z_id, wanted, pairs)
-        batch = SwapBatch(Xs, Xt, z_id, wanted, *self._same(pairs), seen=seen, taught=self._taught(wanted))
+        batch = SwapBatch(Xs, Xt, z_id, wanted, *self._same(pairs), seen=seen, z_teacher=self._z_teacher(wanted))
         batch = self._judged(batch, target, M_target, pairs)
         if self._config.weight_transplant:
             batch = self._with_donors(batch, source, target, M_source, M_target, alone)
@@ -178,11 +178,11 @@ class Preparer:
     def _seen(self, source: Tensor, M_source: Tensor, pairs: Pairs) -> Tensor:
         """The sources as the identity encoder sees them, in colours of their own as published."""
         size = self._config.size
-        side = _IDENTITY_VIEW if size > _IDENTITY_VIEW else size
+        side = min(size, _IDENTITY_VIEW) if self._judges.encoder.published else size
         M = geometry.compose(M_source, geometry.resize_matrix(size, side, len(M_source), self._device))
         faces = augment.cut(source, M, side, self._faces.framing, self._geometry.still)
         change = augment.degrade if self._config.degrade else augment.jitter
-        seen = change(resized(faces, self._encoder.size), self._colour, self._draws(pairs, "identity colour"))
+        seen = change(self._judges.encoder.view(faces), self._colour, self._draws(pairs, "identity colour"))
         return seen.contiguous(memory_format=self._layout)
 
     def _wanted(self, source: Known, z_id: Tensor, pairs: Pairs) -> Tensor:
@@ -214,7 +214,7 @@ class Preparer:
         aim = F.normalize(torch.lerp(F.normalize(wanted), F.normalize(other), part))
         return torch.where(chosen[:, None], mixed, z_id), torch.where(chosen[:, None], aim, wanted), ~chosen
 
-    def _taught(self, wanted: Tensor) -> Tensor | None:
+    def _z_teacher(self, wanted: Tensor) -> Tensor | None:
         """The critic's embeddings without what all faces have in common, as the small encoder learned them."""
         return None if self._centre is None else F.normalize(F.normalize(wanted) - self._centre)
 

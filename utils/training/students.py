@@ -28,7 +28,7 @@ from utils.training.hints import (
     Answer,
     HintedEncoder,
     Hints,
-    Usual,
+    TeacherStatistics,
     as_seen,
     hint_loss,
     share_loss,
@@ -68,10 +68,10 @@ class IdentityTask(StudentTask):
                                            "width": config.student_width, "size": config.student_size}
         self._teacher = load_sface(config, device)
         self._check_teacher(device)
-        self._usual = self._look_at_some(faces, config.student_centred, device) if config.weight_hints else None
+        self._statistics = self._look_at_some(faces, config.student_centred, device) if config.weight_hints else None
         encoder = started(iresnet(**self._arguments), config)
         assert isinstance(encoder, IResNet)
-        channels = [] if self._usual is None else [scale.mean.shape[1] for scale in self._usual.maps]
+        channels = [] if self._statistics is None else [scale.mean.shape[1] for scale in self._statistics.maps]
         network = HintedEncoder(encoder, channels)
         super().__init__(network, config.student_size, config, faces, held, share, device)
         # Mirrored before the teacher looks, or its maps would be of another picture.
@@ -92,12 +92,12 @@ class IdentityTask(StudentTask):
                               f"{self._arguments['num_features']}")
 
     @torch.no_grad()
-    def _look_at_some(self, faces: Faces, centred: bool, device: torch.device) -> Usual:
+    def _look_at_some(self, faces: Faces, centred: bool, device: torch.device) -> TeacherStatistics:
         some = spaced(faces, _MEASURED)
         assert some.images is not None and some.kps is not None
         images = augment.to_float(some.images.to(device))
         seen = self._teacher.observed(geometry.warp(images, alignment(some.kps.to(device)), 112))
-        return Usual.of(seen, centred)
+        return TeacherStatistics.of(seen, centred)
 
     def _centred(self, e: Tensor) -> Tensor:
         """Embeddings without what all faces of the set have in common, normalised."""
@@ -114,12 +114,12 @@ class IdentityTask(StudentTask):
 
     def _hints(self, taught: Taught, M_view: Tensor) -> Hints | None:
         """What the student's last two maps, of an eighth and a sixteenth of its side, are to show."""
-        if self._usual is None:
+        if self._statistics is None:
             return None
-        scaled = [scale.applied(maps) for scale, maps in zip(self._usual.maps, taught.seen.maps, strict=True)]
+        scaled = [scale.applied(maps) for scale, maps in zip(self._statistics.maps, taught.seen.maps, strict=True)]
         sides = (self._side >> 3, self._side >> 4)
         maps = [as_seen(m, taught.M_align, M_view, self._side, g) for m, g in zip(scaled, sides, strict=True)]
-        shares = self._usual.shares_of(taught.seen, self._centre)
+        shares = self._statistics.shares_of(taught.seen, self._centre)
         return Hints(maps, shares_seen(shares, taught.M_align, M_view, self._side, sides[-1]))
 
     def _teaching(self, indices: np.ndarray, number: int) -> Taught:

@@ -45,7 +45,7 @@ class SwapBatch:
     belief: Tensor | None = None  # (B,) float32 [0, 1], how far each of them shows what is wanted
     openings: Tensor | None = None  # (B, 1, S, S) float32 [0, 1], 1 between the target's lids and lips
     seen: Tensor | None = None  # (B, 3, s, s), like Xs: the sources as an encoder that learns sees them
-    taught: Tensor | None = None  # (B, c_id) float32, normalised: what its embedding should be near to
+    z_teacher: Tensor | None = None  # (B, c_id) float32, normalised: what its embedding should be near to
     pupils: tuple[Tensor, Tensor] | None = None  # the target's heatmaps, each (B, 64, 64) float32
     M_face: Tensor | None = None  # (B, 2, 3) pixels of FaceRes's view to those of Xt
     resembled: Appearance | None = None  # what FaceRes makes of the sources, without maps
@@ -87,8 +87,8 @@ class GeneratorTerms(nn.Module):
         self, G: nn.Module, D: nn.Module, judges: Judges, names: list[str], dtype: torch.dtype,
         critic_blur: float = 0.0, E: nn.Module | None = None, pasting: Pasting = PLAIN, id_margin: float = 0.0,
     ) -> None:
-        """names: the terms wanted, of adv, attr, id, encoder, rec, eyes, tone, outside, landmarks, pose,
-        transplant, distill.
+        """names: the terms wanted, of adv, attr, id, encoder, rec, eyes, tone, outside, landmarks, pose, transplant,
+        distill, faceres, features.
         critic_blur: of the swaps that the critic sees, standard deviation in pixels. E: an identity encoder that
         learns; without one, the batch's z_id conditions the generator. pasting: as the pipeline does it.
         id_margin: by which swaps should be nearer to source than to target."""
@@ -108,8 +108,8 @@ class GeneratorTerms(nn.Module):
             terms = {name: getattr(self, f"_{name}")(Y, batch) for name in names} | self._keeping(Y, batch)
             terms |= self._appearing(Y, batch)
             if "distill" in self._names:
-                assert batch.taught is not None
-                terms["distill"] = distill.identity_loss(z_id, batch.taught)
+                assert batch.z_teacher is not None
+                terms["distill"] = distill.identity_loss(z_id, batch.z_teacher)
             if "attr" in self._names:
                 terms["attr"] = losses.attribute_loss(z_attr, self.G.get_attr(Y))  # type: ignore[operator]
         return Y, terms

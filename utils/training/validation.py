@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from utils.inference.identify import both_ways
+from utils.inference.pixels import to_images
 from utils.training import augment, geometry, losses
 from utils.training.config import TrainConfig
 from utils.training.faces import Faces, spaced
 from utils.training.masks import pasting_masks, sure_parts
-from utils.training.networks import landmark_view, resized
+from utils.training.networks import landmark_view
 from utils.training.optimise import mixed_precision
 from utils.training.pasting import Pasting
 from utils.training.pose import turning
@@ -71,9 +72,9 @@ class SwapCheck:
     @torch.no_grad()
     def _embed(self, encoder: nn.Module) -> Tensor:
         """Raw embeddings of all faces as the pipeline takes them."""
-        parts = resized(self._X, int(encoder.size)).split(_BATCH)  # type: ignore[arg-type]
-        published = self._config.identity == TrainConfig.identity
-        return torch.cat([encoder(part).float() if published else both_ways(encoder, part) for part in parts])
+        judge = self._judges.encoder  # of the same kind and size where another one learns
+        parts = (judge.view(part) for part in self._X.split(_BATCH))
+        return torch.cat([encoder(part).float() if judge.published else both_ways(encoder, part) for part in parts])
 
     def threshold(self, encoder: nn.Module) -> dict[str, float]:
         """For the card of an encoder that learned: the likeness that one of a hundred pairs of strangers exceeds. Empty
@@ -144,5 +145,4 @@ class SwapCheck:
         sources = self._sources[:count]
         rows = (self._X[sources], self._X[:count], self._swap(G, self._embed(encoder)[sources], count))
         picture = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
-        levels = (picture.flip(0).permute(1, 2, 0) + 1) * 127.5
-        return levels.round().clamp(0, 255).byte().cpu().numpy()
+        return to_images(picture[None])[0]
