@@ -31,6 +31,12 @@ FREE = {
     "wandb_project", "wandb_entity", "wandb_mode", "max_steps", "max_epoch", "max_minutes", "run_name", "G_path",
     "D_path", "pretrained",
 }
+# Options that the networks are built by, for each task: no run goes on with others.
+_BUILT_BY = {
+    "generator": ("backbone", "num_blocks", "size", "width", "discr_layers", "discr_channels", "discr_scales"),
+    "identity": ("student_depth", "student_width", "student_features", "student_size"),
+    "landmarks": (),
+}
 # Options that the validation's score depends on, beside the weights of the losses.
 _SCORED = {
     "dataset_path", "vgg", "validation", "size", "identity", "lr_identity", "critic", "sface", "landmarks", "tone",
@@ -167,12 +173,13 @@ def check_same_run(state: dict[str, Any], config: TrainConfig, world: int, input
 
     inputs: digests of what is in the files of some options, for which their names then do not matter.
     Returns the names of options that are others now. Raises OptionError that names the first difference; another --task
-    is always refused.
+    and networks of another architecture are always refused.
     """
     task = state["config"].get("task", TrainConfig.task)
     if task != config.task:
         raise OptionError(f"--task {config.task} differs from the {task} that this run began with; train it under "
                           "another --run_name, without --resume")
+    _refuse_other_networks(state, config)
     if state["world"] != world:
         _refuse_or_warn(config, f"the run began with {state['world']} processes, not {world}")
     known = state.get("inputs", {})  # which an older version of the program did not write
@@ -188,6 +195,17 @@ def check_same_run(state: dict[str, Any], config: TrainConfig, world: int, input
         _refuse_or_warn(config, f"--{name} {now} differs from the {value} that this run began with")
         changed.add(name)
     return changed
+
+
+def _refuse_other_networks(state: dict[str, Any], config: TrainConfig) -> None:
+    """Raises OptionError that names all options by which the networks would be others than those of the state."""
+    began = {name: state["config"].get(name, getattr(TrainConfig, name)) for name in _BUILT_BY[config.task]}
+    other = {name: value for name, value in began.items() if value != getattr(config, name)}
+    if other:
+        now = " ".join(f"--{name} {getattr(config, name)}" for name in other)
+        before = " ".join(f"--{name} {value}" for name, value in other.items())
+        raise OptionError(f"{now} would make other networks than those of this run, which began with {before}: restore "
+                          "that, or start a new run under another --run_name, without --resume")
 
 
 def _refuse_or_warn(config: TrainConfig, what: str) -> None:
