@@ -60,7 +60,7 @@ class Metrics:
 
     def add(self, values: dict[str, Tensor]) -> None:
         """Take one step's scalars."""
-        if self.names != list(values):  # at the first step, and where a resumed run has got other terms
+        if self.names != list(values):  # at the first steps of G and D, and where a resumed run has got other terms
             self.names, self.means = list(values), None
         self._last = torch.stack([value.detach().float() for value in values.values()])
         self.means = self._last.clone() if self.means is None else torch.lerp(self._last, self.means, _MEMORY)
