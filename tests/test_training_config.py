@@ -83,6 +83,13 @@ def test_default_places_of_weights_may_be_empty() -> None:
     assert parse(["--run_name", "x"]).pretrained  # nothing was asked for by name, so this starts from scratch
 
 
+def test_a_start_in_another_folder_of_weights_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GHOST_WEIGHTS", str(tmp_path))
+    file = tmp_path / "ghost_compact_generator.safetensors"
+    with pytest.raises(WeightsError, match=f"no such file, where GHOST_WEIGHTS looks for it: {file}\\."):
+        parse(["--run_name", "x", "--G_path", "weights/ghost_compact_generator.safetensors", "--D_path", ""])
+
+
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_presets_are_complete(path: Path, tmp_path: Path) -> None:
     words = ["--run_name", "x", "--config", str(path)]
