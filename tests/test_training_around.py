@@ -44,6 +44,21 @@ def test_one_person_is_no_set(root: Path, capsys: Capture) -> None:
     assert train(options(root, "alone", dataset_path=root / "alone", same_person=1, max_steps=1)) == 0
 
 
+def test_a_checkpoint_that_is_not_there_is_said_before_the_work(root: Path, capsys: Capture) -> None:
+    assert train(options(root, "lost", dataset_path=root / "nowhere", resume="nope.pt")) == InputError.exit_code
+    assert "--resume nope.pt: no such checkpoint" in capsys.readouterr().err
+    assert not (root / "saved_models_lost").exists()
+
+
+def test_broken_pictures_are_why_another_cache_is_refused(root: Path, capsys: Capture) -> None:
+    photos = write_set(root / "part")
+    (photos / "n001/0003.png").write_bytes(b"broken")
+    assert train(options(root, "cached", dataset_path=photos, max_steps=1)) == 0
+    other = options(root, "cached", dataset_path=photos, max_steps=2, resume="auto", cache_gb=0)
+    assert train(other) == OptionError.exit_code
+    assert "broken pictures count otherwise with --cache_gb 4.0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_photos_that_go_end_a_run_that_saves(root: Path, capsys: Capture, workers: int) -> None:
     run, photos = f"gone{workers}", write_set(root / f"going{workers}")

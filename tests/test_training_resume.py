@@ -68,7 +68,7 @@ def undisturbed(root: Path) -> dict:
 @pytest.mark.parametrize("stop", [1, 4])
 def test_resumed_run_is_bit_identical(root: Path, undisturbed: dict, stop: int) -> None:
     run = f"stopped{stop}"
-    train(options(root, run, **BUSY | {"max_steps": stop}))
+    train(options(root, run, **BUSY | {"max_steps": stop}, cache_gb=0))  # of which nothing depends
     torch.manual_seed(99)  # whatever the process did in between
     train(options(root, run, **BUSY, resume="auto"))
     for part in ("task", "metrics", "random"):
@@ -280,6 +280,11 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, caplog:
     checkpoints.abandon_after(2)
     assert [path.name for path in checkpoints.states()] == ["state_000000002.pt"]
     assert str(newest) in caplog.text
+    damaged = bytearray(checkpoints.states()[0].read_bytes())
+    damaged[damaged.index(torch.full((8,), 2.0).numpy().tobytes())] ^= 1
+    checkpoints.states()[0].write_bytes(damaged)
+    with pytest.raises(InputError, match=r"state_000000002\.pt is damaged: .* another checksum"):
+        read_state(checkpoints.states()[0])
     checkpoints.states()[0].write_bytes(b"")
     with pytest.raises(InputError, match="none of its 1 checkpoints"):
         checkpoints.newest_usable()

@@ -17,6 +17,7 @@ import torch
 from utils.device import choose_device, seed_everything, why_not_cuda
 from utils.errors import OptionError
 from utils.io.atomic import check_writable
+from utils.training.checkpoints import named_state
 from utils.training.config import TrainConfig
 from utils.training.distributed import rank, world_size
 from utils.training.faces import Faces, decoded, digest, find_faces, hold_out
@@ -50,6 +51,7 @@ def missing_for_compile(device: torch.device) -> str | None:
 
 def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
     """Read the set, build the networks; raises OptionError, InputError, WeightsError, OutputError."""
+    named_state(config)  # missing, it is to be said before the work
     if device.type == "mps" and config.uses_landmarks:
         raise OptionError("losses by landmarks, such as --weight_pose, need float64, which mps does not have: give "
                           "--device cpu")
