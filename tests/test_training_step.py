@@ -145,7 +145,7 @@ def test_a_step_changes_generator_and_discriminator_and_nothing_else(root: Path)
 
 
 def test_an_encoder_learns_while_its_first_state_goes_on_judging(root: Path) -> None:
-    _, task = build(root, lr_identity=1e-3, weight_encoder=1, ema=0)
+    _, task = build(root, lr_identity=1e-3, weight_encoder=1, weight_id=0, ema=0)
     judge, learner = weights(task._encoder), weights(task._conditioning)
     assert same(judge, learner)
     metrics = task.step([next(task.batches(range(1)))], 0)

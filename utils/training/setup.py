@@ -97,11 +97,19 @@ def load_set(config: TrainConfig) -> tuple[Faces, Faces]:
             "folder with a sub-folder for each person, --vgg False --same_identity False for a flat folder of "
             "different people, or --same_person 1"
         )
+    if config.task == "generator" and config.same_identity and config.same_person > 0 and _single(train):
+        log.warning("nobody in %s has a second photo, so --same_identity True shows the same one twice: give a folder "
+                    "with several photos of a person, or --same_identity False", config.dataset_path)
     if not config.dry_run and not rank():
         check_writable(config.saved_models / "config.json")
     if train.bytes <= config.cache_gb * 2**30:
         train = decoded(train)
     return train, held
+
+
+def _single(faces: Faces) -> bool:
+    """Whether there is one photo of everybody."""
+    return len(set(faces.identities)) == len(faces)
 
 
 def rehearse(config: TrainConfig, task: Task[Any]) -> int:
