@@ -253,7 +253,8 @@ def test_only_permissive_goes_by_the_licence_beside_a_file_of_ones_own(
         (hollow / "weights" / "mine").with_suffix(suffix).write_bytes(content.replace(b"Apache-2.0", b"research"))
     path = str(hollow / "weights" / "mine.safetensors")
     assert run_here(tmp_path, "--G_path", path, "--only-permissive") == 2
-    assert "mine (commercial use: unclear)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "mine (commercial use: unclear)" in said and "train.py --licence" in said
 
 
 def test_encoder_that_does_not_know_its_threshold_needs_one(

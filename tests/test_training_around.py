@@ -23,10 +23,11 @@ from tests.training_set import options, prepared, train, write_set
 from utils.errors import INTERRUPTED, DivergedError, InputError, OptionError, ResourceError
 from utils.training import generator, loop, pairs
 from utils.training.checkpoints import read_state as read_checkpoint
-from utils.training.config import TrainConfig
+from utils.training.config import TrainConfig, parse
 from utils.training.export import UsersEncoder
 from utils.training.generator import GeneratorTask
 from utils.training.logging import Console
+from utils.training.setup import load_set
 from utils.weights_file import read_state
 
 Capture = pytest.CaptureFixture[str]
@@ -42,6 +43,31 @@ def test_one_person_is_no_set(root: Path, capsys: Capture) -> None:
     assert train(options(root, "alone", dataset_path=root / "alone")) == OptionError.exit_code
     assert "shows one person (3 photos" in capsys.readouterr().err
     assert train(options(root, "alone", dataset_path=root / "alone", same_person=1, max_steps=1)) == 0
+
+
+def test_same_identity_without_second_photos_is_said(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    photos = write_set(root / "single", people=4, photos=1)
+    for more, said in (({}, True), ({"same_identity": False}, False), ({"same_person": 0}, False)):
+        caplog.clear()
+        load_set(parse(options(root, "single", dataset_path=photos, **more)))
+        assert ("nobody in" in caplog.text) == said
+    load_set(parse(options(root, "single")))
+    assert "nobody in" not in caplog.text
+
+
+def test_a_checkpoint_that_is_not_there_is_said_before_the_work(root: Path, capsys: Capture) -> None:
+    assert train(options(root, "lost", dataset_path=root / "nowhere", resume="nope.pt")) == InputError.exit_code
+    assert "--resume nope.pt: no such checkpoint" in capsys.readouterr().err
+    assert not (root / "saved_models_lost").exists()
+
+
+def test_broken_pictures_are_why_another_cache_is_refused(root: Path, capsys: Capture) -> None:
+    photos = write_set(root / "part")
+    (photos / "n001/0003.png").write_bytes(b"broken")
+    assert train(options(root, "cached", dataset_path=photos, max_steps=1)) == 0
+    other = options(root, "cached", dataset_path=photos, max_steps=2, resume="auto", cache_gb=0)
+    assert train(other) == OptionError.exit_code
+    assert "broken pictures count otherwise with --cache_gb 4.0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -66,6 +66,10 @@ def test_training_and_inference_take_the_same_numbers(name: str) -> None:
     ("--run_name x --vgg maybe", "maybe"),
     ("--run_name x --scheduler --cosine", "--cosine"),
     ("--run_name x --beta1 1", "--beta1"),
+    *((f"--run_name x --validation {share}", f"between 0 and 1, not {share}") for share in ("1.5", "1", "0", "nan")),
+    ("--run_name x --validate_step 5", "--validate_step 5 does nothing without --validation"),
+    ("--run_name x --student_width 0.5", "--student_width 0.5 does nothing without --task identity"),
+    ("--run_name x --weight_encoder 3", "--weight_encoder and --weight_id"),
     ("--run_name x --width 0", "--width"),
     ("--run_name x --discr_scales 0", "--discr_scales"),
     ("--run_name x --tone 2", "--tone"),
@@ -77,6 +81,13 @@ def test_refusals_name_the_option(words: str, part: str) -> None:
     missing_file = part.endswith(".pth")
     with pytest.raises(WeightsError if missing_file else OptionError, match=part.replace(".", r"\.")):
         parse(words.split())
+
+
+def test_a_start_in_another_folder_of_weights_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GHOST_WEIGHTS", str(tmp_path))
+    file = tmp_path / "ghost_compact_generator.safetensors"
+    with pytest.raises(WeightsError, match=f"no such file, where GHOST_WEIGHTS looks for it: {file}\\."):
+        parse(["--run_name", "x", "--G_path", "weights/ghost_compact_generator.safetensors", "--D_path", ""])
 
 
 def test_default_places_of_weights_may_be_empty() -> None:

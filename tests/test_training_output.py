@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import resource
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -235,8 +237,42 @@ def test_tensorboard_and_wandb_write_to_the_disk(tmp_path: Path, monkeypatch: py
     pytest.importorskip("tensorboard")
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    for sink in (TensorBoard(tmp_path, 0), Wandb(tmp_path, parse(["--run_name", "x"]))):
+    for sink in (TensorBoard(tmp_path, 0), Wandb(tmp_path, parse(["--run_name", "x"]), 0)):
         sink.numbers(1, {"G": 1.0})
         sink.picture(1, np.zeros((4, 4, 3), np.uint8))
         sink.close()
     assert list((tmp_path / "tensorboard").glob("events*")) and list((tmp_path / "wandb").glob("offline-run*"))
+
+
+def test_wandb_goes_on_with_its_run_at_resume_auto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = pytest.importorskip("wandb")
+    ids = iter(("first", "second", "third"))
+    given: list[tuple[object, object]] = []
+
+    def init(**options: object) -> SimpleNamespace:
+        given.append((options["id"], options["resume"]))
+        return SimpleNamespace(id=options["id"] or next(ids))
+
+    monkeypatch.setattr(wandb, "init", init)
+    for resume, step in (("auto", 0), ("auto", 7), ("none", 0), ("auto", 9), ("state.pt", 5)):
+        Wandb(tmp_path, parse(["--run_name", "x", "--resume", resume]), step)
+    assert given == [(None, None), ("first", "allow"), (None, None), ("second", "allow"), (None, None)]
+
+
+@pytest.mark.parametrize(("error", "remedy"), [
+    ("api_key not configured (no-tty)", "run `wandb login`"),
+    ("Run initialization has timed out after 90.0 sec", "give --wandb_mode offline, and"),
+])
+def test_why_wandb_cannot_be_used_decides_the_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: str, remedy: str
+) -> None:
+    wandb = pytest.importorskip("wandb")
+
+    def refused(**_: object) -> None:
+        assert "connecting to Weights & Biases" in caplog.text
+        raise wandb.errors.CommError(error)
+
+    monkeypatch.setattr(wandb, "init", refused)
+    caplog.set_level("INFO", "ghost")
+    with pytest.raises(ResourceError, match=f"{re.escape(error)}.*: {remedy}"):
+        Wandb(tmp_path, parse(["--run_name", "x", "--wandb_mode", "online"]), 0)

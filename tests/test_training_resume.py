@@ -68,7 +68,7 @@ def undisturbed(root: Path) -> dict:
 @pytest.mark.parametrize("stop", [1, 4])
 def test_resumed_run_is_bit_identical(root: Path, undisturbed: dict, stop: int) -> None:
     run = f"stopped{stop}"
-    train(options(root, run, **BUSY | {"max_steps": stop}))
+    train(options(root, run, **BUSY | {"max_steps": stop}, cache_gb=0))  # of which nothing depends
     torch.manual_seed(99)  # whatever the process did in between
     train(options(root, run, **BUSY, resume="auto"))
     for part in ("task", "metrics", "random"):
@@ -227,6 +227,37 @@ def test_another_task_is_refused(resume: str) -> None:
         check_same_run(state, config, 1, {"dataset_path": "a"})
 
 
+@pytest.mark.parametrize("resume", ["auto", "state_000000001.pt"])
+def test_other_networks_are_refused(root: Path, capsys: pytest.CaptureFixture[str], resume: str) -> None:
+    import train as script
+
+    run = root / "saved_models_built/checkpoints"
+    if not run.exists():
+        train(options(root, "built", max_steps=1))
+    resume = resume if resume == "auto" else str(run / resume)
+    other = {"width": 0.5, "discr_layers": 3}
+    assert script.main(options(root, "built", max_steps=2, resume=resume, **other)) == OptionError.exit_code
+    said = capsys.readouterr().err
+    assert "--width 0.5 --discr_layers 3" in said and "began with --width 0.25 --discr_layers 2:" in said
+    assert said.count("\n") == 1
+
+
+def test_a_state_that_does_not_fit_is_said_on_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import train as script
+
+    train(options(root, "fits", max_steps=1))
+    path = root / "saved_models_fits/checkpoints/state_000000001.pt"
+    state = read_state(path)
+    network = state["task"]["G"]["network"]
+    for name in list(network)[:5]:
+        network[f"other.{name}"] = network.pop(name)
+    torch.save(state, path)
+    assert script.main(options(root, "fits", max_steps=2, resume=path)) == InputError.exit_code
+    said = capsys.readouterr().err
+    assert "the checkpoint is of another training: " in said and said.rstrip().endswith("and 7 more")
+    assert said.count(" is missing") == 3 and said.count("\n") == 1
+
+
 def test_states_without_second_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*paths: object) -> None:
         raise PermissionError
@@ -249,6 +280,11 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, caplog:
     checkpoints.abandon_after(2)
     assert [path.name for path in checkpoints.states()] == ["state_000000002.pt"]
     assert str(newest) in caplog.text
+    damaged = bytearray(checkpoints.states()[0].read_bytes())
+    damaged[damaged.index(torch.full((8,), 2.0).numpy().tobytes())] ^= 1
+    checkpoints.states()[0].write_bytes(damaged)
+    with pytest.raises(InputError, match=r"state_000000002\.pt is damaged: .* another checksum"):
+        read_state(checkpoints.states()[0])
     checkpoints.states()[0].write_bytes(b"")
     with pytest.raises(InputError, match="none of its 1 checkpoints"):
         checkpoints.newest_usable()

@@ -111,7 +111,7 @@ def test_all_pairs_may_count_as_reconstructions_but_only_there(root: Path) -> No
 def test_a_discriminator_that_waits_has_not_won(root: Path) -> None:
     _, task = build(root, discr_force=True)
     metrics = task.step([next(task.batches(range(1)))], 0)
-    assert task._D_updater.steps == 0
+    assert task._D_updater.steps == 0 and not {"D", "grad_D"} & metrics.keys(), "what nobody evaluated has no number"
     watch = Watch(1)
     for step in range(3):
         watch.look(step, {name: float(value) for name, value in metrics.items()}, None)
@@ -145,7 +145,7 @@ def test_a_step_changes_generator_and_discriminator_and_nothing_else(root: Path)
 
 
 def test_an_encoder_learns_while_its_first_state_goes_on_judging(root: Path) -> None:
-    _, task = build(root, lr_identity=1e-3, weight_encoder=1, ema=0)
+    _, task = build(root, lr_identity=1e-3, weight_encoder=1, weight_id=0, ema=0)
     judge, learner = weights(task._encoder), weights(task._conditioning)
     assert same(judge, learner)
     metrics = task.step([next(task.batches(range(1)))], 0)
@@ -282,7 +282,7 @@ def test_discr_force_holds_the_discriminator_back(root: Path) -> None:
     task.step([next(task.batches(range(1)))], 0)
     assert same(old, task.networks()["D"]) and task._running_L_adv < 20
     task._running_L_adv = 3.0
-    task.step([next(task.batches(range(1)))], 1)
+    assert task.step([next(task.batches(range(1)))], 1)["grad_D"] > 0
     assert not same(old, task.networks()["D"])
 
 

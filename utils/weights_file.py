@@ -172,15 +172,19 @@ def fitting(
 
     counts = {name: torch.zeros((), dtype=torch.int64) for name in wanted if name.endswith(_COUNT)}
     state = {**{name: count for name, count in counts.items() if name not in state}, **state}
-    differences = [f"{name} is missing" for name in wanted if name not in state]
-    differences += [f"{name} is unknown" for name in state if name not in wanted]
-    differences += [f"{name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
-                    for name, tensor in wanted.items() if name in state and state[name].shape != tensor.shape]
-    if differences:
-        more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
-        raise WeightsError(f"{path} does not hold {expected}: {'; '.join(differences[:_SHOWN])}{more}. "
-                           "Choose the file or the options that belong together")
+    if found := differences(wanted, state):
+        raise WeightsError(f"{path} does not hold {expected}: {found}. Choose the file or the options that belong "
+                           "together")
     return state
+
+
+def differences(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """The first names and shapes in which a state_dict differs from the wanted one, on one line; empty where none."""
+    found = [f"{name} is missing" for name in wanted if name not in state]
+    found += [f"{name} is unknown" for name in state if name not in wanted]
+    found += [f"{name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
+              for name, tensor in wanted.items() if name in state and state[name].shape != tensor.shape]
+    return "; ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
 
 
 def cast(state: Mapping[str, Tensor], dtype: str, source: Path) -> dict[str, Tensor]:

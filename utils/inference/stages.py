@@ -243,7 +243,8 @@ def refuse_restricted(uses: Mapping[str, str]) -> None:
     refused = [f"{name} (commercial use: {use})" for name, use in uses.items() if use != "yes"]
     if refused:
         raise OptionError(f"--only-permissive refuses {', '.join(refused)}; MODELS.md says why. "
-                          "Use --model embedded without --use_sr, or leave --only-permissive out")
+                          "Use --model embedded without --use_sr, or leave --only-permissive out; the licence of "
+                          "networks of your own is what train.py --licence wrote into their JSON")
 
 
 def _entry(role: str, loaded: registry.Loaded) -> ModelEntry:

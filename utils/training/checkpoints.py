@@ -8,6 +8,8 @@ import os
 import pickle
 import random
 import shutil
+import zipfile
+import zlib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -23,20 +25,28 @@ from utils.training.saving import save
 
 log = logging.getLogger("ghost")
 FORMAT = 1
-# Options that may differ between the sessions of one run; all others decide what it computes.
+# Options that may differ between the sessions of one run; all others decide what it computes. (--cache_gb does where
+# pictures are broken; the digest of those in use then differs.)
 FREE = {
-    "config", "resume", "dry_run", "quiet", "device", "workers", "compile", "cuda_graphs", "show_step",
+    "config", "resume", "dry_run", "quiet", "device", "workers", "cache_gb", "compile", "cuda_graphs", "show_step",
     "log_step", "validate_step", "save_epoch", "keep", "output", "checkpoint_minutes", "collapse_steps", "export_name",
     "max_yaw", "grain", "sharpen", "detail", "identity_reach", "least_contrast", "licence", "tensorboard", "use_wandb",
     "wandb_project", "wandb_entity", "wandb_mode", "max_steps", "max_epoch", "max_minutes", "run_name", "G_path",
     "D_path", "pretrained",
+}
+# Options that the networks are built by, for each task: no run goes on with others.
+_BUILT_BY = {
+    "generator": ("backbone", "num_blocks", "size", "width", "discr_layers", "discr_channels", "discr_scales"),
+    "identity": ("student_depth", "student_width", "student_features", "student_size"),
+    "landmarks": (),
 }
 # Options that the validation's score depends on, beside the weights of the losses.
 _SCORED = {
     "dataset_path", "vgg", "validation", "size", "identity", "lr_identity", "critic", "sface", "landmarks", "tone",
     "mask_wider", "mask_higher", "rim_contrast",
 }
-_DAMAGE = (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError)
+_DAMAGE = (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError, zipfile.BadZipFile,
+           zlib.error)
 
 
 def random_states() -> dict[str, Any]:
@@ -126,13 +136,23 @@ class Checkpoints:
         return None
 
 
+def named_state(config: TrainConfig) -> Path | None:
+    """The checkpoint that --resume names; None for `auto` and `none`. Raises InputError where it is not there."""
+    if config.resume in ("auto", "none"):
+        return None
+    if not is_file(Path(config.resume)):
+        raise InputError(f"--resume {config.resume}: no such checkpoint; give --resume auto or a file "
+                         "saved_models_<run>/checkpoints/state_*.pt")
+    return Path(config.resume)
+
+
 def read_state(path: Path) -> dict[str, Any]:
     """A state from its file, onto the CPU; nothing in it is executed. Raises InputError that names the file."""
-    if not is_file(path):
-        raise InputError(
-            f"{path}: no such checkpoint; give --resume auto or a file saved_models_<run>/checkpoints/state_*.pt"
-        )
     try:
+        with zipfile.ZipFile(path) as parts:  # PyTorch writes checksums, but does not look at them
+            wrong = parts.testzip()
+        if wrong is not None:
+            raise InputError(f"{path} is damaged: {wrong} in it has another checksum than when it was written")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGE as error:
         raise InputError(f"{path} is not a whole checkpoint ({type(error).__name__})") from error
@@ -167,18 +187,20 @@ def check_same_run(state: dict[str, Any], config: TrainConfig, world: int, input
 
     inputs: digests of what is in the files of some options, for which their names then do not matter.
     Returns the names of options that are others now. Raises OptionError that names the first difference; another --task
-    is always refused.
+    and networks of another architecture are always refused.
     """
     task = state["config"].get("task", TrainConfig.task)
     if task != config.task:
         raise OptionError(f"--task {config.task} differs from the {task} that this run began with; train it under "
                           "another --run_name, without --resume")
+    _refuse_other_networks(state, config)
     if state["world"] != world:
         _refuse_or_warn(config, f"the run began with {state['world']} processes, not {world}")
     known = state.get("inputs", {})  # which an older version of the program did not write
     changed = {name for name in known if known[name] != inputs[name]}
     for name in sorted(changed):
-        _refuse_or_warn(config, f"--{name} {getattr(config, name)} does not hold what this run began with")
+        _refuse_or_warn(config, f"--{name} {getattr(config, name)} does not hold what this run began with"
+                                f"{_broken(state, config) if name == 'dataset_path' else ''}")
     free = (FREE | known.keys()) - ({"max_steps", "max_epoch"} if config.cosine else set())
     for option in fields(config):
         name, now = option.name, getattr(config, option.name)
@@ -188,6 +210,23 @@ def check_same_run(state: dict[str, Any], config: TrainConfig, world: int, input
         _refuse_or_warn(config, f"--{name} {now} differs from the {value} that this run began with")
         changed.add(name)
     return changed
+
+
+def _broken(state: dict[str, Any], config: TrainConfig) -> str:
+    """Words about broken pictures, which sets in memory leave out, where that may be why the photos in use differ."""
+    before = state["config"].get("cache_gb", TrainConfig.cache_gb)
+    return f" (broken pictures count otherwise with --cache_gb {before})" if before != config.cache_gb else ""
+
+
+def _refuse_other_networks(state: dict[str, Any], config: TrainConfig) -> None:
+    """Raises OptionError that names all options by which the networks would be others than those of the state."""
+    began = {name: state["config"].get(name, getattr(TrainConfig, name)) for name in _BUILT_BY[config.task]}
+    other = {name: value for name, value in began.items() if value != getattr(config, name)}
+    if other:
+        now = " ".join(f"--{name} {getattr(config, name)}" for name in other)
+        before = " ".join(f"--{name} {value}" for name, value in other.items())
+        raise OptionError(f"{now} would make other networks than those of this run, which began with {before}: restore "
+                          "that, or start a new run under another --run_name, without --resume")
 
 
 def _refuse_or_warn(config: TrainConfig, what: str) -> None:

@@ -17,6 +17,8 @@ _AT_LEAST_ONE = ("batch_size", "accumulate", "teacher_reuse", "log_step", "show_
                  "discr_scales", "discr_channels", "discr_layers")
 _SHARES = ("same_person", "source_novel", "alike_targets", "mirror", "identity_blend", "ema", "tone", "grain")
 _ABOVE_ZERO = ("lr_G", "lr_D", "width")
+_STUDENT = ("student_depth", "student_width", "student_features", "student_size", "student_novel", "student_centred",
+            "weight_hints")  # options of --task identity
 
 
 def check(config: TrainConfig) -> None:
@@ -43,12 +45,24 @@ def _check_numbers(config: TrainConfig) -> None:
             raise OptionError(f"--{name} must be from 0 to 1, not {value}")
         if name in _ABOVE_ZERO and value == 0:
             raise OptionError(f"--{name} must be above 0")
+    share = as_share(config.validation or "")
+    if share is not None and not 0 < share < 1:
+        raise OptionError("--validation must be a text file with names, or a share between 0 and 1, not "
+                          f"{config.validation}")
     if config.beta1 >= 1:
         raise OptionError(f"--beta1 must be below 1, not {config.beta1}")
     if config.task == "identity" and config.batch_size == 1:
         raise OptionError("--task identity needs a --batch_size of 2 or more: embeddings are normalised over the batch")
     if config.student_size < 16 or config.student_size % 16:
         raise OptionError(f"--student_size must be a multiple of 16, not {config.student_size}")
+
+
+def as_share(text: str) -> float | None:
+    """The number that --validation is; None where it is a file."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _check_combinations(config: TrainConfig) -> None:
@@ -61,6 +75,15 @@ def _check_combinations(config: TrainConfig) -> None:
         raise OptionError("--eye_detector_loss True with --weight_eyes 0 does nothing: give --weight_eyes 800")
     if config.weight_eyes > 0 and not config.eye_detector_loss:
         raise OptionError(f"--weight_eyes {config.weight_eyes:g} does nothing without --eye_detector_loss True")
+    if config.validate_step and not config.validation:
+        raise OptionError(f"--validate_step {config.validate_step} does nothing without --validation")
+    idle = [name for name in _STUDENT if getattr(config, name) != getattr(type(config), name)]
+    if idle and config.task != "identity":
+        raise OptionError(f"--{idle[0]} {getattr(config, idle[0])} does nothing without --task identity")
+    alike = config.critic == "encoder" and not (config.critic_blur or config.id_margin)
+    if config.task == "generator" and config.weight_encoder > 0 and config.weight_id > 0 and alike:
+        raise OptionError("--weight_encoder and --weight_id weigh the same number with --critic encoder: give one of "
+                          "them, or --critic sface")
     unmarked = config.weight_transplant == 0 and config.task == "generator"
     if (config.source_novel > 0 or config.alike_targets > 0 or config.weight_features > 0) and unmarked:
         raise OptionError("--source_novel, --alike_targets and --weight_features need --weight_transplant")

@@ -384,8 +384,10 @@ def _check_sources(config: TrainConfig, chosen: dict[str, Any]) -> None:
     asked = any(name in chosen for name in (*SOURCES, "pretrained"))
     for name in SOURCES if config.task == "generator" else SOURCES[:1]:
         path = getattr(config, name)
-        if asked and path and not is_file(registry.resolve_file(path)):
+        file = registry.resolve_file(path)
+        if asked and path and not is_file(file):
+            moved = "" if file == Path(path) else f", where {registry.WEIGHTS_VARIABLE} looks for it: {file}"
             raise WeightsError(
-                f"--{name} {path}: no such file. Give the file to start from, --pretrained False to start "
+                f"--{name} {path}: no such file{moved}. Give the file to start from, --pretrained False to start "
                 f"from scratch, or --{name} '' to start this network alone from scratch"
             )

@@ -27,6 +27,7 @@ from utils.name_lists import places_of, read_names
 from utils.paths import is_folder
 from utils.set_index import KEYPOINTS
 from utils.training.augment import Framing
+from utils.training.checks import as_share
 
 log = logging.getLogger("ghost")
 _LOOKED_AT = 100  # pictures of a set without index.csv whose sides are compared; sets may have millions
@@ -36,17 +37,17 @@ class Paths(Sequence[Path]):
     """Photos below a folder. Sets may have millions, whose names take less memory than paths would."""
 
     def __init__(self, folder: Path, names: list[str]) -> None:
-        self._folder, self._names = folder, names
+        self.folder, self._names = folder, names
 
     def __len__(self) -> int:
         return len(self._names)
 
     def __getitem__(self, position: int) -> Path:  # type: ignore[override]  # no slices
-        return self._folder / self._names[position]
+        return self.folder / self._names[position]
 
     def subset(self, rows: Sequence[int]) -> Paths:
         """Those at these positions."""
-        return Paths(self._folder, [self._names[i] for i in rows])
+        return Paths(self.folder, [self._names[i] for i in rows])
 
 
 @dataclass(frozen=True)
@@ -179,24 +180,17 @@ def hold_out(faces: Faces, chosen: Path | str | None) -> tuple[Faces, Faces]:
     """
     if not chosen:
         return faces, faces.subset([])
-    share = _as_share(str(chosen))
+    share = as_share(str(chosen))
     held = _named(faces, chosen) if share is None else _drawn(faces, share)
     people = {faces.identities[i] for i in held}
     # Validation swaps its photos with one another.
     if len(held) < 2 or len(held) == len(faces) or (share is not None and len(people) < 2):
         raise InputError(
-            f"--validation {chosen}: takes {len(held)} of the {len(faces)} photos in {faces.paths[0].parent}, of "
+            f"--validation {chosen}: takes {len(held)} of the {len(faces)} photos in {faces.paths.folder}, of "
             f"{len(people)} people; expected two people or more, and not all photos"
         )
     out = set(held)
     return faces.subset([i for i in range(len(faces)) if i not in out]), faces.subset(held)
-
-
-def _as_share(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _named(faces: Faces, names_file: Path | str) -> list[int]:
@@ -205,11 +199,11 @@ def _named(faces: Faces, names_file: Path | str) -> list[int]:
 
 
 def _drawn(faces: Faces, share: float) -> list[int]:
-    """Photos of about this share of the people; none for numbers that are no share.
+    """Photos of about this share of the people.
 
     A person's name alone decides, so that nobody changes sides when others come or go.
     """
-    return [i for i, person in enumerate(faces.identities) if 0 < share < 1 and _lot(person) < share]
+    return [i for i, person in enumerate(faces.identities) if _lot(person) < share]
 
 
 def _lot(name: str) -> float:
@@ -227,7 +221,7 @@ def decoded(faces: Faces) -> Faces:
             images[i] = torch.from_numpy(image)
             good.append(i)
     if not good:
-        raise InputError(f"{faces.paths[0].parent}: none of its pictures can be read")
+        raise InputError(f"{faces.paths.folder}: none of its pictures can be read")
     whole = Faces(faces.paths, faces.identities, faces.kps, faces.framing, images)
     return whole if len(good) == len(faces) else whole.subset(good)
 

@@ -85,7 +85,8 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
                 part.compile()  # on a CPU the critic's thin layers alone gain, and compiled pooling of RGB may crash
         self._G_terms, self._D_terms = parallel(G_terms, device), parallel(D_terms, device)
         self._record(device)
-        self._running_L_adv, self._last_D = _RUNNING_L_ADV, (torch.ones((), device=device),) * 2  # no number of D yet
+        self._running_L_adv = _RUNNING_L_ADV
+        self._last_D: tuple[Tensor, ...] = ()  # L_D and the length of its gradient, once D has stepped
         self._plan = PairPlan(faces.identities, config.same_person, config.same_identity, config.seed)
         self._prepare = Preparer(config, faces, self._encoder, self._judges, share, device, dtype)
         self._users_encoder = export.UsersEncoder(config)
@@ -153,8 +154,7 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         metrics, shown = self._generator_step(parts, number, factor)
         if self._discriminator_is_due(metrics.get("adv")):
             self._last_D = self._discriminator_step(shown)
-        metrics["D"], metrics["grad_D"] = self._last_D
-        return metrics
+        return {**metrics, **dict(zip(("D", "grad_D"), self._last_D, strict=False))}
 
     def _rate_factor(self, number: int) -> float:
         total = self._config.total_steps(self.epoch_steps)
@@ -288,11 +288,8 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         self._D_updater.load_state_dict(state["D"])
         self._load_encoder(state)
         self._running_L_adv = state["running_L_adv"]
-        device = self._last_D[0].device
-        self._last_D = (
-            torch.tensor(state["last_D"][0], device=device),
-            torch.tensor(state["last_D"][1], device=device),
-        )
+        device = self._D_updater.parameters[0].device
+        self._last_D = tuple(torch.tensor(value, device=device) for value in state["last_D"])
 
     def _load_encoder(self, state: dict[str, Any]) -> None:
         """--lr_identity may begin at any time, but not end, and its judge stays the same."""

@@ -17,6 +17,7 @@ import numpy as np
 from utils.errors import ResourceError
 from utils.io.atomic import atomic_path, output_error
 from utils.io.crops import write_png
+from utils.paths import is_file
 from utils.training.config import TrainConfig
 
 log = logging.getLogger("ghost")
@@ -107,22 +108,30 @@ class TensorBoard:
 class Wandb:
     """Weights & Biases; offline it writes to the disk only."""
 
-    def __init__(self, folder: Path, config: TrainConfig) -> None:
-        """Raises ResourceError where the package is missing, or the service cannot be used."""
+    def __init__(self, folder: Path, config: TrainConfig, first_step: int) -> None:
+        """A session of --resume auto continues the service's run of the session before, whose id lies in the folder.
+        Raises ResourceError where the package is missing, or the service cannot be used."""
         try:
             import wandb
         except ImportError as error:
             raise ResourceError("--use_wandb True needs the package wandb: pip install wandb") from error
         self._image = wandb.Image
         mode: Any = config.wandb_mode
+        known = folder / "wandb_run.txt"
+        goes_on = first_step > 0 and config.resume == "auto" and is_file(known)
+        continued = known.read_text(encoding="utf-8") if goes_on else None
+        if mode == "online":
+            log.info("connecting to Weights & Biases; without a network it gives up after a minute or two")
         try:
             self._run: Any = wandb.init(
                 project=config.wandb_project, entity=config.wandb_entity, name=config.run_name, dir=str(folder),
                 mode=mode, config=json.loads(config.to_json()), settings=wandb.Settings(silent=True),
+                id=continued, resume="allow" if continued else None,
             )
         except wandb.Error as error:
-            raise ResourceError(f"Weights & Biases cannot be used ({error}): run `wandb login`, or give --wandb_mode "
-                                "offline") from error
+            raise ResourceError(f"Weights & Biases cannot be used ({error}): {_remedy(error)}") from error
+        with atomic_path(known) as temporary:
+            temporary.write_text(self._run.id, encoding="utf-8")
 
     def numbers(self, step: int, values: dict[str, float]) -> None:
         """See Sink."""
@@ -135,6 +144,13 @@ class Wandb:
     def close(self) -> None:
         """See Sink."""
         self._run.finish()
+
+
+def _remedy(error: Exception) -> str:
+    """What to do about a service that refuses a login, or cannot be reached."""
+    if "api key" in str(error).lower().replace("_", " "):
+        return "run `wandb login`, or give --wandb_mode offline"
+    return "give --wandb_mode offline, and send the run later with `wandb sync`; or restore the connection"
 
 
 class Console:
@@ -176,7 +192,7 @@ def open_sinks(stack: ExitStack, config: TrainConfig, total: int, first_step: in
     if config.tensorboard:
         kinds.append(partial(TensorBoard, folder, first_step))
     if config.use_wandb:
-        kinds.append(partial(Wandb, folder, config))
+        kinds.append(partial(Wandb, folder, config, first_step))
     kinds.append(partial(Console, config, total, first_step))  # last, since it takes the terminal
     sinks = []
     for make in kinds:

@@ -23,6 +23,7 @@ from utils.training import export
 from utils.training.checkpoints import (
     Checkpoints,
     check_same_run,
+    named_state,
     random_states,
     read_state,
     refuse_to_replace,
@@ -60,7 +61,7 @@ class Metrics:
 
     def add(self, values: dict[str, Tensor]) -> None:
         """Take one step's scalars."""
-        if self.names != list(values):  # at the first step, and where a resumed run has got other terms
+        if self.names != list(values):  # at the first steps of G and D, and where a resumed run has got other terms
             self.names, self.means = list(values), None
         self._last = torch.stack([value.detach().float() for value in values.values()])
         self.means = self._last.clone() if self.means is None else torch.lerp(self._last, self.means, _MEMORY)
@@ -91,10 +92,10 @@ class Training:
         self._resume()
 
     def _resume(self) -> None:
-        choice = self.config.resume
-        auto = choice == "auto"
-        state = self.checkpoints.newest_usable() if auto else None if choice == "none" else read_state(Path(choice))
-        own = state is not None and (auto or Path(choice).resolve().parent == self.checkpoints.folder.resolve())
+        named = named_state(self.config)
+        auto = self.config.resume == "auto"
+        state = self.checkpoints.newest_usable() if auto else None if named is None else read_state(named)
+        own = state is not None and (named is None or named.resolve().parent == self.checkpoints.folder.resolve())
         if not own and not self.config.dry_run:
             refuse_to_replace(self.config, self.checkpoints)
         if state is None:
@@ -112,7 +113,7 @@ class Training:
         self.metrics.names, self.metrics.means = state["metrics"]["names"], state["metrics"]["means"].to(self._device)
         if rank() < len(state["random"]):
             set_random_states(state["random"][rank()])
-        self._last_good = self.checkpoints.latest if auto else Path(self.config.resume)
+        self._last_good = self.checkpoints.latest if auto else named
         if auto:
             self._saved = self.progress.step
         log.info("going on at step %d", self.progress.step)

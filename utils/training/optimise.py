@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from utils.device import fastest_dtype
 from utils.training.config import TrainConfig
+from utils.weights_file import differences
 
 _CHOSEN = ("betas", "weight_decay", "decoupled_weight_decay")  # options of an optimizer that a resumed run may change
 
@@ -120,7 +121,9 @@ class Updater:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a state back; raises RuntimeError or ValueError where it is of another network."""
+        """Take a state back; raises ValueError where it is of another network."""
+        if found := differences(self.network.state_dict(), state["network"]):
+            raise ValueError(found)
         self.network.load_state_dict(state["network"])
         if self.average is not None:
             self.average.load_state_dict(state["average"] or state["network"])

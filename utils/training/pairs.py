@@ -252,6 +252,7 @@ def batches(
             prefetch_factor=4 if workers else None,
             pin_memory=pinned,
             worker_init_fn=_start_worker,
+            generator=torch.Generator(),  # or it would draw from that of the process, which sets in memory leave alone
         ))
         return
     for step, turn in order:

@@ -17,6 +17,7 @@ import torch
 from utils.device import choose_device, seed_everything, why_not_cuda
 from utils.errors import OptionError
 from utils.io.atomic import check_writable
+from utils.training.checkpoints import named_state
 from utils.training.config import TrainConfig
 from utils.training.distributed import rank, world_size
 from utils.training.faces import Faces, decoded, digest, find_faces, hold_out
@@ -50,6 +51,7 @@ def missing_for_compile(device: torch.device) -> str | None:
 
 def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
     """Read the set, build the networks; raises OptionError, InputError, WeightsError, OutputError."""
+    named_state(config)  # missing, it is to be said before the work
     if device.type == "mps" and config.uses_landmarks:
         raise OptionError("losses by landmarks, such as --weight_pose, need float64, which mps does not have: give "
                           "--device cpu")
@@ -95,11 +97,19 @@ def load_set(config: TrainConfig) -> tuple[Faces, Faces]:
             "folder with a sub-folder for each person, --vgg False --same_identity False for a flat folder of "
             "different people, or --same_person 1"
         )
+    if config.task == "generator" and config.same_identity and config.same_person > 0 and _single(train):
+        log.warning("nobody in %s has a second photo, so --same_identity True shows the same one twice: give a folder "
+                    "with several photos of a person, or --same_identity False", config.dataset_path)
     if not config.dry_run and not rank():
         check_writable(config.saved_models / "config.json")
     if train.bytes <= config.cache_gb * 2**30:
         train = decoded(train)
     return train, held
+
+
+def _single(faces: Faces) -> bool:
+    """Whether there is one photo of everybody."""
+    return len(set(faces.identities)) == len(faces)
 
 
 def rehearse(config: TrainConfig, task: Task[Any]) -> int:

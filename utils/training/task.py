@@ -30,7 +30,7 @@ class Task(ABC, Generic[Batch]):
 
     @abstractmethod
     def step(self, parts: list[Batch], number: int) -> dict[str, Tensor]:
-        """Update the networks once. Returns named scalars on the device, always the same names."""
+        """Update the networks once. Returns named scalars on the device; names may join those of earlier steps."""
 
     @abstractmethod
     def rates(self) -> dict[str, float]:
