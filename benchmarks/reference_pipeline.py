@@ -1,8 +1,8 @@
 """The published method, written straightforwardly, as the measure of what the pipeline gains.
 
 All frames are read first; then come, frame by frame and in float32: detection, identity of every face, smoothing, the
-generator as it was trained, tone, sharpening, detail and the rim of the mask as its JSON asks for, landmarks of the
-swap, a mask, warps and blending of whole frames; what comes out is kept and encoded at the end. Grain, and what is
+generator as it was trained, tone, sharpening, detail, blur and the rim of the mask as its JSON asks for, landmarks of
+the swap, a mask, warps and blending of whole frames; what comes out is kept and encoded at the end. Grain, and what is
 done to embeddings, are left out. Networks, detector and encoder settings are those of the pipeline; every step has all
 cores.
 """
@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from utils.inference import align, mask, rim
+from utils.inference.blur import TrackBlur
 from utils.inference.embeddings import normalise
 from utils.inference.people import KnownPerson
 from utils.inference.pipeline import SwapPipeline
@@ -47,10 +48,11 @@ def swap_video(pipeline: SwapPipeline, generator: nn.Module, source: KnownPerson
     results, changed, params = [], 0, None
     settings = pipeline.stages.settings
     detail = TrackDetail([source.detail], settings.detail, pipeline.stages.swapper.size, align.BASE)
+    blur = TrackBlur(settings.match_blur)
     for frame, points in zip(frames, steady, strict=True):
         image = frame.image
         if points is not None:
-            image, params = _swap(pipeline, generator, source.z_id, detail, image, points, params)
+            image, params = _swap(pipeline, generator, source.z_id, detail, blur, image, points, params)
             changed += 1
         results.append(image)
     with video_writer(output, info, EncodeOptions(), print) as writer:
@@ -74,8 +76,8 @@ def _person(pipeline: SwapPipeline, frames: list[Frame]) -> list[np.ndarray | No
 
 
 @torch.inference_mode()
-def _swap(pipeline: SwapPipeline, generator: nn.Module, z_id: np.ndarray, detail: TrackDetail, image: np.ndarray,
-          kps: np.ndarray, params: mask.MaskParams | None) -> tuple[np.ndarray, mask.MaskParams]:
+def _swap(pipeline: SwapPipeline, generator: nn.Module, z_id: np.ndarray, detail: TrackDetail, blur: TrackBlur,
+          image: np.ndarray, kps: np.ndarray, params: mask.MaskParams | None) -> tuple[np.ndarray, mask.MaskParams]:
     """One frame with the face at the key points swapped, and the parameters of its mask."""
     size, settings = pipeline.stages.swapper.size, pipeline.stages.settings
     crop = align.cut(image, kps, size)
@@ -88,8 +90,9 @@ def _swap(pipeline: SwapPipeline, generator: nn.Module, z_id: np.ndarray, detail
     soft = mask.draw(after, params, align.BASE)
     if settings.rim_contrast:
         soft = rim.limit_mask(soft, after, swap, crop.image, settings.rim_contrast)
-    face = TrackedFace(kps, person=0, track=0, template=template)
-    (placed,) = detail.add([(Frame(image), face)], [Swap(swap, crop.M_frame2crop, crop.image)], [after], np.zeros(1))
+    faces = [(Frame(image), TrackedFace(kps, person=0, track=0, template=template))]
+    detailed = detail.add(faces, [Swap(swap, crop.M_frame2crop, crop.image)], [after], np.zeros(1))
+    (placed,) = blur.match(faces, detailed)
     shape = image.shape[1::-1]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     shown = cv2.warpAffine(placed.image.astype(np.float32), placed.M_frame2crop, shape, flags=flags)

@@ -93,21 +93,21 @@ def test_masks_and_turns_are_the_generators_or_the_users(
     monkeypatch.setenv("GHOST_WEIGHTS", str(weights))
     card, own = weights / "ghost_compact_generator.json", {"max_yaw": 50.0, "mask_wider": 4, "mask_higher": 0.5,
                                                            "rim_contrast": 0.4, "tone": 0.3, "sharpen": 0.7,
-                                                           "detail": 0.6}
+                                                           "detail": 0.6, "match_blur": 0.4}
     card.write_text(json.dumps(json.loads(card.read_text()) | own))
     users = {"max_yaw": 0.0, "mask_wider": -3, "mask_higher": 0.0, "rim_contrast": 0.0, "tone": 0.0,
-             "sharpen": 0.0, "detail": 0.0}
+             "sharpen": 0.0, "detail": 0.0, "match_blur": 0.0}
     for wanted, options in ((own, {}), (users, users)):
         found = load_stages(InferenceConfig(device="cpu", **options)).settings  # type: ignore[arg-type]
         seen = (found.max_yaw, found.mask_margin.wider, found.mask_margin.higher, found.rim_contrast, found.tone,
-                found.sharpen, found.detail)
+                found.sharpen, found.detail, found.match_blur)
         assert seen == tuple(wanted.values())
 
 
 @pytest.mark.parametrize(
     "option",
     [{"max_yaw": -1}, {"mask_wider": 101}, {"mask_higher": float("nan")}, {"rim_contrast": -0.1}, {"sharpen": -1},
-     {"detail": 1.1}],
+     {"detail": 1.1}, {"match_blur": 1.1}],
 )
 def test_masks_and_turns_that_cannot_be(option: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=f"--{next(iter(option))} must be from"):

@@ -15,7 +15,7 @@ from utils.version import TOOL
 _UNSET = object()
 # From what to what options of several command lines go.
 RANGES = {"max_yaw": (0, 180), "mask_wider": (-100, 100), "mask_higher": (-10, 10), "rim_contrast": (0, 10),
-          "sharpen": (0, 5), "detail": (0, 1)}
+          "sharpen": (0, 5), "detail": (0, 1), "match_blur": (0, 1)}
 _BOOLEAN: dict[str, Any] = {"nargs": "?", "const": True, "metavar": "True|False"}  # `--flag`, `--flag True`
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 

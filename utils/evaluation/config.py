@@ -78,6 +78,7 @@ class EvaluateConfig:
     tone: float | None = _as_inference("tone")
     sharpen: float | None = _as_inference("sharpen")
     detail: float | None = _as_inference("detail")
+    match_blur: float | None = _as_inference("match_blur")
     max_yaw: float | None = _as_inference("max_yaw")
     mask_wider: int | None = _as_inference("mask_wider")
     mask_higher: float | None = _as_inference("mask_higher")

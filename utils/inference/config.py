@@ -67,6 +67,9 @@ class InferenceConfig:
     detail: float | None = option(None, "share, from 0 to 1, of the source photo's own detail that swaps are given: "
                                   "brows, freckles, wrinkles (default: what suits the generator, 0 for the published "
                                   "ones)", type=float, metavar="X")
+    match_blur: float | None = option(None, "share, from 0 to 1, of the target's blur, out of focus or by motion, that "
+                                      "swaps are given where they are sharper (default: what suits the generator, 0 "
+                                      "for the published ones)", type=float, metavar="X")
     max_yaw: float | None = option(None, "degrees by which a face may be turned away; swaps of others fade, as those "
                                    "of tiny and hidden faces always do; 0: any (default: what suits the generator, 0 "
                                    "for the published ones)", type=float, metavar="X")

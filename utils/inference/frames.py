@@ -22,6 +22,7 @@ from utils.errors import (
     OptionError,
 )
 from utils.inference import align, blend
+from utils.inference.blur import TrackBlur
 from utils.inference.conditioning import Conditioning
 from utils.inference.config import InferenceConfig
 from utils.inference.embeddings import normalise
@@ -70,6 +71,14 @@ class _NewFace(NamedTuple):
     swap: Swap
     mask: Mask
     visibility: Visibility
+
+
+class _Tracks(NamedTuple):
+    """What a stream knows of the people who pass by."""
+
+    masks: TrackMasks
+    detail: TrackDetail | None
+    blur: TrackBlur | None
 
 
 class FramePipeline:
@@ -128,17 +137,21 @@ class FramePipeline:
             raise OptionError("no source: call set_sources first")
         z_id = np.stack([source.z_id for source in self._sources])
         conditioning = Conditioning(self.stages.identifier, self.stages.settings)
-        masks = TrackMasks(self.stages.landmarks, self.stages.settings, self.config.crop_size)
-        detail = self._detail()
+        tracks = self._tracks()
         # Each of these works on one batch while those after it work on the ones before.
         with (
             closing(self._tracked(frames, careful)) as tracked,
             closing(prefetch(self._cut(tracked, z_id, conditioning), _BATCHES_AHEAD)) as batches,
             closing(prefetch(self._swapped(batches), 1)) as swapped,
-            closing(prefetch(self._finished(swapped, masks, detail), 1 if self._extra_threads else 0)) as finished,
+            closing(prefetch(self._finished(swapped, tracks), 1 if self._extra_threads else 0)) as finished,
         ):
             for batch, new_faces in finished:
                 yield from self._pasted(batch, new_faces)
+
+    def _tracks(self) -> _Tracks:
+        settings = self.stages.settings
+        masks = TrackMasks(self.stages.landmarks, settings, self.config.crop_size)
+        return _Tracks(masks, self._detail(), TrackBlur(settings.match_blur) if settings.match_blur else None)
 
     def _detail(self) -> TrackDetail | None:
         """What gives a new stream's swaps detail; a mixture of two people has a part of it."""
@@ -210,11 +223,11 @@ class FramePipeline:
             yield batch, images
 
     def _finished(
-        self, batches: Iterable[tuple[_Batch, list[np.ndarray]]], masks: TrackMasks, detail: TrackDetail | None
+        self, batches: Iterable[tuple[_Batch, list[np.ndarray]]], tracks: _Tracks
     ) -> Iterator[tuple[_Batch, list[_NewFace]]]:
         """New faces, and what is needed to paste them."""
         for batch, images in batches:
-            yield batch, self._new_faces(batch, self._toned(batch, images), masks, detail) if images else []
+            yield batch, self._new_faces(batch, self._toned(batch, images), tracks) if images else []
 
     def _pasted(self, batch: _Batch, new_faces: Iterable[_NewFace]) -> Iterator[SwappedFrame]:
         """Put swapped faces back into their frames."""
@@ -241,10 +254,8 @@ class FramePipeline:
             return [sharpen(match_tone(image, crop, settings.tone), crop, settings.sharpen)
                     for image, crop in zip(images, batch.lit, strict=True)]
 
-    def _new_faces(
-        self, batch: _Batch, images: Sequence[np.ndarray], masks: TrackMasks, detail: TrackDetail | None
-    ) -> list[_NewFace]:
-        """Landmarks, masks and detail of the swaps in the target's light, and how much of them is shown.
+    def _new_faces(self, batch: _Batch, images: Sequence[np.ndarray], tracks: _Tracks) -> list[_NewFace]:
+        """Landmarks, masks, detail and blur of the swaps in the target's light, and how much of them is shown.
 
         images: in the generator's light, in which landmarks are found best.
         """
@@ -254,11 +265,14 @@ class FramePipeline:
         swaps = [Swap(exposure.undone(image), align.estimate(face.kps, len(image), face.template)[0], crop)
                  for exposure, image, crop, (_, face) in zip(batch.light, images, batch.crops, faces, strict=True)]
         with self.report.stage("mask"):
-            settled = masks.settle(faces, after)
-        drawn = masks.draw(faces, swaps, settled, self.report.stage)
-        if detail is not None:
+            settled = tracks.masks.settle(faces, after)
+        drawn = tracks.masks.draw(faces, swaps, settled, self.report.stage)
+        if tracks.detail is not None:
             with self.report.stage("detail"):
-                swaps = detail.add(faces, swaps, settled, batch.glasses)
+                swaps = tracks.detail.add(faces, swaps, settled, batch.glasses)
+        if tracks.blur is not None:
+            with self.report.stage("blur"):
+                swaps = tracks.blur.match(faces, swaps)
         results = []
         for (_, face), swap, points, alpha in zip(faces, swaps, after, drawn, strict=True):
             M_frame2mask, _ = align.estimate(face.kps, mask_size, face.template)

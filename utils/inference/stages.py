@@ -64,6 +64,7 @@ class SwapSettings:
     tone: float  # share of the target's light and skin tone that swaps take on
     sharpen: float  # largest share of a swap's detail that is added once more where the target has more
     detail: float  # share of the source photo's detail that swaps are given; 0 with an enhancer, which paints its own
+    match_blur: float  # share of the target's blur that swaps are given; 0 with an enhancer, which is to sharpen
     glasses: Glasses | None  # how to see them in an embedding and add them to it, where that is known
     target_glasses: bool  # swaps wear the target's
     max_yaw: float  # degrees that a face may be turned; 0: any
@@ -194,6 +195,7 @@ def _settings(config: InferenceConfig, generator: registry.Loaded, identity: reg
         tone=suits["tone"],
         sharpen=suits["sharpen"],
         detail=0.0 if config.use_sr else suits["detail"],
+        match_blur=0.0 if config.use_sr else suits["match_blur"],
         glasses=_glasses(identity),
         target_glasses=config.glasses == "target",
         max_yaw=suits["max_yaw"],

@@ -280,6 +280,9 @@ class TrainConfig:
     detail: float = option(
         0.0, "see inference.py; written to the exported card, training does not see it", type=float, metavar="X"
     )
+    match_blur: float = option(
+        0.0, "see inference.py; written to the exported card, training does not see it", type=float, metavar="X"
+    )
     identity_reach: float = option(
         0.0, "distance from targets' embeddings that the exported card asks for; 0: sources'", type=float, metavar="X"
     )
