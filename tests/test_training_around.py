@@ -233,6 +233,17 @@ def test_a_state_of_more_processes_goes_on_by_its_name(root: Path, capsys: Captu
     assert train(options(root, "many", max_steps=2, resume=path)) == 0
 
 
+def test_a_damaged_checkpoint_is_not_the_last_good_one(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    assert train(options(root, "bad", max_steps=2, checkpoint_minutes=0)) == 0
+    newest = root / "saved_models_bad/checkpoints/state_000000002.pt"
+    newest.write_bytes(b"damaged")
+    monkeypatch.setattr(GeneratorTask, "step", lambda *_: {"G": torch.tensor(float("nan"))})
+    assert train(options(root, "bad", max_steps=3, resume="auto")) == DivergedError.exit_code
+    assert f"the last good checkpoint is {newest.with_name('state_000000001.pt')}" in capsys.readouterr().err
+
+
 def test_weights_that_became_infinite_are_not_saved(root: Path, capsys: Capture) -> None:
     assert train(options(root, "inf", max_steps=1, lr_G=1e38, optimizer="adamw", weight_decay=10)) == (
         DivergedError.exit_code)

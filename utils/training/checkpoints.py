@@ -93,9 +93,13 @@ class Checkpoints:
         """The newest state."""
         return next(iter(reversed(self.states())), None)
 
+    def path_of(self, step: int) -> Path:
+        """The state of a step."""
+        return self.folder / f"state_{step:09d}.pt"
+
     def save(self, state: dict[str, Any], best: bool) -> Path:
         """Write a state, sync it to the disk, and only then let older ones go; raises OutputError."""
-        path = self.folder / f"state_{state['step']:09d}.pt"
+        path = self.path_of(state["step"])
         save(path, {"format": FORMAT, **state})
         if best:
             self._link(path, self.best)
