@@ -76,7 +76,8 @@ lock() {
 
 # --- one transfer -----------------------------------------------------------------------------------------------------
 
-# Each sets `outcome` to ok, missing (the server said no), broken (worth another attempt), restart or full.
+# Each sets `outcome` to ok, missing (the server said no), broken (worth another attempt), apart (no connection), restart
+# or full.
 transfer_with_curl() {
     code=0
     answer=$("$downloader" --fail --location --progress-bar --connect-timeout 20 --speed-limit 500 --speed-time 60 \
@@ -89,6 +90,7 @@ transfer_with_curl() {
                     if [ "$sha" = - ]; then outcome=restart; else outcome=ok; fi ;;
                 *) outcome=missing ;;
             esac ;;
+        5 | 6 | 7) outcome=apart ;;
         33) outcome=restart ;; # this server cannot continue
         23 | 153) outcome=full ;;
         *) outcome=broken ;;
@@ -103,6 +105,11 @@ transfer_with_wget() {
     case $code in
         0) outcome=ok ;;
         3 | 153) outcome=full ;;
+        4)
+            case $said in
+                *resolve* | *refused* | *unreachable*) outcome=apart ;;
+                *) outcome=broken ;;
+            esac ;;
         8) # the server's refusal, of which only some are for good
             case $said in
                 *"ERROR 416"* | *"response 416"*) outcome=restart ;; # wget and wget2 say it each in its way
@@ -143,17 +150,29 @@ fetch() {
             full) complain "cannot write $2: is the disk full?" "$(free_space "$2") free; run again to continue"
                 return $CANNOT_WRITE ;;
             restart) rm -f "$2" ;;
+            apart) [ "$attempt" -gt 1 ] || break ;; # a connection that was there may come back
         esac
         [ "$attempt" -lt "${GHOST_ATTEMPTS:-5}" ] || break
         attempt=$((attempt + 1))
-        say "  broken off; attempt $attempt of ${GHOST_ATTEMPTS:-5} continues"
+        say "  $(trouble "$2"), attempt $attempt of ${GHOST_ATTEMPTS:-5}"
         sleep "${GHOST_WAIT:-3}"
     done
+    again="run again"
+    [ ! -s "$2" ] || again="what arrived is kept, run again to continue"
     case $1 in
         /* | file://*) complain "cannot read $1; may you read it, and is the disk still there?" ;;
-        *) complain "the network failed for $1; what arrived is kept, run again to continue" ;;
+        *) complain "$(trouble "$2"): $1; $again" ;;
     esac
     return $NETWORK
+}
+
+# trouble PARTIAL: what happened, in words
+trouble() {
+    case $outcome in
+        apart) printf 'no connection (is this machine online?)' ;;
+        restart) printf 'the transfer starts anew' ;;
+        *) if [ -s "$1" ]; then printf 'the transfer was broken off'; else printf 'nothing came'; fi ;;
+    esac
 }
 
 free_kilobytes() { df -Pk "$(dirname "$1")" 2>/dev/null | awk 'NR == 2 { print $4 }'; }

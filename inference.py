@@ -10,7 +10,7 @@ from typing import Any
 from utils.command import carried_out
 from utils.errors import NOTHING_WRITTEN, SkippedError
 from utils.inference.config import InferenceConfig, parse
-from utils.inference.report import console, profile_table, reasons_of
+from utils.inference.report import console, in_words, profile_table
 from utils.options import wants
 
 
@@ -58,9 +58,7 @@ def report(config: InferenceConfig, result: dict[str, Any]) -> None:
     if config.json:
         print(json.dumps(result, indent=1))
     elif not config.quiet:
-        faces = result["faces"]
-        rest = f" ({reasons_of(faces['skipped'])})" if faces["skipped"] else ""
-        print(f"{result['output']}: {faces['swapped']} of {faces['found']} faces swapped{rest}")
+        print(f"{result['output']}: {in_words(result)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

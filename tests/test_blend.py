@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from utils.inference import align
-from utils.inference.blend import paste_back
+from utils.inference.blend import _noise, paste_back
 from utils.inference.types import Crop, Mask
 from utils.inference.warp import rescaled, warp
 
@@ -78,6 +78,43 @@ def test_grain_of_the_frame_stays_and_its_edges_go(dtype: type) -> None:
     smooth = np.r_[0:50, 70:120]
     assert np.corrcoef(laid[smooth].ravel(), wanted[smooth].ravel())[0, 1] > 0.8
     assert np.abs(laid).max() < 12, "the edge is not laid over the swap"
+
+
+def laid_over(noise: np.ndarray, M: np.ndarray = M_SWAP) -> np.ndarray:
+    """What of a grey frame's noise (300, 400) a plain swap shows, (120, 110), with a share of 0.5."""
+    canvas = np.rint(noise[..., None] + [120, 125, 130]).astype(np.uint8)
+    paste_back(canvas, Crop(np.full((256, 256, 3), 120, np.uint8), M), Mask(np.ones((SIZE, SIZE), np.float32), M_MASK),
+               grain=0.5)
+    return canvas[90:210, 140:250, 0].astype(float) - 120
+
+
+@pytest.mark.parametrize("deviation", [6, 10, 18])
+@pytest.mark.parametrize("finer", [1, 2])
+def test_strong_noise_stays_as_it_is(deviation: int, finer: int) -> None:
+    """Also where the swap has twice the frame's resolution, and nothing else is laid over it."""
+    noise = np.random.default_rng(2).normal(0, deviation, (300, 400))
+    laid = laid_over(noise, rescaled(M_SWAP, finer))
+    assert 0.85 < laid.std() / noise.std() < 1.05
+    assert np.corrcoef(laid.ravel(), noise[90:210, 140:250].ravel())[0, 1] > 0.9
+
+
+def test_faint_noise_may_be_skin_and_stays_as_far_as_the_generator_asks() -> None:
+    noise = np.random.default_rng(2).normal(0, 3, (300, 400))
+    assert 0.3 < laid_over(noise).std() / noise.std() < 0.5
+    assert not laid_over(noise, rescaled(M_SWAP, 2)).any()
+
+
+@pytest.mark.parametrize("deviation", [1, 4, 5, 8, 16])
+def test_the_level_of_noise_is_measured_steadily_and_without_edges(deviation: int) -> None:
+    levels = []
+    for seed in range(5):
+        grey = 120 + np.random.default_rng(seed).normal(0, deviation, (200, 200))
+        grey[::20] -= 60
+        alpha = np.full(grey.shape, 255, np.uint8)
+        alpha[:, 100:] = 0
+        grey[:, 101:] = 120 + 100 * (np.arange(99) % 2)
+        levels.append(_noise(grey.clip(0, 255).round().astype(np.uint8), alpha))
+    assert np.ptp(levels) < 0.05 * deviation and abs(np.mean(levels) - deviation) < 0.25 * deviation
 
 
 @pytest.mark.parametrize("shift", [(-150, -100), (250, 200)])

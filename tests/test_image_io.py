@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from utils.errors import InputError, OutputError
+from utils.io.frame import to_uint8
 from utils.io.image import FORMATS, Photo, check_output, read_photo, upright, write_photo
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -202,6 +204,35 @@ def test_16_bits_into_8_are_rounded_and_said(tmp_path: Path) -> None:
     notes = write_photo(tmp_path / "a.jpg", Photo(np.full((16, 16, 3), 257 * 100 + 200, np.uint16)))
     assert len(notes) == 1 and "16 bits" in notes[0]
     assert read_photo(tmp_path / "a.jpg").image[8, 8].tolist() == [101, 101, 101]
+
+
+@pytest.mark.parametrize("more", [{}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}])  # simple, and by chunks
+@pytest.mark.parametrize("channels", [3, 4])
+def test_webp_without_loss_stays_so(tmp_path: Path, channels: int, more: dict[str, bytes]) -> None:
+    pixels = picture(channels=channels)
+    for name, lossless in (("exact.webp", True), ("usual.webp", False)):
+        Image.fromarray(pixels).save(tmp_path / name, lossless=lossless, exact=True, **more)  # type: ignore[arg-type]
+        before = read_photo(tmp_path / name)
+        write_photo(tmp_path / name, before)
+        assert np.array_equal(read_photo(tmp_path / name).image, before.image) == lossless
+        assert (b"VP8L" in (tmp_path / name).read_bytes()) == lossless
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_photos_stay_grey_while_they_have_no_colours(tmp_path: Path, suffix: str, dtype: type) -> None:
+    cv2.imwrite(str(tmp_path / "grey.png"), picture(channels=1, dtype=dtype)[..., 0])
+    photo = read_photo(tmp_path / "grey.png")
+    write_photo(tmp_path / f"grey{suffix}", photo)
+    coloured = replace(photo, image=picture(dtype=dtype))
+    write_photo(tmp_path / f"coloured{suffix}", coloured)
+    with Image.open(tmp_path / f"grey{suffix}") as grey, Image.open(tmp_path / f"coloured{suffix}") as colours:
+        assert grey.mode[0] in "LI" and colours.mode == "RGB"
+    again = read_photo(tmp_path / f"grey{suffix}").image
+    assert np.abs(to_uint8(again).astype(int) - to_uint8(photo.image)).max() <= (3 if suffix == ".jpg" else 0)
+    write_photo(tmp_path / f"plain{suffix}", Photo(photo.image))
+    with Image.open(tmp_path / f"plain{suffix}") as plain:
+        assert plain.mode == "RGB", "a photo in colours stays one"
 
 
 def test_profile_of_another_colour_space(tmp_path: Path) -> None:

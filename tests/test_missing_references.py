@@ -16,7 +16,7 @@ from tests.conftest import Call
 from utils import errors
 from utils.inference.config import InferenceConfig
 from utils.inference.people import Person, facts_of, unused
-from utils.inference.report import FaceCounts, RunReport
+from utils.inference.report import NO_FACE, FaceCounts, RunReport
 from utils.inference.types import Visibility
 
 
@@ -139,6 +139,10 @@ def test_why_a_source_was_not_used() -> None:
 
 def test_the_last_line_says_why_faces_were_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     faces = {"found": 6, "swapped": 3, "skipped": {"too small": 1, "no reference matches": 2}}
-    for skipped, rest in ((faces["skipped"], " (2 x no reference matches, 1 x too small)"), ({}, "")):
+    for skipped, rest in (
+        (faces["skipped"], " (2 x no reference matches, 1 x too small)"), ({}, ""),
+        ({NO_FACE: 1}, "; no face in 1 frame"),
+        ({"too small": 3, NO_FACE: 15}, " (3 x too small); no face in 15 frames"),
+    ):
         inference.report(InferenceConfig(), {"output": "o.png", "faces": {**faces, "skipped": skipped}})
         assert capsys.readouterr().out == f"o.png: 3 of 6 faces swapped{rest}\n"

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import convert_weights
@@ -13,7 +14,9 @@ import evaluate
 import inference
 import preprocess_vgg
 import train
-from utils.inference.config import parser
+from utils.errors import OptionError
+from utils.inference.config import InferenceConfig, parser
+from utils.inference.pipeline import load_pipeline
 
 
 @pytest.mark.parametrize(("script", "words", "meant"), [
@@ -53,3 +56,19 @@ def test_bad_options_give_json_where_it_is_asked_for(
     assert inference.main([*words.split(), "--wings", "-1"]) == 2
     out = capsys.readouterr().out
     assert json.loads(out)["exit_code"] == 2 if printed else not out
+
+
+@pytest.mark.parametrize(("option", "value", "expected"), [
+    ("tone", "x", "a number, not 'x'"), ("tone", True, "a number, not True"),
+    ("use_sr", "False", "True or False, not 'False'"), ("batch_size", 8.5, "a whole number, not 8.5"),
+    ("device", 3, "text, not 3"), ("model", None, "text, not None"), ("source_face_index", [0, "a"], "a whole number"),
+    ("start", "1:30", "a number of seconds, not '1:30'"),
+])
+def test_python_code_is_told_which_type_an_option_has(option: str, value: object, expected: str) -> None:
+    with pytest.raises(OptionError, match=f"--{option} must be {expected}"):
+        load_pipeline(**{option: value})
+
+
+def test_python_code_may_give_other_numbers_and_paths() -> None:
+    InferenceConfig(tone=np.float32(0.5), crf=20, batch_size=np.int64(2), source_face_index=1,  # type: ignore[arg-type]
+                    G_path=Path("a.pth"), source_paths=(Path("a.jpg"),), end=None).check_values()  # type: ignore[arg-type]

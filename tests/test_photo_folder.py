@@ -17,8 +17,11 @@ from tests.conftest import Call, People
 from utils import errors
 from utils.inference.config import InferenceConfig
 from utils.inference.photos import change_photo, check_photos
+from utils.inference.report import in_words
 from utils.inference.types import Visibility
 from utils.io.image import read_photo
+
+VIDEOS = ("clip2.mp4", "clip10.MOV")
 
 
 def swap(source: Path, target: Path, output: Path, *more: str) -> list[Path | str]:
@@ -36,7 +39,8 @@ def folder(people: People, tmp_path: Path) -> Path:
     cv2.imwrite(str(tmp_path / "in/nobody.png"), np.full((64, 64, 3), 99, np.uint8))
     (tmp_path / "in/broken.jpg").write_text("no picture")
     (tmp_path / "in/._2.jpg").write_bytes(b"\0\5\x16\7 facts about 2.jpg")
-    (tmp_path / "in/notes.txt").write_text("none")
+    for name in ("notes.txt", *VIDEOS):
+        (tmp_path / "in" / name).write_text("none")
     return tmp_path / "in"
 
 
@@ -48,6 +52,11 @@ def test_all_photos_become_what_each_becomes_alone(
     code, result, said = call(*swap(source, folder, tmp_path / "out", *level))
     assert code == 0 and result["photos"] == ["2.jpg", "10.png"] and result["faces"]["swapped"] == 2
     assert set(result["left_out"]) == {"nobody.png", "broken.jpg"} and "nobody.png" in said and "broken.jpg" in said
+    assert result["photo_counts"] == {"found": 4, "swapped": 2, "earlier": 0, "unreadable": 1, "without_face": 1,
+                                      "nobody_to_swap": 0}
+    assert in_words(result) == ("2 of 4 photos swapped, 1 could not be read, 1 without a face; "
+                                "2 of 2 faces swapped")
+    assert f"videos are swapped one at a time (--target_video): {', '.join(VIDEOS)}" in said
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"2.jpg", "10.png"}
     for name in result["photos"]:
         assert call(*swap(source, folder / name, tmp_path / name, *level))[0] == 0
@@ -61,6 +70,7 @@ def test_what_is_there_stays_with_no_overwrite(call: Call, folder: Path, people:
     for photos in (["10.png"], []):
         code, result, said = call(*swap(people(1, "studio_portrait"), folder, tmp_path / "out", "--no-overwrite"))
         assert code == 0 and result["photos"] == photos and f"{2 - len(photos)} result" in said
+        assert f"{len(photos)} of 4 photos swapped, {2 - len(photos)} done by earlier runs, 1 could" in in_words(result)
     assert (tmp_path / "out/2.jpg").read_text() == "an earlier result"
 
 

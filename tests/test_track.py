@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from utils.inference.keypoints import yaw
+from utils.inference.report import NO_FACE
 from utils.inference.track import (
     LONGEST_GAP,
     LOOK_AHEAD,
-    NO_FACE,
     NO_MATCH,
     NOT_SELECTED,
     TOO_SMALL,

@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, field, fields
 from difflib import get_close_matches
+from numbers import Integral, Real
+from os import PathLike
 from typing import Any, NoReturn
 
 from utils.errors import OptionError
@@ -51,6 +53,24 @@ def clock(text: str) -> float:
         raise argparse.ArgumentTypeError(f"expected seconds or h:mm:ss, not {text!r}")
     hours, minutes, seconds = match.groups(default="0")
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+# What Python code may give for options whose words on the command line are read by the first.
+_TYPES: dict[Any, tuple[tuple[type, ...], str]] = {
+    str: ((str, PathLike), "text"), boolean: ((bool,), "True or False"), int: ((Integral,), "a whole number"),
+    float: ((Real,), "a number"), clock: ((Real,), "a number of seconds"),
+}
+
+
+def check_types(options: Any) -> None:
+    """Refuse values of other types than the command line gives; raises OptionError."""
+    for entry in (entry for entry in fields(options) if "help" in entry.metadata):
+        value, (types, expected) = getattr(options, entry.name), _TYPES[entry.metadata.get("type", str)]
+        several = "nargs" in entry.metadata and isinstance(value, (list, tuple))
+        for each in value if several else [value]:
+            is_other = isinstance(each, bool) and bool not in types  # a whole number, for Python
+            if (is_other or not isinstance(each, types)) and not (each is None and entry.default is None):
+                raise OptionError(f"--{entry.name} must be {expected}, not {each!r}")
 
 
 def check_choices(options: Any) -> None:

@@ -7,12 +7,11 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from utils.inference.grain import SECOND_DIFFERENCE, grain_of, noise_level
 from utils.inference.types import Crop, Mask
 from utils.inference.warp import bounds, invert, rescaled, scale_of, warp
 from utils.io.frame import Box, Pixels, to_uint8
 
-COARSE = 3.5  # pixels of a swap, whose mean is too coarse to be called detail: swaps are softer than their pixels
-EDGE = 32  # levels from which a difference is an edge, such as a brow's, which belongs to the target's person
 _NOTHING = 128  # stands for no difference
 LARGER = 1.5  # times as many pixels along a side
 BORDER = 2  # pixels of an enlarged swap; the mask reaches less far beyond it
@@ -32,7 +31,7 @@ def mix(region: np.ndarray, swap: Crop, mask: Mask, box: Box, grain: float) -> n
     scale = enlargement(swap.M_frame2crop)
     face, alpha = _laid_at_once(swap.image, mask, box) if scale > LARGER else _laid(swap, mask, box)
     if grain:
-        face = cv2.addWeighted(face, 1.0, _fine_detail(region, scale, grain), 1.0, -_NOTHING)
+        face = cv2.addWeighted(face, 1.0, _fine_detail(region, alpha, scale, grain), 1.0, -_NOTHING)
     if region.dtype == np.uint16:
         share = alpha.astype(np.float32) / 255
         return np.rint(_composite(face.astype(np.float32) * (65535 / 255), region.astype(np.float32), share))
@@ -47,7 +46,8 @@ def paste_back(canvas: Pixels, swap: Crop, mask: Mask, grain: float = 0.0, mixer
 
     canvas: (H, W, 3) uint8 or uint16 BGR; pixels where the mask is 0 keep their values.
     mask: over the same part of the frame as the swap.
-    grain: share of the canvas's fine detail in brightness, too fine for the swap, that is laid over the swap.
+    grain: share of the canvas's fine detail in brightness, too fine for the swap, that is laid over the swap; of
+        strong noise more, up to all of it. 0: none of either.
     Returns the part of the canvas outside of which nothing has changed; None where nothing has at all.
     """
     rows, columns = np.flatnonzero(mask.alpha.any(axis=1)), np.flatnonzero(mask.alpha.any(axis=0))
@@ -104,23 +104,24 @@ def _bordered(image: np.ndarray, border: int) -> np.ndarray:
     return cv2.copyMakeBorder(image, BORDER, BORDER, BORDER, BORDER, border)
 
 
-def _fine_detail(region: np.ndarray, scale: float, grain: float) -> np.ndarray:
+def _fine_detail(region: np.ndarray, alpha: np.ndarray, scale: float, share: float) -> np.ndarray:
     """Grain and pores, (H, W, 3) uint8 about _NOTHING: how brightness differs from that around it, without edges.
 
-    scale: pixels of the region per pixel of the swap.
+    alpha: (H, W) uint8, where the swap is laid. scale, share: see `grain_of`.
     """
     grey = cv2.cvtColor(to_uint8(region), cv2.COLOR_BGR2GRAY)
-    side = coarseness(scale)
-    lost = cv2.addWeighted(grey, 1.0, cv2.blur(grey, (side, side)), -1.0, _NOTHING)
-    levels = np.arange(256) - _NOTHING
-    kept = levels * grain * (1 - np.abs(levels) / EDGE).clip(min=0)
-    return cv2.cvtColor(cv2.LUT(lost, (kept.round() + _NOTHING).astype(np.uint8)), cv2.COLOR_GRAY2BGR)
+    grain = grain_of(scale, share, _noise(grey, alpha))
+    lost = cv2.addWeighted(grey, 1.0, cv2.blur(grey, (grain.side, grain.side)), -1.0, _NOTHING)
+    kept = grain.kept(np.arange(256) - _NOTHING) + _NOTHING
+    return cv2.cvtColor(cv2.LUT(lost, kept.astype(np.uint8)), cv2.COLOR_GRAY2BGR)
 
 
-def coarseness(scale: float) -> int:
-    """Side of the square whose mean is too coarse to be called detail; 1 where the swap has almost twice the frame's
-    resolution: then nothing is lost."""
-    return int(scale * COARSE) // 2 * 2 + 1
+def _noise(grey: np.ndarray, alpha: np.ndarray) -> float:
+    """Level of noise in a face, whose mask is alpha."""
+    kernel = np.array(SECOND_DIFFERENCE, np.float32)
+    response = cv2.convertScaleAbs(cv2.sepFilter2D(grey, cv2.CV_16S, kernel, kernel))
+    _, inside = cv2.threshold(alpha, 127, 255, cv2.THRESH_BINARY)
+    return noise_level(cv2.calcHist([response], [0], inside, [256], [0, 256]).ravel())
 
 
 def _composite(face: np.ndarray, before: np.ndarray, alpha: np.ndarray) -> np.ndarray:

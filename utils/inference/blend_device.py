@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from utils.inference.blend import BORDER, EDGE, LARGER, Mixer, coarseness, enlargement, layers_of, mix
+from utils.inference.blend import BORDER, LARGER, Mixer, enlargement, layers_of, mix
+from utils.inference.grain import EDGE, SECOND_DIFFERENCE, grain_of, noise_level
 from utils.inference.pixels import LUMA
 from utils.inference.types import Crop, Mask
 from utils.io.frame import Box
@@ -47,7 +48,7 @@ class DeviceMixer:
             layers = _layers(self._sent(swap.image), self._sent(mask.alpha), side)
             face, alpha = _laid(layers, torch.from_numpy(_theta(M_frame2layers, box, len(layers[0]))), box)
             if grain:
-                face = (face + _fine_detail(before, coarseness(scale), grain)[..., None]).clamp(0, 255)
+                face = (face + _fine_detail(before, alpha, scale, grain)[..., None]).clamp(0, 255)
             result = _composite(face, before, alpha[..., None])
             host.copy_(result, non_blocking=True)
 
@@ -108,15 +109,23 @@ def _laid(layers: Tensor, theta: Tensor, box: Box) -> tuple[Tensor, Tensor]:
     return laid[:3].permute(1, 2, 0), laid[3]
 
 
-def _fine_detail(before: Tensor, side: int, grain: float) -> Tensor:
+def _fine_detail(before: Tensor, alpha: Tensor, scale: float, share: float) -> Tensor:
     """Grain and pores, (h, w), whole levels about 0: how brightness differs from that around it, without edges.
 
-    before: (h, w, 3) float32 [0, 255] BGR. side: see `coarseness`.
+    before: (h, w, 3) float32 [0, 255] BGR. alpha: (h, w) [0, 255]. scale, share: see `grain_of`.
     """
     grey = (before @ torch.tensor(LUMA[::-1], device=before.device)).round_()[None, None]
+    side, share, whole = grain_of(scale, share, _noise(grey, alpha))
     mean = F.avg_pool2d(F.pad(grey, (side // 2,) * 4, mode="reflect"), side, stride=1).round_()
     apart = (grey - mean)[0, 0]
-    return (apart * grain * (1 - apart.abs() / EDGE).clamp_(min=0)).round_()
+    return (apart * share * ((whole + EDGE - apart.abs()) / EDGE).clamp_(0, 1)).round_()
+
+
+def _noise(grey: Tensor, alpha: Tensor) -> float:
+    """Level of noise in a face, (1, 1, h, w) whole levels, whose mask is alpha (h, w) [0, 255]."""
+    kernel = torch.tensor(SECOND_DIFFERENCE, dtype=torch.float32, device=grey.device)
+    response = F.conv2d(F.pad(grey, (1,) * 4, mode="reflect"), torch.outer(kernel, kernel)[None, None])[0, 0].abs()
+    return noise_level(torch.histc(response[alpha > 127].clamp_(max=255), 256, 0, 256).cpu().numpy())
 
 
 def _composite(face: Tensor, before: Tensor, alpha: Tensor) -> Tensor:

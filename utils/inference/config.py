@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from utils.errors import OptionError
 from utils.io.mark import LEVELS
-from utils.options import Parser, boolean, build_parser, check_choices, check_ranges, clock, option
+from utils.options import Parser, boolean, build_parser, check_choices, check_ranges, check_types, clock, option
 from utils.paths import is_folder
 
 Select = Literal["reference", "largest", "all"]
@@ -158,6 +158,7 @@ class InferenceConfig:
 
     def check_values(self) -> None:
         """Refuse values that cannot work, whatever is to be swapped; raises OptionError."""
+        check_types(self)
         check_choices(self)
         if self.batch_size < 1:
             raise OptionError(f"--batch_size must be 1 or more, not {self.batch_size}")

@@ -28,7 +28,7 @@ from utils.inference.config import InferenceConfig
 from utils.inference.embeddings import normalise
 from utils.inference.exposure import Exposure, exposure_of
 from utils.inference.people import KnownPerson, Person, facts_of, identities, unused
-from utils.inference.report import FaceCounts, RunReport, reasons_of
+from utils.inference.report import FaceCounts, RunReport, why_not
 from utils.inference.sharpen import sharpen
 from utils.inference.sparse import fill_in, search
 from utils.inference.stages import Stages
@@ -285,10 +285,10 @@ class FramePipeline:
         for text in unused(self._people, self.report, place, self.stages.threshold):
             self.report.note(text)
 
-    def fail(self, target: Path | str, report: FaceCounts) -> NoReturn:
+    def fail(self, target: Path | str, report: FaceCounts, unit: str = "frames") -> NoReturn:
         """Say why nothing was swapped; raises NoFaceInTargetError, NobodyMatchedError.
 
-        report: of the target's frame, or frames.
+        report: of the target's frame, or frames; unit: what they are called.
         """
         if not report.found:
             raise NoFaceInTargetError(f"no face found in the target {target}; give one that shows a face clearly")
@@ -296,8 +296,8 @@ class FramePipeline:
         if NO_MATCH in report.skipped:
             best = f"the best similarity is {max(report.similarity.values()):.3f}, " if report.similarity else ""
             hint = f"; {best}--similarity_th is {self.stages.threshold}"
-        raise NobodyMatchedError(f"none of the {report.found} faces found in {target} was swapped "
-                                 f"({reasons_of(report.skipped)}){hint}")
+        raise NobodyMatchedError(f"none of the {report.found} faces found in {target} was swapped"
+                                 f"{why_not(report.skipped, unit)}{hint}")
 
     def result(self, output: Path | str) -> dict[str, Any]:
         """The run as plain values for JSON."""

@@ -18,7 +18,8 @@ from utils.errors import (
 from utils.inference.config import InferenceConfig
 from utils.inference.frames import FramePipeline
 from utils.inference.people import photos_of, read
-from utils.inference.targets import check_not_video, pictures_of
+from utils.inference.report import in_words
+from utils.inference.targets import check_not_video, pictures_of, videos_in_words
 from utils.io.atomic import check_place
 from utils.io.folder import is_picture, pictures_in, unread_in
 from utils.io.frame import Frame
@@ -125,8 +126,8 @@ def swap_photos(
     report, count = pipeline.begin(), len(pictures_in(Path(folder)))
     if there := count - len(photos):
         report.note(f"{there} result(s) of earlier runs are there and stay")
-    if unread := unread_in(Path(folder)):
-        report.note(unread)
+    for text in filter(None, (unread_in(Path(folder)), videos_in_words(Path(folder)))):
+        report.note(text)
     pipeline.set_sources(sources, references)
     done: list[str] = []
     try:
@@ -137,10 +138,19 @@ def swap_photos(
         raise KeyboardInterrupt(f"what is done is in {output}; --no-overwrite goes on with the rest") from stop
     if not there:  # else they may be in those of the earlier runs
         pipeline.say_unused(str(folder))
-    result = {**pipeline.result(output), "photos": done,
+    result = {**pipeline.result(output), "photos": done, "photo_counts": _counts(left_out, len(done), there),
               "left_out": {name: str(error) for name, error in left_out.items()}, "photo_notes": report.photo_notes}
     _check(pipeline, folder, left_out, count, result)
     return result
+
+
+def _counts(left_out: Mapping[str, GhostError], swapped: int, earlier: int) -> dict[str, int]:
+    """What became of a folder's photos, for --json; the first is the sum of the others. --max-skipped is about the
+    last three."""
+    kinds = [type(error) for error in left_out.values()]
+    return {"found": swapped + earlier + len(kinds), "swapped": swapped, "earlier": earlier,
+            "unreadable": kinds.count(InputError), "without_face": kinds.count(NoFaceInTargetError),
+            "nobody_to_swap": kinds.count(NobodyMatchedError)}
 
 
 def _change(
@@ -169,7 +179,7 @@ def _check(
     if len(left_out) == count:
         if all(isinstance(error, InputError) for error in left_out.values()):
             raise InputError(f"none of the {count} pictures of {folder} can be read")
-        pipeline.fail(folder, pipeline.report)
+        pipeline.fail(folder, pipeline.report, "photos")
     if len(left_out) > count * pipeline.config.max_skipped:
         raise SkippedError(f"{len(left_out)} of {count} photos of {folder} not swapped, but --max-skipped allows "
-                           f"{pipeline.config.max_skipped:.0%}", result)
+                           f"{pipeline.config.max_skipped:.0%}; {in_words(result)}", result)

@@ -19,6 +19,10 @@ Item = TypeVar("Item")
 Stage = Callable[[str], AbstractContextManager[None]]  # see RunReport.stage
 log = logging.getLogger("ghost")
 _END: Any = object()
+NO_FACE = "no face found"  # the one reason that counts frames, or photos, and no faces
+# What became of a folder's photos that were not swapped, by the names of --json, and in words.
+_PHOTOS = {"earlier": "done by earlier runs", "unreadable": "could not be read", "without_face": "without a face",
+           "nobody_to_swap": "without anybody to swap"}
 
 
 @contextmanager
@@ -152,6 +156,26 @@ class RunReport(FaceCounts):
 def reasons_of(counts: Mapping[str, int]) -> str:
     """Counted reasons in words, the most frequent first."""
     return ", ".join(f"{count} x {reason}" for reason, count in Counter(counts).most_common())
+
+
+def in_words(result: Mapping[str, Any]) -> str:
+    """How many photos of a folder, and how many of the faces that were found, were swapped. result: as for --json."""
+    faces, photos = result["faces"], result.get("photo_counts")
+    others = "".join(f", {photos[name]} {words}" for name, words in _PHOTOS.items() if photos[name]) if photos else ""
+    first = f"{photos['swapped']} of {photos['found']} photos swapped{others}; " if photos else ""
+    rest = why_not(faces["skipped"], "" if photos else "frames")
+    return f"{first}{faces['swapped']} of {faces['found']} faces swapped{rest}"
+
+
+def why_not(skipped: Mapping[str, int], unit: str = "frames") -> str:
+    """Why faces were not swapped, as the end of a sentence that counts them; frames, or photos, without any come apart.
+
+    unit: what NO_FACE counts; "" leaves these out.
+    """
+    faces = {reason: count for reason, count in skipped.items() if reason != NO_FACE}
+    empty = skipped.get(NO_FACE, 0) if unit else 0
+    without = f"; no face in {empty} {unit if empty > 1 else unit[:-1]}" if empty else ""
+    return (f" ({reasons_of(faces)})" if faces else "") + without
 
 
 def profile_table(seconds: Mapping[str, float], frames: int) -> str:

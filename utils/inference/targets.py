@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from utils.errors import InputError, OptionError
-from utils.io.folder import no_pictures, pictures_in
+from utils.io.folder import listed, no_pictures, pictures_in, shown_in
 from utils.io.kind import is_still, is_video
 
 
@@ -30,7 +30,7 @@ def pictures_of(folder: Path) -> list[Path]:
     pictures = pictures_in(folder)
     if pictures:
         return pictures
-    videos = [path for path in sorted(folder.iterdir()) if is_video(path) and not path.name.startswith(".")]
+    videos = _videos_in(folder)
     if not videos:
         raise no_pictures(folder)
     (ending, _), = Counter(path.suffix for path in videos).most_common(1)
@@ -38,3 +38,13 @@ def pictures_of(folder: Path) -> list[Path]:
         f"{folder} has no pictures but {len(videos)} video(s), and videos are swapped one at a time; in a shell: "
         f'for clip in {shlex.quote(str(folder))}/*{ending}; do python inference.py --source_paths ... '
         '--target_video "$clip" --out_video_name "swapped/$(basename "$clip")"; done')
+
+
+def videos_in_words(folder: Path) -> str:
+    """What to say of the videos in a folder whose pictures are changed, "" where there are none; raises InputError."""
+    names = [path.name for path in _videos_in(folder)]
+    return f"{folder}: left out, as videos are swapped one at a time (--target_video): {listed(names)}" if names else ""
+
+
+def _videos_in(folder: Path) -> list[Path]:
+    return [path for path in shown_in(folder) if is_video(path)]

@@ -16,7 +16,7 @@ from utils.inference import motion
 from utils.inference.associate import Track, best_pairs, continue_tracks, note_crowds
 from utils.inference.embeddings import normalise
 from utils.inference.keypoints import yaw
-from utils.inference.report import FaceCounts
+from utils.inference.report import NO_FACE, FaceCounts
 from utils.inference.scene import SceneCuts
 from utils.inference.smooth import RADIUS, TemplateErrors, Templates, smooth
 from utils.inference.thumbnail import face_thumbnail, same_appearance
@@ -38,7 +38,6 @@ _CROWD_RECHECK_EVERY, _CROWD_MEMORY = 4, 25  # frames, where heads touched up to
 _FOREIGN_TO_REASSIGN, _FOREIGN_RECHECK_EVERY = 3, 2  # embeddings of somebody else in a row, so many frames apart
 _FRONTAL = 30.0  # degrees that a face may be turned to be checked again
 
-NO_FACE = "no face found"
 NO_MATCH = "no reference matches"
 NOT_SELECTED = "not selected"
 TOO_SMALL = "too small"

@@ -18,7 +18,7 @@ from utils.errors import NOTHING_WRITTEN, OutputError, ResourceError, SkippedErr
 from utils.inference.config import InferenceConfig
 from utils.inference.frames import FramePipeline
 from utils.inference.people import photos_of, say_low_threshold
-from utils.inference.report import RunReport, reasons_of
+from utils.inference.report import RunReport, in_words
 from utils.inference.stream import prefetch
 from utils.inference.targets import check_not_photo, pictures_of
 from utils.inference.types import SwappedFrame
@@ -211,8 +211,8 @@ def _check_share(report: RunReport, most: float, target: Path | str, result: Map
     share = report.frames_skipped / report.frames
     if share > most:
         raise SkippedError(
-            f"{report.frames_skipped} of {report.frames} frames ({share:.0%}) of {target} not swapped "
-            f"({reasons_of(report.skipped)}), but --max-skipped allows {most:.0%}; the video is {result['output']}",
+            f"{report.frames_skipped} of {report.frames} frames ({share:.0%}) of {target} not swapped, but "
+            f"--max-skipped allows {most:.0%}; {in_words(result)}; the video is {result['output']}",
             result,
         )
 

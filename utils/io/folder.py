@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from utils.errors import InputError
@@ -26,16 +27,21 @@ def pictures_in(folder: Path) -> list[Path]:
 
     Hidden files are none: macOS keeps facts about name.jpg in ._name.jpg. Nor is a training set's contact sheet.
     """
-    paths = _shown(folder)
+    paths = shown_in(folder)
     sheet = folder / SHEET if folder / INDEX in paths else None
-    return sorted((path for path in paths if is_picture(path) and path != sheet and not path.is_dir()), key=_natural)
+    return [path for path in paths if is_picture(path) and path != sheet and not path.is_dir()]
 
 
 def unread_in(folder: Path) -> str:
     """What to say of a folder's pictures in formats that are not read, "" where there are none; raises InputError."""
-    names = [path.name for path in sorted(_shown(folder), key=_natural) if path.suffix.lower() in _UNREAD]
-    listed = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-    return f"{folder}: left out, as their formats are not read: {listed}; save them as JPEG or PNG" if names else ""
+    names = [path.name for path in shown_in(folder) if path.suffix.lower() in _UNREAD]
+    said = f"{folder}: left out, as their formats are not read: {listed(names)}; save them as JPEG or PNG"
+    return said if names else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Some of the names, and how many more there are."""
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def no_pictures(folder: Path, wanted: str = "give a folder of pictures") -> InputError:
@@ -43,10 +49,11 @@ def no_pictures(folder: Path, wanted: str = "give a folder of pictures") -> Inpu
     return InputError(unread_in(folder) or f"{folder} has no pictures; {wanted}")
 
 
-def _shown(folder: Path) -> list[Path]:
-    """What lies in a folder and is not hidden; raises InputError."""
+def shown_in(folder: Path) -> list[Path]:
+    """What lies in a folder and is not hidden, in the order of its names, numbers counted as numbers; raises
+    InputError."""
     try:
-        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+        return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=_natural)
     except OSError as error:
         raise InputError(f"cannot read the folder {folder}: {error.strerror or error}") from error
 

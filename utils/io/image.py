@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from utils.errors import InputError, OutputError
-from utils.io import exif, heif, xmp
+from utils.io import exif, heif, webp, xmp
 from utils.io.atomic import atomic_path, check_place, check_writable
 from utils.io.deep import deep_pixels
 from utils.io.frame import to_uint8
@@ -27,6 +27,7 @@ from utils.paths import is_file, is_there
 
 _LYING = (5, 6, 7, 8)  # EXIF orientations
 _ORIENTATION = 274  # tag of EXIF and TIFF
+_GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")  # modes that hold brightness alone
 _PNG_HEADER = 33  # bytes
 _INCH = 0.0254  # metres
 Image.MAX_IMAGE_PIXELS = 2**28  # Pillow refuses twice as many: half a billion, 1.6 GB at 8 bit
@@ -47,6 +48,8 @@ class Photo:
     xmp: bytes | None = None  # what utils.io.xmp keeps of it
     exif: bytes | None = None  # what utils.io.exif keeps of it
     dpi: tuple[float, float] | None = None  # x, y
+    grey: bool = False  # whether the file holds brightness alone
+    lossless: bool = False  # whether the file is a WebP without loss; of other formats the name says it
 
 
 class _Format(NamedTuple):
@@ -57,12 +60,14 @@ class _Format(NamedTuple):
     deep: bool = False  # 16 bits per channel, of which HEIC keeps 10
     profile: bool = True
     facts: bool = False  # XMP, EXIF and dots per inch
+    grey: bool = False  # brightness alone, in less space
     options: dict[str, object] = {}  # noqa: RUF012 - never changed
 
 
-_PNG = _Format("PNG", alpha=True, deep=True, facts=True)
-_TIFF = _Format("TIFF", alpha=True, deep=True, facts=True, options={"compression": "tiff_lzw"})
-_JPEG = _Format("JPEG", facts=True, options={"quality": 95, "subsampling": 0})
+_PNG = _Format("PNG", alpha=True, deep=True, facts=True, grey=True)
+_TIFF = _Format("TIFF", alpha=True, deep=True, facts=True, grey=True, options={"compression": "tiff_lzw"})
+_JPEG = _Format("JPEG", facts=True, grey=True, options={"quality": 95, "subsampling": 0})
+_LOSSLESS: dict[str, object] = {"lossless": True, "exact": True}  # colours that transparency hides, too
 _HEIF = _Format("HEIF", alpha=True, deep=True, facts=True)
 FORMATS = {
     ".png": _PNG, ".tif": _TIFF, ".tiff": _TIFF, ".jpg": _JPEG, ".jpeg": _JPEG, ".jpe": _JPEG, ".jfif": _JPEG,
@@ -157,7 +162,8 @@ def _decode(path: Path, picture: Image.Image, data: bytes) -> Photo:
     alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
     said, dpi = _facts(picture, data, pixels.shape, orientation in _LYING)
     packet = _xmp(path, picture, notes)
-    return Photo(np.ascontiguousarray(pixels[..., :3]), alpha, profile, tuple(notes), packet, said, dpi)
+    grey, lossless = picture.mode in _GREY, picture.format == "WEBP" and webp.is_lossless(data)
+    return Photo(np.ascontiguousarray(pixels[..., :3]), alpha, profile, tuple(notes), packet, said, dpi, grey, lossless)
 
 
 def _facts(
@@ -289,19 +295,29 @@ def _adapt(photo: Photo, kind: _Format, suffix: str, mark: Mark) -> tuple[Photo,
 def _encode(photo: Photo, kind: _Format) -> bytes:
     options = _facts_for_pillow(photo, kind) | ({"icc_profile": photo.icc_profile} if photo.icc_profile else {})
     if kind.name == "HEIF":
-        return heif.encoded(_joined(photo), **options)
+        return heif.encoded(_stored(photo, kind), **options)
     if photo.image.dtype == np.uint16:
         return _encode_deep(photo, kind)
-    pixels = _joined(photo)
-    picture = Image.fromarray(np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]))
+    if kind.name == "WEBP" and photo.lossless:
+        options |= _LOSSLESS
+    picture = Image.fromarray(np.ascontiguousarray(_in_rgb(_stored(photo, kind))))
     buffer = io.BytesIO()
     picture.save(buffer, kind.name, **kind.options | options)
     return buffer.getvalue()
 
 
-def _joined(photo: Photo) -> np.ndarray:
-    """Colours and, where there is one, alpha, (H, W, 3 or 4) BGR(A)."""
-    return photo.image if photo.alpha is None else np.dstack([photo.image, photo.alpha])
+def _stored(photo: Photo, kind: _Format) -> np.ndarray:
+    """What a file is to hold: colours and, where there is one, alpha, (H, W, 3 or 4) BGR(A), or brightness (H, W)
+    where the photo had no more, and still has not."""
+    if photo.alpha is not None:
+        return np.dstack([photo.image, photo.alpha])
+    is_grey = kind.grey and photo.grey and not photo.icc_profile  # which is one of colours
+    return photo.image[..., 0] if is_grey and (photo.image == photo.image[..., :1]).all() else photo.image
+
+
+def _in_rgb(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 3 or 4) BGR(A) as RGB(A), and brightness (H, W) as it is."""
+    return pixels if pixels.ndim == 2 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
 
 
 def _facts_for_pillow(photo: Photo, kind: _Format) -> dict[str, object]:
@@ -328,9 +344,9 @@ def _png_with_facts(data: bytes, photo: Photo) -> bytes:
 
 def _encode_deep(photo: Photo, kind: _Format) -> bytes:
     """16 bits per channel, which Pillow does not write."""
+    pixels = _stored(photo, kind)
     if kind.name == "TIFF":
-        return _encode_deep_tiff(photo)
-    pixels = _joined(photo)
+        return _encode_deep_tiff(pixels, photo.icc_profile)
     if photo.icc_profile:
         profile = np.frombuffer(photo.icc_profile, np.uint8)
         done, data = cv2.imencodeWithMetadata(".png", pixels, [cv2.IMAGE_METADATA_ICCP], [profile])
@@ -341,12 +357,12 @@ def _encode_deep(photo: Photo, kind: _Format) -> bytes:
     return data.tobytes()
 
 
-def _encode_deep_tiff(photo: Photo) -> bytes:
+def _encode_deep_tiff(pixels: np.ndarray, profile: bytes | None) -> bytes:
     import tifffile
 
     buffer = io.BytesIO()
-    pixels = photo.image[..., ::-1]
-    pixels = pixels if photo.alpha is None else np.dstack([pixels, photo.alpha])
-    tifffile.imwrite(buffer, pixels, photometric="rgb", extrasamples=None if photo.alpha is None else ["unassalpha"],
-                     iccprofile=photo.icc_profile, compression="zlib", byteorder="<", metadata=None, software=False)
+    photometric = "minisblack" if pixels.ndim == 2 else "rgb"
+    extra = ["unassalpha"] if pixels.shape[2:] == (4,) else None
+    tifffile.imwrite(buffer, _in_rgb(pixels), photometric=photometric, extrasamples=extra, iccprofile=profile,
+                     compression="zlib", byteorder="<", metadata=None, software=False)
     return buffer.getvalue()
