@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -98,14 +99,38 @@ def test_strong_noise_stays_as_it_is(deviation: int, finer: int) -> None:
     assert np.corrcoef(laid.ravel(), noise[90:210, 140:250].ravel())[0, 1] > 0.9
 
 
+def film(seed: int, deviation: float, shape: tuple[int, int]) -> np.ndarray:
+    """Coarse noise."""
+    grain = cv2.GaussianBlur(np.random.default_rng(seed).normal(0, 1, shape), None, 1.0)  # type: ignore[call-overload]
+    return grain * (deviation / grain.std())
+
+
+def test_coarse_grain_stays_as_far_as_it_is_finer_than_the_swap() -> None:
+    noise = film(2, 10, (300, 400))
+    M = rescaled(M_SWAP, 0.5)  # 7 pixels of the frame are too coarse to be called detail
+    lost = (noise - cv2.blur(noise, (7, 7)))[90:210, 140:250]
+    laid = laid_over(noise, M)
+    assert 0.85 < laid.std() / lost.std() < 1.1 and np.corrcoef(laid.ravel(), lost.ravel())[0, 1] > 0.9
+
+
+def test_what_is_as_strong_but_not_everywhere_is_no_noise() -> None:
+    """Such as brows and beards."""
+    alpha = np.full((300, 300), 255, np.uint8)
+    skin = 120 + film(2, 10, (300, 300)) * np.repeat(np.linspace(0, 2, 300)[None], 300, axis=0)
+    grainy = 120 + film(2, 10, (300, 300))
+    assert _noise(skin.clip(0, 255).round().astype(np.uint8), alpha).strong == 0
+    assert _noise(grainy.clip(0, 255).round().astype(np.uint8), alpha).strong > 0.8
+    assert _noise(np.full((8, 9), 7, np.uint8), alpha[:8, :9]).strong == 0
+
+
 def test_faint_noise_may_be_skin_and_stays_as_far_as_the_generator_asks() -> None:
     noise = np.random.default_rng(2).normal(0, 3, (300, 400))
     assert 0.3 < laid_over(noise).std() / noise.std() < 0.5
     assert not laid_over(noise, rescaled(M_SWAP, 2)).any()
 
 
-@pytest.mark.parametrize("deviation", [1, 4, 5, 8, 16])
-def test_the_level_of_noise_is_measured_steadily_and_without_edges(deviation: int) -> None:
+@pytest.mark.parametrize(("deviation", "strong"), [(1, 0), (3, 0), (8, 1), (16, 1)])
+def test_fine_noise_is_measured_steadily_and_without_edges(deviation: int, strong: int) -> None:
     levels = []
     for seed in range(5):
         grey = 120 + np.random.default_rng(seed).normal(0, deviation, (200, 200))
@@ -113,8 +138,10 @@ def test_the_level_of_noise_is_measured_steadily_and_without_edges(deviation: in
         alpha = np.full(grey.shape, 255, np.uint8)
         alpha[:, 100:] = 0
         grey[:, 101:] = 120 + 100 * (np.arange(99) % 2)
-        levels.append(_noise(grey.clip(0, 255).round().astype(np.uint8), alpha))
-    assert np.ptp(levels) < 0.05 * deviation and abs(np.mean(levels) - deviation) < 0.25 * deviation
+        noise = _noise(grey.clip(0, 255).round().astype(np.uint8), alpha)
+        levels.append(noise.level)
+        assert noise.strong == strong
+    assert np.ptp(levels) < 0.1 * deviation and abs(np.mean(levels) - deviation * strong) < 0.25 * deviation
 
 
 @pytest.mark.parametrize("shift", [(-150, -100), (250, 200)])

@@ -7,7 +7,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from utils.inference.grain import SECOND_DIFFERENCE, grain_of, noise_level
+from utils.inference.grain import SECOND_DIFFERENCE, SPAN, WHOLE, Noise, grain_of, noise_of
 from utils.inference.types import Crop, Mask
 from utils.inference.warp import bounds, invert, rescaled, scale_of, warp
 from utils.io.frame import Box, Pixels, to_uint8
@@ -116,12 +116,27 @@ def _fine_detail(region: np.ndarray, alpha: np.ndarray, scale: float, share: flo
     return cv2.cvtColor(cv2.LUT(lost, kept.astype(np.uint8)), cv2.COLOR_GRAY2BGR)
 
 
-def _noise(grey: np.ndarray, alpha: np.ndarray) -> float:
-    """Level of noise in a face, whose mask is alpha."""
-    kernel = np.array(SECOND_DIFFERENCE, np.float32)
-    response = cv2.convertScaleAbs(cv2.sepFilter2D(grey, cv2.CV_16S, kernel, kernel))
+def _noise(grey: np.ndarray, alpha: np.ndarray) -> Noise:
+    """The noise in a face, whose mask is alpha."""
     _, inside = cv2.threshold(alpha, 127, 255, cv2.THRESH_BINARY)
-    return noise_level(cv2.calcHist([response], [0], inside, [256], [0, 256]).ravel())
+    response = cv2.convertScaleAbs(_high_pass(grey))
+    return noise_of(cv2.calcHist([response], [0], inside, [256], [0, 256]).ravel(), _blocks(grey, alpha))
+
+
+def _blocks(grey: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Mean squared response to the high-pass, at half the size, in each block of a face, (N,) float32."""
+    height, width = (length // SPAN for length in grey.shape)
+    if not height or not width:
+        return np.zeros(0, np.float32)
+    within = slice(height * SPAN), slice(width * SPAN)
+    half = cv2.resize(grey[within], (width * SPAN // 2, height * SPAN // 2), interpolation=cv2.INTER_AREA)
+    power = cv2.resize(np.square(_high_pass(half), dtype=np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    return power[cv2.resize(alpha[within], (width, height), interpolation=cv2.INTER_AREA) > WHOLE]
+
+
+def _high_pass(grey: np.ndarray) -> np.ndarray:
+    kernel = np.array(SECOND_DIFFERENCE, np.float32)
+    return cv2.sepFilter2D(grey, cv2.CV_16S, kernel, kernel)
 
 
 def _composite(face: np.ndarray, before: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from utils.inference.blend import BORDER, LARGER, Mixer, enlargement, layers_of, mix
-from utils.inference.grain import EDGE, SECOND_DIFFERENCE, grain_of, noise_level
+from utils.inference.grain import EDGE, SECOND_DIFFERENCE, SPAN, WHOLE, Noise, grain_of, noise_of
 from utils.inference.pixels import LUMA
 from utils.inference.types import Crop, Mask
 from utils.io.frame import Box
@@ -121,11 +121,20 @@ def _fine_detail(before: Tensor, alpha: Tensor, scale: float, share: float) -> T
     return (apart * share * ((whole + EDGE - apart.abs()) / EDGE).clamp_(0, 1)).round_()
 
 
-def _noise(grey: Tensor, alpha: Tensor) -> float:
-    """Level of noise in a face, (1, 1, h, w) whole levels, whose mask is alpha (h, w) [0, 255]."""
+def _noise(grey: Tensor, alpha: Tensor) -> Noise:
+    """The noise in a face, (1, 1, h, w) whole levels, whose mask is alpha (h, w) [0, 255]."""
+    response = _high_pass(grey)[0, 0].abs()
+    counts = torch.histc(response[alpha > 127].clamp_(max=255), 256, 0, 256)
+    height, width = (length // SPAN * SPAN for length in alpha.shape)
+    half = F.avg_pool2d(grey[..., :height, :width], 2).add_(0.5).floor_()
+    power = F.avg_pool2d(_high_pass(half).square_(), SPAN // 2)[0, 0]
+    inside = F.avg_pool2d(alpha[None, :height, :width], SPAN)[0].round_() > WHOLE
+    return noise_of(counts.cpu().numpy(), power[inside].cpu().numpy())
+
+
+def _high_pass(grey: Tensor) -> Tensor:
     kernel = torch.tensor(SECOND_DIFFERENCE, dtype=torch.float32, device=grey.device)
-    response = F.conv2d(F.pad(grey, (1,) * 4, mode="reflect"), torch.outer(kernel, kernel)[None, None])[0, 0].abs()
-    return noise_level(torch.histc(response[alpha > 127].clamp_(max=255), 256, 0, 256).cpu().numpy())
+    return F.conv2d(F.pad(grey, (1,) * 4, mode="reflect"), torch.outer(kernel, kernel)[None, None])
 
 
 def _composite(face: Tensor, before: Tensor, alpha: Tensor) -> Tensor:
