@@ -149,7 +149,8 @@ def on_stages(device: torch.device, network: torch.nn.Module, **more: Any) -> Sw
 def test_more_faces_than_a_batch(device: torch.device) -> None:
     swapper = on_stages(device, plain(GENERATOR))
     found = swapper.swap(crops(41), people(41).numpy())
-    assert len(found) == 41 and swapper._staged is not None and sorted(swapper._staged._batches) == [1, swapper.batches.size]
+    assert len(found) == 41 and swapper._staged is not None
+    assert sorted(swapper._staged._batches) == [1, swapper.batches.size]  # 41 is one more than whole batches
     wanted = one_by_one(FusedAEINet(plain(GENERATOR)).to(device), 41, device)
     assert apart(found, wanted).mean() < 1.5  # bfloat16
 
@@ -165,8 +166,8 @@ def test_batches_shrink_until_the_memory_suffices(device: torch.device, monkeypa
 
     monkeypatch.setattr(staged, "_Batch", full)
     notes: list[str] = []
-    swapper = on_stages(device, plain(GENERATOR), batch_size=40)
-    swapper.batches.note = notes.append
+    swapper = on_stages(device, plain(GENERATOR))
+    swapper.batches.size, swapper.batches.note = 40, notes.append  # on a processor, too
     found = swapper.swap(crops(12), people(12).numpy())
     assert len(found) == 12 and swapper.batches.size == 5 and tried == [12, 12, 10, 5, 4] and len(notes) == 3
     assert apart(found, one_by_one(FusedAEINet(plain(GENERATOR)).to(device), 12, device)).mean() < 1.5
