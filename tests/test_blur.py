@@ -109,6 +109,13 @@ def test_noise_leaves_swaps_sharper_and_flat_targets_leave_them(faces: dict[str,
     assert not missing_blur(swap_of(faces["portrait"], np.full_like(target, 90))).any()
 
 
+def test_faint_blurred_faces_are_not_smeared(faces: dict[str, np.ndarray]) -> None:
+    soft = blurred(faces["selfie"], 3, 3)
+    for gain in (0.12, 0.1, 0.09, 0.08, 0.07, 0.06, 0.05):
+        faint = swap_of(*((image * gain).astype(np.uint8) for image in (faces["selfie"], soft)))
+        assert missing_blur(faint).max() * SIDE < 4.5
+
+
 def test_along_a_track_blur_is_steady_and_a_pull_of_focus_passes(faces: dict[str, np.ndarray]) -> None:
     def widths_after(wanted: list[float]) -> list[float]:
         """Standard deviations of the blur, pixels, of targets in these blurs, of every second track."""

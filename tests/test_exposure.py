@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.test_tone import picture
+from utils.inference import mask
 from utils.inference.exposure import Exposure, exposure_of
 from utils.inference.pipeline import load_pipeline
 from utils.io.image import read_photo
@@ -91,6 +92,13 @@ def test_colours_change_without_a_jump() -> None:
     assert (casts[0] == 1).all() and casts[-1, 2] > 1.2 and np.abs(np.diff(np.log(casts), axis=0)).max() < 0.06
 
 
+def test_a_strong_lamps_colour_does_not_end_at_white() -> None:
+    red = in_light(face(), np.array([0.02, 0.02, 1.0]))
+    exposure = exposure_of(red, LEAST)
+    back = exposure.undone(exposure.applied(red))[32:96, 32:96, 2]
+    assert abs(float(back.mean()) - red[32:96, 32:96, 2].mean()) < 5
+
+
 def test_next_to_nothing_is_not_blown_up() -> None:
     assert exposure_of(np.full((128, 128, 3), 7, np.uint8), LEAST).gain <= 16
 
@@ -128,3 +136,15 @@ def test_a_swap_in_coloured_light_is_the_swap_in_that_light(lamp: tuple[float, f
     white, coloured = swaps
     changed = (in_light(photo, 1) != white).any(axis=2)
     assert np.abs(coloured.astype(int) - in_light(white, np.array(lamp)))[changed].mean() < 6
+
+
+def test_masks_in_the_dark_and_under_a_lamp_are_those_of_white_light(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo, pipeline, chosen = read_photo(IMAGES / "selfie.jpg").image, load_pipeline(device="cpu"), []
+    choose = mask.choose_params
+    monkeypatch.setattr(mask, "choose_params", lambda *a: chosen.append(choose(*a)) or chosen[-1])
+    for light in (1, 0.1, np.array([0.35, 1, 0.45])):
+        cv2.imwrite(str(tmp_path / "target.png"), in_light(photo, light))
+        pipeline.swap_photo(IMAGES / "portrait.jpg", tmp_path / "target.png", tmp_path / "swap.png")
+    assert len(chosen) == 3 and len(set(chosen)) == 1

@@ -111,6 +111,6 @@ def _searched(grey: np.ndarray, axis: int, wanted: float) -> float:
     low, high = 0.0, _WIDEST * len(grey)
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        sharper = _sharpness(blurred(grey, *_along(axis, middle)), axis) > wanted
+        sharper = wanted < _sharpness(blurred(grey, *_along(axis, middle)), axis) < np.inf  # which is flat, not sharp
         low, high = (middle, high) if sharper else (low, middle)
     return low

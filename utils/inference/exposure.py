@@ -65,11 +65,19 @@ def exposure_of(crop: np.ndarray, least: float) -> Exposure:
         return Exposure()
     face = middle(crop)
     cast = _cast(face)
-    grey = cv2.cvtColor(Exposure(cast=cast).applied(face), cv2.COLOR_BGR2GRAY)
-    mean, spread = (max(float(value[0, 0]), 0.1) for value in cv2.meanStdDev(grey))
+    lit = Exposure(cast=cast).applied(face)
+    mean, spread = (max(float(value[0, 0]), 0.1) for value in cv2.meanStdDev(cv2.cvtColor(lit, cv2.COLOR_BGR2GRAY)))
     wanted = min(max(mean, _DARKEST), _BRIGHTEST)
-    gain = min(max(1.0, least / spread, min(wanted / mean, _USUAL / spread)), _LARGEST)
+    gain = min(max(1.0, least / spread, min(wanted / mean, _USUAL / spread)), _LARGEST, _room(lit, mean, wanted))
     return Exposure(gain, wanted - gain * mean, cast)
+
+
+def _room(face: np.ndarray, mean: float, wanted: float) -> float:
+    """The gain, 1 or more, with which the brightest colour of a face does not end at white, as a lamp's would, while a
+    brightness of mean becomes the wanted one."""
+    means, deviations = cv2.meanStdDev(face)
+    above = float(means.max() + 2 * deviations.max()) - mean
+    return max(1.0, (255 - wanted) / max(above, 1.0))
 
 
 def _cast(face: np.ndarray) -> tuple[float, float, float]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from utils.inference import align, mask, rim
+from utils.inference.exposure import exposure_of
 from utils.inference.recent import Recent
 from utils.inference.report import Stage
 from utils.inference.smooth import SteadyLandmarks
@@ -25,6 +26,7 @@ class TrackMasks:
         """size: sides of the masks, pixels."""
         self._find, self._size = landmarks.find, size
         self._margin, self._contrast = settings.mask_margin, settings.rim_contrast
+        self._least = settings.least_contrast
         self._params: Recent[mask.MaskParams] = Recent()  # by track
         self._steady = SteadyLandmarks()
 
@@ -48,7 +50,8 @@ class TrackMasks:
             if face.track not in self._params:
                 with stage("landmarks"):
                     target = align.cut(frame.pixels, face.kps, self._size, face.template).image
-                    before = self._find([target])[0]
+                    # In the light in which the swaps' own are found, too.
+                    before = self._find([exposure_of(target, self._least).applied(target)])[0]
                 self._params[face.track] = mask.choose_params(settled[position], before, self._margin, self._size)
         with stage("mask"):
             return [self._draw(face.track, swap, points)

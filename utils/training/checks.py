@@ -76,7 +76,8 @@ def _check_combinations(config: TrainConfig) -> None:
     if config.weight_eyes > 0 and not config.eye_detector_loss:
         raise OptionError(f"--weight_eyes {config.weight_eyes:g} does nothing without --eye_detector_loss True")
     if config.validate_step and not config.validation:
-        raise OptionError(f"--validate_step {config.validate_step} does nothing without --validation")
+        raise OptionError(f"--validate_step {config.validate_step} does nothing without --validation: "
+                          "give --validate_step 0, or hold photos out with --validation")
     idle = [name for name in _STUDENT if getattr(config, name) != getattr(type(config), name)]
     if idle and config.task != "identity":
         raise OptionError(f"--{idle[0]} {getattr(config, idle[0])} does nothing without --task identity")
