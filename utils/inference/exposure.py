@@ -17,7 +17,7 @@ from utils.inference.align import middle
 _DARKEST, _BRIGHTEST = 60.0, 175.0  # mean levels of a face, which few of those that generators are trained on exceed
 _USUAL = 48.0  # levels' standard deviation in most faces
 _LARGEST = 16.0  # gain; what has less contrast than this can repair shows next to nothing
-# Of faces in white light, logarithms of blue and of red over green: all but one in fifty of the training tiles.
+# Of faces in white light, logarithms of blue and of red over green.
 _NATURAL = np.array([(-0.5, 0.0), (0.05, 0.55)], np.float32)
 _MOST_CAST = 1.4  # logarithm of a gain
 _DARK = 4.0  # levels that count as brightness in the dark, where noise would be colour otherwise

@@ -56,13 +56,9 @@ class _Batch(NamedTuple):
     faces: FrameFaces
     crops: list[np.ndarray]  # (size, size, 3) uint8 BGR
     light: list[Exposure]  # of the crops
+    lit: list[np.ndarray]  # the crops in the light that the generator knows
     z_id: np.ndarray  # (N, D) float32, raw: who the faces become
     glasses: np.ndarray  # (N,) float32 [0, 1], how likely each of those who are replaced wears some
-
-    @property
-    def lit(self) -> list[np.ndarray]:
-        """The crops in the light that the generator knows."""
-        return [exposure.applied(crop) for exposure, crop in zip(self.light, self.crops, strict=True)]
 
 
 class _NewFace(NamedTuple):
@@ -207,9 +203,10 @@ class FramePipeline:
             with self.report.stage("align"):
                 crops = [align.cut(frame.pixels, face.kps, size, face.template).image for frame, face in faces]
                 light = [exposure_of(crop, self.stages.settings.least_contrast) for crop in crops]
+                lit = [exposure.applied(crop) for exposure, crop in zip(light, crops, strict=True)]
             stage, detail = self.report.stage, self.stages.settings.detail
             glasses = conditioning.glasses(faces, stage) if detail else np.zeros(len(faces), np.float32)
-            yield _Batch(frames, faces, crops, light, conditioning.embeddings(z_id, faces, stage), glasses)
+            yield _Batch(frames, faces, crops, light, lit, conditioning.embeddings(z_id, faces, stage), glasses)
 
     def _swapped(self, batches: Iterable[_Batch]) -> Iterator[tuple[_Batch, list[np.ndarray]]]:
         """New faces in the generator's light, of its size or the enhancer's."""
