@@ -20,6 +20,7 @@ from torch import nn
 from utils.inference import align, mask, rim
 from utils.inference.blur import TrackBlur
 from utils.inference.embeddings import normalise
+from utils.inference.keypoints import yaw
 from utils.inference.people import KnownPerson
 from utils.inference.pipeline import SwapPipeline
 from utils.inference.pixels import to_images, to_tensor
@@ -89,7 +90,7 @@ def _swap(pipeline: SwapPipeline, generator: nn.Module, z_id: np.ndarray, detail
     params = params or mask.choose_params(after, find([align.cut(image, kps, align.BASE).image])[0])
     soft = mask.draw(after, params, align.BASE)
     if settings.rim_contrast:
-        soft = rim.limit_mask(soft, after, swap, crop.image, settings.rim_contrast)
+        soft = rim.limit_mask(soft, after, swap, crop.image, settings.rim_contrast, yaw(kps))
     faces = [(Frame(image), TrackedFace(kps, person=0, track=0, template=template))]
     detailed = detail.add(faces, [Swap(swap, crop.M_frame2crop, crop.image)], [after], np.zeros(1))
     (placed,) = blur.match(faces, detailed)

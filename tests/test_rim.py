@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.test_tone import picture
-from utils.inference.rim import SIDE, agreement, features, limit_mask
+from utils.inference.rim import SIDE, agreement, features, limit_mask, small
 from utils.training import filters
 
 SIZE = 224
@@ -38,7 +38,7 @@ def hat(image: np.ndarray, levels: int) -> np.ndarray:
 
 def test_a_hat_stays_and_a_chin_goes() -> None:
     target = np.full((128, 128, 3), 100, np.uint8)
-    mask = limit_mask(np.ones((SIZE, SIZE), np.float32), face(), hat(target, 120), target, 0.6)
+    mask = limit_mask(np.ones((SIZE, SIZE), np.float32), face(), hat(target, 120), target, 0.6, 0)
     assert mask[FOREHEAD].max() < 0.05
     assert mask[CHIN].min() > 0.99 and mask[EYES].min() > 0.99
 
@@ -47,12 +47,12 @@ def test_slight_differences_show() -> None:
     target = np.full((128, 128, 3), 100, np.uint8)
     mask = np.random.default_rng(0).random((SIZE, SIZE), np.float32)
     inside = (slice(20, 204),) * 2
-    assert np.allclose(limit_mask(mask, face(), hat(target, 35), target, 0.6)[inside], mask[inside], atol=1e-5)
+    assert np.allclose(limit_mask(mask, face(), hat(target, 35), target, 0.6, 0)[inside], mask[inside], atol=1e-5)
 
 
 def test_it_fades_as_differences_grow() -> None:
     target = np.full((64, 64, 3), 100, np.uint8)
-    forehead = [float(agreement(hat(target, levels), target, 0.6)[18, 32]) for levels in (46, 77, 113)]
+    forehead = [float(agreement(small(hat(target, levels)), small(target), 0.6)[18, 32]) for levels in (46, 77, 113)]
     assert forehead == pytest.approx([1.0, 0.5, 0.0], abs=0.02)
 
 
@@ -69,7 +69,7 @@ def test_training_sees_the_same(seeds: tuple[int, int]) -> None:
     tensors = [torch.from_numpy(x[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 127.5 - 1 for x in (swap, target)]
     sure = features(face(), SIZE)
     found = filters.kept_rim(*tensors, torch.from_numpy(sure)[None, None], 0.6)
-    alike = agreement(swap, target, 0.6)
+    alike = agreement(small(swap), small(target), 0.6)
     expected = cv2.resize(alike + sure * (1 - alike), (128, 128), interpolation=cv2.INTER_LINEAR)
     assert expected.min() < 0.1
     assert np.abs(found[0, 0].numpy() - expected).max() < 0.03
@@ -79,3 +79,33 @@ def test_the_features_move_by_parts_of_a_pixel() -> None:
     means = [features(face() + np.float32(step), SIZE).mean() for step in np.linspace(0, 7, 15)]
     steps = np.diff(means)
     assert (steps < 0).all() and steps.min() > 3 * steps.max()
+
+
+def test_dark_hair_stays_where_a_swap_differs_less() -> None:
+    target = np.full((128, 128, 3), 150, np.uint8)
+    target[:50] = (40, 45, 60)
+    swap = target.copy()
+    swap[:50] += 25  # by which skin may differ
+    mask = np.ones((SIZE, SIZE), np.float32)
+    assert limit_mask(mask, face(), swap, target, 0.6, 0)[FOREHEAD].max() < 0.05
+    skin = np.full_like(target, 150)
+    assert limit_mask(mask, face(), hat(skin, 40), skin, 0.6, 0)[FOREHEAD].min() > 0.95
+
+
+def test_turned_heads_end_where_the_target_does() -> None:
+    target = np.full((128, 128, 3), 100, np.uint8)
+    swap = target.copy()
+    swap[70:, :45] += 40  # beside a cheek and on it
+    mask = np.zeros((SIZE, SIZE), np.float32)
+    mask[10:214, 52:172] = 1
+    shown = [limit_mask(mask, face(), swap, target, 0.6, yaw)[130:150] for yaw in (0, 20, 30, 40)]
+    end, cheek, nose = slice(54, 58), slice(72, 76), slice(106, 118)
+    assert np.array_equal(shown[0], shown[1]) and shown[0][:, end].min() > 0.99
+    assert 0.9 > shown[2][:, end].mean() > 0.6 > 0.4 > shown[3][:, end].mean()
+    assert shown[3][:, cheek].mean() > shown[3][:, end].mean() + 0.2 and shown[3][:, nose].min() > 0.99
+
+
+def test_a_face_outside_of_its_crop_has_no_skin() -> None:
+    picture = np.full((64, 64, 3), 100, np.uint8)
+    shown = limit_mask(np.ones((SIZE, SIZE), np.float32), face() + 500, picture, picture, 0.6, 45)
+    assert np.isfinite(shown).all()

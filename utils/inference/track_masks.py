@@ -9,10 +9,11 @@ import numpy as np
 
 from utils.inference import align, mask, rim
 from utils.inference.exposure import exposure_of
+from utils.inference.keypoints import yaw
 from utils.inference.recent import Recent
 from utils.inference.report import Stage
 from utils.inference.smooth import SteadyLandmarks
-from utils.inference.types import FrameFaces, Swap
+from utils.inference.types import FrameFaces, Swap, TrackedFace
 
 if TYPE_CHECKING:
     from coordinate_reg.landmarks import Landmarks
@@ -54,10 +55,12 @@ class TrackMasks:
                     before = self._find([exposure_of(target, self._least).applied(target)])[0]
                 self._params[face.track] = mask.choose_params(settled[position], before, self._margin, self._size)
         with stage("mask"):
-            return [self._draw(face.track, swap, points)
+            return [self._draw(face, swap, points)
                     for swap, points, (_, face) in zip(swaps, settled, faces, strict=True)]
 
-    def _draw(self, track: int, swap: Swap, points: np.ndarray) -> np.ndarray:
+    def _draw(self, face: TrackedFace, swap: Swap, points: np.ndarray) -> np.ndarray:
         """One face's mask; points: (106, 2) float32, settled landmarks of the swap."""
-        soft = mask.draw(points, self._params[track], self._size)
-        return rim.limit_mask(soft, points, swap.image, swap.target, self._contrast) if self._contrast else soft
+        soft = mask.draw(points, self._params[face.track], self._size)
+        if not self._contrast:
+            return soft
+        return rim.limit_mask(soft, points, swap.image, swap.target, self._contrast, yaw(face.kps))
