@@ -14,6 +14,7 @@ from utils.errors import InputError, OptionError, WeightsError
 from utils.inference.config import InferenceConfig
 from utils.options import RANGES
 from utils.training.config import TrainConfig, parse, parser
+from utils.training.networks import build_generator
 from utils.training.setup import build_task, device_for
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -145,6 +146,13 @@ def test_landmarks_need_a_device_with_float64(tmp_path: Path) -> None:
     config = parse(options(tmp_path, "step", weight_pose=1))
     with pytest.raises(OptionError, match="--device cpu"):
         build_task(config, torch.device("mps"))
+
+
+@pytest.mark.parametrize("backbone", ["unet", "linknet"])
+def test_a_generator_without_channels_is_refused(backbone: str) -> None:
+    config = TrainConfig(run_name="x", width=0.01, backbone=backbone, pretrained=False)
+    with pytest.raises(OptionError, match=r"no such generator: width 0\.01: expected 0\.03125 or more"):
+        build_generator(config, 512)
 
 
 def test_a_mac_trains_by_landmarks_on_its_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
