@@ -212,8 +212,12 @@ def test_cosines() -> None:
 
 def test_what_cannot_be_swapped_is_left_out_of_fid_and_lpips() -> None:
     pairs = [(PHOTOS["red"], PHOTOS["black"]), (PHOTOS["red"], PHOTOS["green"])]
-    swaps, originals = session._crops(evaluation(0.5), pairs)
-    assert len(swaps) == len(originals) == 1 and (swaps[0] != originals[0]).any()
+    crops = session._Crops()
+    cases = list(evaluation(0.5).cases(pairs, crops.add))
+    assert [bool(case.error) for case in cases] == [True, False]
+    assert len(crops.made) == len(crops.originals) == 1 and (crops.made[0] != crops.originals[0]).any()
+    assert len(list(evaluation(0.5).self_swaps([PHOTOS["green"], PHOTOS["black"]], crops.add))) == 1
+    assert len(crops.made) == 2 and (crops.made[1] == crops.originals[1]).all()
 
 
 def test_frechet_distance_of_known_normal_distributions() -> None:

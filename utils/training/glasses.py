@@ -27,6 +27,7 @@ from utils.inference.track import most_prominent
 from utils.io.folder import pictures_in
 from utils.name_lists import read_names
 from utils.options import Parser
+from utils.progress import counted
 from utils.weights_file import read_card, write_card
 
 _SHRUNK = 0.05  # share of the sphere in the covariance
@@ -47,7 +48,7 @@ def read_wearers(path: Path) -> dict[str, int]:
 def embeddings(photos: Sequence[Path], stages: Stages) -> dict[str, np.ndarray]:
     """Raw embedding (D,) float32 of the most prominent face of every photo that shows one, by name."""
     result = {}
-    for path in photos:
+    for path in counted(photos, "photos", quiet=False):
         image = read(path, RunReport()).image
         faces = stages.detector.detect(image, careful=True)
         if faces:

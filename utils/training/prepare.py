@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from arcface_model.iresnet import IResNet
 from coordinate_reg.points import MIRRORED
 from utils.errors import OptionError
+from utils.progress import progress, silenced
 from utils.training import augment, geometry
 from utils.training.augment import Changes
 from utils.training.config import TrainConfig
@@ -49,13 +50,12 @@ def embed_set(faces: Faces, teacher: nn.Module, device: torch.device, dtype: tor
     """What the aligned recogniser sees in each face and its mirror image together; (N, D) float32, normalised."""
     assert faces.images is not None and faces.kps is not None
     rows = []
-    for start in range(0, len(faces), 64):
-        part = slice(start, start + 64)
-        aligned = geometry.warp(
-            augment.to_float(faces.images[part].to(device)), alignment(faces.kps[part].to(device)), 112
-        )
-        with mixed_precision(device, dtype):
-            rows.append(F.normalize(teacher(aligned).float() + teacher(aligned.flip(3)).float()))
+    with progress(len(faces), silenced(), "crops embedded") as advance:
+        for images, kps in zip(faces.images.split(64), faces.kps.split(64), strict=True):
+            aligned = geometry.warp(augment.to_float(images.to(device)), alignment(kps.to(device)), 112)
+            with mixed_precision(device, dtype):
+                rows.append(F.normalize(teacher(aligned).float() + teacher(aligned.flip(3)).float()))
+            advance(len(aligned))
     return torch.cat(rows)
 
 
