@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from utils.errors import OptionError
+from utils.inference.framing import BASE
 from utils.io.mark import LEVELS
 from utils.options import Parser, boolean, build_parser, check_choices, check_ranges, check_types, clock, option
 from utils.paths import is_folder
 
 Select = Literal["reference", "largest", "all"]
 G_PATH = "weights/G_unet_2blocks.pth"
-NETWORK_CROP = 224  # side of the crop that the published landmarks and masks are measured on
 _OF_PHOTOS = {"target_image"}  # options that are for these alone
 _OF_VIDEOS = {"target_video", "decoder", "encoder", "crf", "preset", "start", "end", "preview", "keep_partial",
               "max_skipped"}
@@ -98,7 +98,7 @@ class InferenceConfig:
     num_blocks: int = option(2, "AAD layers per block of a .pth generator", type=int, choices=(1, 2, 3))
     batch_size: int = option(40, "most faces swapped at once, on a CPU eight or fewer; halved by itself when memory "
                              "runs out", type=int, metavar="N", within=(1, inf))
-    crop_size: int = option(NETWORK_CROP, "side in pixels of the aligned crop that landmarks and mask are computed on; "
+    crop_size: int = option(BASE, "side in pixels of the aligned crop that landmarks and mask are computed on; "
                             "the masks' numbers belong to 224 and are scaled to others", type=int, metavar="N",
                             within=(64, 1024))
     only_permissive: bool = option(False, "refuse models whose licence does not plainly allow commercial use (see "

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from arcface_model.iresnet import IResNet
 from coordinate_reg.points import MIRRORED
 from utils.errors import OptionError
+from utils.inference.align import ARCFACE_112
 from utils.progress import progress, silenced
 from utils.training import augment, geometry
 from utils.training.augment import Changes
@@ -28,7 +29,6 @@ from utils.training.optimise import mixed_precision
 from utils.training.pairs import Pairs, Share, joined
 from utils.training.pasting import Pasting
 from utils.training.pose import turning
-from utils.training.sface import ARCFACE_112
 from utils.training.stock import CANDIDATES, Stock
 from utils.training.terms import Judges, SwapBatch, rows_of, shown_to_critics
 from utils.training.transplant import transplant
@@ -41,7 +41,7 @@ _IDENTITY_VIEW = 224  # ArcFace's face was resized from this in the published tr
 def alignment(kps: Tensor) -> Tensor:
     """Maps (B, 2, 3) from pixels of the 112 alignment of recognisers to those of a picture with keypoints kps (B,
     5, 2)."""
-    target = torch.from_numpy(ARCFACE_112).to(kps.device).expand(len(kps), 5, 2)
+    target = torch.from_numpy(ARCFACE_112).float().to(kps.device).expand(len(kps), 5, 2)
     return geometry.similarity(target, kps)
 
 
