@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from evaluate import main
-from tests.heads import face
+from tests.heads import face, rotation
 from utils.errors import InputError, NoFaceInTargetError, OptionError, WeightsError
 from utils.evaluation import features, measures, pixels, report, session, sheet, video
 from utils.evaluation.config import SHARED, EvaluateConfig, command, parse, shown_people
@@ -42,6 +42,11 @@ def test_psnr_and_ssim_count_inside_the_mask_only() -> None:
     for measure in (pixels.psnr, pixels.ssim):
         with pytest.raises(NoFaceInTargetError, match="outside of the picture"):
             measure(picture, picture, np.zeros_like(mask))
+
+
+def test_angles_are_compared_the_short_way_around() -> None:
+    seen = measures.attributes(face(rotation(0, 0, 178)), face(rotation(0, 0, -178)))
+    assert seen["roll_degrees"] == pytest.approx(4) and seen["pose_degrees"] == pytest.approx(4)
 
 
 def test_background_sees_what_is_outside_of_the_face() -> None:
