@@ -12,6 +12,7 @@ from torch import Tensor, nn
 __all__ = ["IResNet", "iresnet", "iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200"]
 
 LAYERS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 14, 3], 100: [3, 13, 30, 3], 200: [6, 26, 60, 6]}
+_PLANES = (64, 128, 256, 512)  # channels of the four stages
 _EPS = 1e-5
 
 
@@ -71,8 +72,10 @@ class IResNet(nn.Module):
             raise ValueError(f"layers {layers}: expected the number of blocks of each of four stages")
         if size % 16:
             raise ValueError(f"size {size}: expected a multiple of 16")
+        if width < 1 / _PLANES[0]:
+            raise ValueError(f"width {width}: expected {1 / _PLANES[0]} or more, which leaves at least one channel")
         self.fp16, self.size, self.num_features = fp16, size, num_features
-        planes = self.widths = [int(c * width) for c in (64, 128, 256, 512)]
+        planes = self.widths = [int(c * width) for c in _PLANES]
         self.conv1 = nn.Conv2d(3, planes[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes[0], eps=_EPS)
         self.prelu = PReLU(planes[0])

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from coordinate_reg.points import COUNT
 from network.folded import fold_everywhere
 from network.packed import pack
 from utils.inference.pixels import to_tensor
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from coordinate_reg.network import LandmarkNet
 
-POINTS = 106
 _BATCH = 32
 
 
@@ -53,7 +53,7 @@ class PublishedLandmarks:
         blobs = np.ascontiguousarray(seen, np.float32)  # RGB, 0..255
         parts = [self._session.run(None, {self._input: blobs[i : i + self._batch]})[0]
                  for i in range(0, len(blobs), self._batch)]
-        points = np.concatenate(parts).reshape(len(crops), POINTS, 2)
+        points = np.concatenate(parts).reshape(len(crops), COUNT, 2)
         return (((points + 1) * (side / 2) - shift) / scale).astype(np.float32)
 
 

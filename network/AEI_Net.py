@@ -13,6 +13,7 @@ from network.AADLayer import AADBlock
 from network.resnet import MLAttrEncoderResnet
 
 BACKBONES = ("unet", "linknet", "resnet")
+_FIRST = 32  # channels of the first down block
 
 
 def init_weights(module: nn.Module) -> None:
@@ -48,8 +49,8 @@ def _upsample(x: Tensor) -> Tensor:
 
 
 def _base_channels(levels: int, width: float) -> list[int]:
-    """Channels of the down blocks: doubling from 32, the last two alike, times `width`."""
-    return [int(32 * width) * 2 ** min(i, levels - 2) for i in range(levels)]
+    """Channels of the down blocks: doubling from _FIRST, the last two alike, times `width`."""
+    return [int(_FIRST * width) * 2 ** min(i, levels - 2) for i in range(levels)]
 
 
 def attribute_channels(backbone: str, levels: int, width: float) -> list[int]:
@@ -129,6 +130,8 @@ class AEI_Net(nn.Module):
             raise ValueError(f"num_blocks {num_blocks!r}: expected 1, 2 or 3")
         if size < 64 or size & (size - 1):
             raise ValueError(f"size {size}: expected a power of two, 64 or more")
+        if width < 1 / _FIRST:
+            raise ValueError(f"width {width}: expected {1 / _FIRST} or more, which leaves at least one channel")
         if backbone == "resnet" and (width, size) != (1.0, 256):
             raise ValueError(f"backbone 'resnet' has one form only, width 1 and size 256, not {width} and {size}")
         levels = size.bit_length() - 2

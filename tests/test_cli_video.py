@@ -191,7 +191,7 @@ def test_nobody_in_the_whole_video_has_an_exit_code_and_leaves_nothing(
         (["--out_video_name", "o.mp4", "--start", "soon"], errors.OptionError, "h:mm:ss"),
         (["--out_video_name", "o.mp4", "--start", "0:05", "--end", "4"], errors.OptionError, "--end"),
         (["--out_video_name", "o.mp4", "--start", "1:00"], errors.OptionError, "after the end"),
-        (["--out_video_name", "o.mp4", "--max-skipped", "5"], errors.OptionError, "share"),
+        (["--out_video_name", "o.mp4", "--max-skipped", "5"], errors.OptionError, "--max_skipped must be from 0 to 1"),
         (["--out_video_name", "clip.mp4"], errors.OutputError, "is a file that is read"),
         (["--out_video_name", "o.mp4", "--target_video", "missing.mp4"], errors.InputError, "missing.mp4"),
     ],

@@ -22,7 +22,7 @@ from tests.fill import build
 from utils import weights_file
 from utils.convert import _difference, recognise
 from utils.errors import WeightsError
-from utils.registry import load_generator, load_identity
+from utils.registry import commercial_use, load_generator, load_identity
 from utils.weights_file import read_state
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,6 +61,21 @@ def refuse(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int,
     """Convert in vain; returns exit code and message."""
     code = convert_weights.main([*map(str, arguments)])
     return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("file", "make", "use"), [
+    ("backbone.pth", "iresnet(depth=18, num_features=16, width=0.125, size=64)", "no"),
+    ("10_net_G.pth", "LIPSPADEGenerator(ngf=4)", "no"),
+    ("G_unet_3blocks.pth", "AEI_Net(backbone='unet', num_blocks=3, c_id=16, width=0.125, size=64)", "unclear"),
+    ("mine.pth", "LandmarkNet(channels=[8, 12, 16], points=106, neck=0)", "unclear"),
+])
+def test_commercial_use_is_that_of_the_published_file(
+    file: str, make: str, use: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GHOST_WEIGHTS", str(tmp_path))
+    save(SMALL[make], tmp_path / file)
+    run(capsys, tmp_path / file, tmp_path / "other.safetensors")
+    assert commercial_use("other", json.loads((tmp_path / "other.json").read_text())["licence"]) == use
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from evaluate import main
-from tests.heads import face
+from tests.heads import face, rotation
 from utils.errors import InputError, NoFaceInTargetError, OptionError, WeightsError
 from utils.evaluation import features, measures, pixels, report, session, sheet, video
 from utils.evaluation.config import SHARED, EvaluateConfig, command, parse, shown_people
@@ -42,6 +42,11 @@ def test_psnr_and_ssim_count_inside_the_mask_only() -> None:
     for measure in (pixels.psnr, pixels.ssim):
         with pytest.raises(NoFaceInTargetError, match="outside of the picture"):
             measure(picture, picture, np.zeros_like(mask))
+
+
+def test_angles_are_compared_the_short_way_around() -> None:
+    seen = measures.attributes(face(rotation(0, 0, 178)), face(rotation(0, 0, -178)))
+    assert seen["roll_degrees"] == pytest.approx(4) and seen["pose_degrees"] == pytest.approx(4)
 
 
 def test_background_sees_what_is_outside_of_the_face() -> None:
@@ -212,8 +217,12 @@ def test_cosines() -> None:
 
 def test_what_cannot_be_swapped_is_left_out_of_fid_and_lpips() -> None:
     pairs = [(PHOTOS["red"], PHOTOS["black"]), (PHOTOS["red"], PHOTOS["green"])]
-    swaps, originals = session._crops(evaluation(0.5), pairs)
-    assert len(swaps) == len(originals) == 1 and (swaps[0] != originals[0]).any()
+    crops = session._Crops()
+    cases = list(evaluation(0.5).cases(pairs, crops.add))
+    assert [bool(case.error) for case in cases] == [True, False]
+    assert len(crops.made) == len(crops.originals) == 1 and (crops.made[0] != crops.originals[0]).any()
+    assert len(list(evaluation(0.5).self_swaps([PHOTOS["green"], PHOTOS["black"]], crops.add))) == 1
+    assert len(crops.made) == 2 and (crops.made[1] == crops.originals[1]).all()
 
 
 def test_frechet_distance_of_known_normal_distributions() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -186,11 +187,25 @@ def test_nothing_measured_is_an_error_and_no_report(
 
 
 @pytest.mark.parametrize("pairs", [1, 2])
-def test_one_swap_alone_has_no_fid(tmp_path: Path, argv: list[str], pairs: int) -> None:
+def test_one_swap_alone_has_no_fid(
+    tmp_path: Path, argv: list[str], pairs: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    made: list[Path] = []
+    swap = session.PipelineSwap.__call__
+
+    def counting(swapping: session.PipelineSwap, source: Portrait, target: Portrait) -> np.ndarray:
+        made.append(target.photo.path)
+        return swap(swapping, source, target)
+
+    monkeypatch.setattr(session.PipelineSwap, "__call__", counting)
     torch.jit.script(Means()).save(str(tmp_path / "means.pt"))
     for name in ("portrait.jpg", "portrait_2.jpg"):
         put(tmp_path / "faces", name, name)
-    assert main([*argv, "--pairs", str(pairs), "--fid_network", str(tmp_path / "means.pt")]) == 0
+    assert main([*argv, "--pairs", str(pairs), "--sheet_rows", "0", "--fid_network", str(tmp_path / "means.pt")]) == 0
+    assert len(made) == pairs + 1, "FID takes the swaps that were measured, and one is a self-swap"
+    shown = capsys.readouterr().err
+    assert all(f"{things}/s" in shown for things in ("people", "pairs", "self-swaps"))
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     assert len(metrics["cases"]) == pairs and ("fid" in metrics["perceptual"]) == (pairs == 2)
     said = "No FID: it compares two swaps or more." in (tmp_path / "out/table.md").read_text()

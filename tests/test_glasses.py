@@ -141,10 +141,15 @@ def test_the_command_writes_into_the_encoders_json(club: Path, capsys: pytest.Ca
 
 @pytest.mark.parametrize(
     "worn, message", [("1 round\n", "worn.txt: expected a name and clear or sunglasses, not '1 round'"),
-                      ("1 clear\n99 sunglasses\n", "1 names have no face"), ("1 clear\n", "expected bare faces and")]
+                      ("1 clear\n99 sunglasses\n", "1 of its 2 names have no photo, the first is '99'"),
+                      ("1 clear\n8 sunglasses\n", "worn.txt: 2 photos are called '8'"),
+                      ("1 clear\n2 sunglasses\n9 clear\n", "--wearers: no face found in 1 of its photos, the first is"),
+                      ("1 clear\n", "expected bare faces and")]
 )
 def test_lists_that_fit_nothing(club: Path, capsys: pytest.CaptureFixture[str], worn: str, message: str) -> None:
     (club / "worn.txt").write_text(worn)
+    cv2.imwrite(str(club / "faces" / "8.bmp"), np.zeros((64, 64, 3), np.uint8))
+    cv2.imwrite(str(club / "faces" / "9.png"), np.zeros((64, 64, 3), np.uint8))
     arguments = ["--faces", str(club / "faces"), "--wearers", str(club / "worn.txt")]
     assert fitting.main(arguments) == InputError.exit_code and message in capsys.readouterr().err
     (club / "worn.txt").unlink()

@@ -12,12 +12,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from arcface_model.iresnet import iresnet
 from utils.errors import WeightsError
+from utils.inference.align import ARCFACE_112
 from utils.onnx_file import open_session
 from utils.training import augment, geometry, hints, invent
 from utils.training.augment import Changes, Framing
 from utils.training.draws import Draws
+from utils.training.halving import Halving
 from utils.training.prepare import alignment
-from utils.training.sface import ARCFACE_112, HalvingDepthwise, Observed, SFace
+from utils.training.sface import Observed, SFace
 
 
 def chain(path: Path, last: str = "Gemm") -> None:
@@ -60,12 +62,14 @@ def test_sface_gives_the_numbers_of_its_file_and_its_late_maps(tmp_path: Path) -
     assert torch.equal(network(x), e)
 
 
-def test_a_halving_convolution_is_one_of_stride_two() -> None:
-    layer = HalvingDepthwise(6, 6, 3, padding=1, groups=6)
-    for side in (8, 9):
-        x = torch.rand(2, 6, side, side)
-        expected = torch.nn.functional.conv2d(x, layer.weight, layer.bias, stride=2, padding=1, groups=6)
-        assert torch.allclose(layer(x), expected, atol=1e-6)
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("side", [8, 9])
+def test_a_halving_convolution_is_one_of_stride_two(first: int, side: int) -> None:
+    layer = Halving(6, 6, 3, first=first, padding=1, groups=6)
+    x = torch.rand(2, 6, side, side)
+    padded = torch.nn.functional.pad(x, (1 - first, 1, 1 - first, 1))
+    expected = torch.nn.functional.conv2d(padded, layer.weight, layer.bias, stride=2, groups=6)
+    assert torch.allclose(layer(x), expected, atol=1e-6)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
@@ -78,7 +82,7 @@ def test_hints_stay_with_the_face() -> None:
     """A map of the teacher that shows x and y of its crop tells the student x and y of the same points."""
     draws = Draws(0, "hints", np.arange(6))
     framing, view, side = Framing(160, 128), 64, 8
-    kps = torch.from_numpy(ARCFACE_112) + 24 + torch.linspace(-3, 3, 6)[:, None, None]
+    kps = torch.from_numpy(ARCFACE_112).float() + 24 + torch.linspace(-3, 3, 6)[:, None, None]
     M_align = alignment(kps)
     M_view = augment.views(framing, view, Changes(rotation=20, zoom=0.2, shift=0.1), draws)
     places = (torch.arange(14) + 0.5) * 8 - 0.5  # of the map's points in the aligned crop
@@ -130,7 +134,7 @@ def test_a_hinted_encoder_is_the_encoder() -> None:
 def test_shares_add_up_however_the_student_looks() -> None:
     """Shares in the middle of the face are all seen; each goes to the place that looks at it."""
     draws = Draws(0, "shares", np.arange(5))
-    kps = (torch.from_numpy(ARCFACE_112) + 24).expand(5, 5, 2)
+    kps = (torch.from_numpy(ARCFACE_112).float() + 24).expand(5, 5, 2)
     M_view = augment.views(Framing(160, 128), 64, Changes(rotation=10, zoom=0.1, shift=0.04), draws)
     shares = torch.zeros(5, 2, 7, 7)
     shares[:, :, 2:5, 2:5] = torch.rand(5, 2, 3, 3, generator=torch.Generator().manual_seed(0))

@@ -14,7 +14,7 @@ import pytest
 from utils.errors import OptionError
 from utils.inference.conditioning import Conditioning
 from utils.inference.config import InferenceConfig
-from utils.inference.embeddings import steer
+from utils.inference.embeddings import STRONGEST, steer
 from utils.inference.report import RunReport
 from utils.inference.stages import load_stages
 from utils.inference.types import TrackedFace
@@ -116,5 +116,5 @@ def test_masks_and_turns_that_cannot_be(option: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("value", [-0.1, 2.5, float("nan")])
 def test_values_beyond_its_range(value: float) -> None:
-    with pytest.raises(OptionError, match="--identity_strength must be from 0 to 2"):
+    with pytest.raises(OptionError, match=f"--identity_strength must be from 0 to {STRONGEST:g}, not {value}"):
         InferenceConfig(identity_strength=value).check_values()

@@ -69,6 +69,31 @@ def test_python_code_is_told_which_type_an_option_has(option: str, value: object
         load_pipeline(**{option: value})
 
 
+@pytest.mark.parametrize(("option", "value", "expected"), [
+    ("start", float("nan"), "0 or more, not nan"), ("end", float("nan"), "0 or more, not nan"),
+    ("crf", float("nan"), "0 or more, not nan"), ("start", float("inf"), "0 or more, not inf"),
+    ("start", -1, "0 or more, not -1"), ("preview", -1, "0 or more, not -1"), ("batch_size", 0, "1 or more, not 0"),
+    ("crop_size", 32, "from 64 to 1024, not 32"), ("similarity_th", 2, "from -1 to 1, not 2"),
+    ("similarity_th", float("nan"), "from -1 to 1, not nan"), ("max_skipped", 1.5, "from 0 to 1, not 1.5"),
+])
+def test_python_code_is_told_from_what_to_what_a_number_goes(option: str, value: float, expected: str) -> None:
+    with pytest.raises(OptionError, match=f"--{option} must be {expected}"):
+        InferenceConfig(**{option: value}).check_values()
+
+
+@pytest.mark.parametrize(("script", "words", "expected"), [
+    (evaluate, "--openpeople studio --tone 2", "--tone must be from 0 to 1, not 2"),
+    (evaluate, "--openpeople studio --pairs -1", "--pairs must be 0 or more, not -1"),
+    (preprocess_vgg, "--margin nan", "--margin must be from 0 to 1, not nan"),
+    (preprocess_vgg, "--workers -1", "--workers must be 0 or more, not -1"),
+])
+def test_other_commands_say_from_what_to_what_a_number_goes(
+    script: object, words: str, expected: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [f"{Path(script.__file__).name}", *words.split()])  # type: ignore[attr-defined]
+    assert script.main() == 2 and expected in capsys.readouterr().err  # type: ignore[attr-defined]
+
+
 def test_python_code_may_give_other_numbers_and_paths() -> None:
     InferenceConfig(tone=np.float32(0.5), crf=20, batch_size=np.int64(2), source_face_index=1,  # type: ignore[arg-type]
                     G_path=Path("a.pth"), source_paths=(Path("a.jpg"),), end=None).check_values()  # type: ignore[arg-type]

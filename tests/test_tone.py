@@ -96,5 +96,5 @@ def test_the_generators_own_and_the_users(random_weights: Any, monkeypatch: pyte
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
 def test_values_beyond_its_range(value: float) -> None:
-    with pytest.raises(OptionError, match="--tone is a share, from 0 to 1"):
+    with pytest.raises(OptionError, match="--tone must be from 0 to 1"):
         load_pipeline(tone=value)

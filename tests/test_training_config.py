@@ -12,12 +12,14 @@ import yaml
 from tests.training_set import options
 from utils.errors import InputError, OptionError, WeightsError
 from utils.inference.config import InferenceConfig
-from utils.options import RANGES
 from utils.training.config import TrainConfig, parse, parser
+from utils.training.networks import build_generator
 from utils.training.setup import build_task, device_for
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = sorted((ROOT / "utils/training/presets").glob("*.yaml"))
+# Options of both command lines that ask something of the pipeline.
+SHARED = ("tone", "sharpen", "detail", "match_blur", "max_yaw", "mask_wider", "mask_higher", "rim_contrast")
 PUBLISHED = {
     "dataset_path": "/VggFace2-crop/", "G_path": "./saved_models/G.pth", "D_path": "./saved_models/D.pth", "vgg": True,
     "weight_adv": 1, "weight_attr": 10, "weight_id": 20, "weight_rec": 10, "weight_eyes": 0, "backbone": "unet",
@@ -39,9 +41,9 @@ def test_booleans_are_read_as_written(words: list[str], value: bool) -> None:
         assert parser().given([f"--{name}", *words])[name] is value
 
 
-@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("name", SHARED)
 def test_training_and_inference_take_the_same_numbers(name: str) -> None:
-    least, most = RANGES[name]
+    least, most = InferenceConfig.__dataclass_fields__[name].metadata["within"]
     for value in (least, most):
         assert getattr(parse(["--run_name", "x", f"--{name}", str(value)]), name) == value
         InferenceConfig(**{name: value}).check_values()
@@ -71,7 +73,9 @@ def test_training_and_inference_take_the_same_numbers(name: str) -> None:
     ("--run_name x --student_width 0.5", "--student_width 0.5 does nothing without --task identity"),
     ("--run_name x --weight_encoder 3", "--weight_encoder and --weight_id"),
     ("--run_name x --width 0", "--width"),
-    ("--run_name x --discr_scales 0", "--discr_scales"),
+    ("--run_name x --discr_scales 0", "--discr_scales must be 1 or more, not 0"),
+    ("--run_name x --weight_id -1", "--weight_id must be 0 or more, not -1"),
+    ("--run_name x --max_minutes inf", "--max_minutes must be 0 or more, not inf"),
     ("--run_name x --tone 2", "--tone"),
     ("--run_name x --task identity --student_size 100", "--student_size"),
     ("--run_name x --weight_adv 0 --weight_id 0 --weight_attr 0 --weight_rec 0", "--weight_id"),
@@ -145,6 +149,13 @@ def test_landmarks_need_a_device_with_float64(tmp_path: Path) -> None:
     config = parse(options(tmp_path, "step", weight_pose=1))
     with pytest.raises(OptionError, match="--device cpu"):
         build_task(config, torch.device("mps"))
+
+
+@pytest.mark.parametrize("backbone", ["unet", "linknet"])
+def test_a_generator_without_channels_is_refused(backbone: str) -> None:
+    config = TrainConfig(run_name="x", width=0.01, backbone=backbone, pretrained=False)
+    with pytest.raises(OptionError, match=r"no such generator: width 0\.01: expected 0\.03125 or more"):
+        build_generator(config, 512)
 
 
 def test_a_mac_trains_by_landmarks_on_its_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

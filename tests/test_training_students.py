@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tests.training_set import KPS, options, write_set
 from utils import registry
-from utils.errors import OptionError, WeightsError
+from utils.errors import InputError, OptionError, WeightsError
 from utils.training import invent, stock, students
 from utils.training.config import parse
 from utils.training.draws import Draws
@@ -100,6 +100,17 @@ def test_students_that_cannot_be_taught_are_refused(root: Path) -> None:
         build(root, "identity", student_features=512)
     with pytest.raises(OptionError, match="--batch_size of 2 or more"):
         build(root, "identity", batch_size=1)
+    with pytest.raises(OptionError, match=r"student: width 0\.01: expected 0\.015625 or more"):
+        build(root, "identity", student_width=0.01)
+
+
+def test_faces_that_mediapipe_does_not_recognise_teach_no_landmarks(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(students, "label", lambda faces, path: (torch.zeros(len(faces), 106, 2),
+                                                                np.zeros(len(faces), np.float32)))
+    with pytest.raises(InputError, match=f"{root / 'set'}: MediaPipe recognises a face in none of its 9 pictures"):
+        build(root, "landmarks")
 
 
 def test_a_student_starts_from_its_files(root: Path) -> None:

@@ -243,7 +243,7 @@ def _flatten(output: Any) -> list[Tensor]:
 def _write_card(architecture: Architecture, source: Path, target: Path, known: Mapping[str, Any]) -> None:
     """The JSON that says how to build the network; known: what is kept of the source's own JSON, and the sha256."""
     spec = registry.SPECS.get(registry.name_of(source))
-    card = {"licence": f"{spec.licence}; see MODELS.md" if spec else "unknown", **architecture.facts, **known,
+    card = {"licence": spec.stated if spec else "unknown", **architecture.facts, **known,
             "name": target.stem, "network": architecture.network, "arguments": architecture.arguments,
             "origin": known.get("origin", f"converted from {source.name}")}
     write_card(target.with_suffix(".json"), card)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, field, fields
@@ -15,15 +16,15 @@ from utils.errors import OptionError
 from utils.version import TOOL
 
 _UNSET = object()
-# From what to what options of several command lines go.
-RANGES = {"max_yaw": (0, 180), "mask_wider": (-100, 100), "mask_higher": (-10, 10), "rim_contrast": (0, 10),
-          "sharpen": (0, 5), "detail": (0, 1), "match_blur": (0, 1)}
 _BOOLEAN: dict[str, Any] = {"nargs": "?", "const": True, "metavar": "True|False"}  # `--flag`, `--flag True`
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
 
 def option(default: Any, text: str, **argument: Any) -> Any:
-    """A dataclass field with its help text and further arguments of `add_argument`."""
+    """A dataclass field with its help text and further arguments of `add_argument`.
+
+    within: the least and the most that a number may be; without it, any from 0 on.
+    """
     value = {"default_factory": default} if callable(default) else {"default": default}
     return field(**value, metadata={"help": text, **argument})
 
@@ -82,11 +83,14 @@ def check_choices(options: Any) -> None:
 
 
 def check_ranges(options: Any) -> None:
-    """Refuse numbers beyond RANGES; raises OptionError."""
-    for name, (least, most) in RANGES.items():
-        value = getattr(options, name)
-        if value is not None and not least <= value <= most:
-            raise OptionError(f"--{name} must be from {least} to {most}, not {value}")
+    """Refuse numbers that are not within their field's range, infinite or none at all; raises OptionError."""
+    for entry in fields(options):
+        if entry.metadata.get("type") not in (int, float, clock) or "nargs" in entry.metadata:
+            continue
+        (least, most), value = entry.metadata.get("within", (0, math.inf)), getattr(options, entry.name)
+        if value is not None and not (least <= value <= most and value < math.inf):
+            expected = f"from {least:g} to {most:g}" if most < math.inf else f"{least:g} or more"
+            raise OptionError(f"--{entry.name} must be {expected}, not {value}")
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -127,7 +131,7 @@ class Parser(argparse.ArgumentParser):
 
 def _add(target: Any, entry: Field[Any]) -> None:
     """One field as one option; booleans take `--flag`, `--flag True` and `--flag False`."""
-    argument = {key: value for key, value in entry.metadata.items() if key not in ("alias", "group")}
+    argument = {key: value for key, value in entry.metadata.items() if key not in ("alias", "group", "within")}
     default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
     if argument.get("type") is boolean:
         argument |= _BOOLEAN

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+log = logging.getLogger("ghost")
 
 
 class Advance(Protocol):
@@ -35,3 +39,16 @@ def progress(count: int | None, quiet: bool, things: str) -> Iterator[Advance]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=count)
         yield lambda done=1, note="": bar.update(task, advance=done, description=note)
+
+
+def counted(items: Collection[T], things: str, quiet: bool) -> Iterator[T]:
+    """The items one by one, with that line while they are taken."""
+    with progress(len(items), quiet, things) as advance:
+        for item in items:
+            yield item
+            advance()
+
+
+def silenced() -> bool:
+    """Whether the program's log reports nothing but errors: with --quiet, and in all but one of several processes."""
+    return not log.isEnabledFor(logging.INFO)

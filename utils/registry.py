@@ -51,6 +51,11 @@ class ModelSpec:
     origin: str
     commercial: str  # whether its licence allows commercial use: yes, no, unclear; MODELS.md has the reasons
 
+    @property
+    def stated(self) -> str:
+        """The licence as the JSON beside the converted file states it: the use that is unclear has to stay so."""
+        return f"{self.licence}; see MODELS.md" if self.commercial == "unclear" else self.licence
+
 
 SPECS = {spec.name: spec for spec in (
     *(ModelSpec(f"ghost_unet_{n}", "generator", (f"weights/G_unet_{n}block{'s' * (n > 1)}.pth",),
@@ -151,7 +156,8 @@ def commercial_use(name: str, licence: str | None) -> str:
     licence: what the JSON beside the file states, which then decides.
     """
     if licence is not None:
-        return "yes" if licence in PERMISSIVE else "unclear"
+        restricted = {spec.licence for spec in SPECS.values() if spec.commercial == "no"}
+        return "yes" if licence in PERMISSIVE else "no" if licence in restricted else "unclear"
     return SPECS[name].commercial if name in SPECS else "unclear"
 
 

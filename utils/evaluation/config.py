@@ -10,7 +10,7 @@ from typing import Any
 
 from utils.errors import OptionError
 from utils.inference.config import InferenceConfig
-from utils.options import boolean, build_parser, option
+from utils.options import boolean, build_parser, check_ranges, option
 
 RECOGNISERS = ("dlib", "sface", "arcface", "embedded")
 LANDMARKERS = ("mediapipe", "2d106", "embedded")
@@ -20,7 +20,8 @@ _AS_INFERENCE = "as for inference.py"
 def _as_inference(name: str) -> Any:
     """An option of inference.py, with its default and all that is said of its values."""
     entry = InferenceConfig.__dataclass_fields__[name]
-    return option(entry.default, _AS_INFERENCE, **{fact: entry.metadata[fact] for fact in ("type", "choices", "metavar")
+    facts = ("type", "choices", "metavar", "within")
+    return option(entry.default, _AS_INFERENCE, **{fact: entry.metadata[fact] for fact in facts
                                                    if fact in entry.metadata})
 
 
@@ -126,9 +127,8 @@ class EvaluateConfig:
     quiet: bool = option(False, "print errors only", type=boolean)
 
     def check(self) -> None:
-        """Refuse combinations that cannot work; raises OptionError."""
-        if min(self.pairs, self.self_swaps, self.sheet_rows) < 0:
-            raise OptionError("--pairs, --self_swaps and --sheet_rows must be 0 or more")
+        """Refuse values and combinations that cannot work; raises OptionError."""
+        check_ranges(self)
         if bool(self.video) != bool(self.target_video):
             raise OptionError("flicker needs both --video and --target_video")
         if self.openpeople and (self.faces or self.sources or self.targets):

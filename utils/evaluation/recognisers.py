@@ -14,16 +14,12 @@ import cv2
 import numpy as np
 
 from utils.errors import NoFaceInTargetError, ResourceError
-from utils.inference.align import cut, estimate
+from utils.inference.align import ARCFACE_112, cut, estimate
 from utils.inference.warp import invert, scale_of
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-# Five keypoints of the alignment of today's recognisers, pixels of a 112 crop (not GHOST's templates).
-_ARCFACE_112 = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
-)
 # Median square of dlib's own detector around 99 faces, in the frontal 112 crop: centre and side.
 _DLIB_CENTRE, _DLIB_SIDE = np.array([56.1, 67.5]), 79.0
 
@@ -95,7 +91,7 @@ def arcface_crop(image: np.ndarray, kps: np.ndarray) -> np.ndarray:
     """
     from skimage.transform import SimilarityTransform
 
-    matrix = SimilarityTransform.from_estimate(np.asarray(kps, np.float64), _ARCFACE_112)
+    matrix = SimilarityTransform.from_estimate(np.asarray(kps, np.float64), ARCFACE_112)
     if not matrix:
         raise NoFaceInTargetError(f"the five points {np.asarray(kps).tolist()} fit no face; give a clearer photo")
     return cv2.warpAffine(image, matrix.params[:2], (112, 112))

@@ -36,6 +36,8 @@ class Portrait:
 # Source and target to the final picture, like the target's; raises GhostError where the pipeline does not swap.
 Swap = Callable[[Portrait, Portrait], np.ndarray]
 
+Watch = Callable[[Portrait, np.ndarray], None]  # is told of every target and its swap
+
 
 def _again(error: GhostError) -> GhostError:
     """The same error without its traceback, which would keep the pictures of all frames of the stack in memory."""
@@ -125,12 +127,12 @@ class Evaluation:
     def __init__(self, swap: Swap, album: Album, gallery: Gallery, landmarker: Landmarker) -> None:
         self._swap, self._album, self._gallery, self._landmarker = swap, album, gallery, landmarker
 
-    def cases(self, pairs: Iterable[Pair]) -> Iterator[Case]:
+    def cases(self, pairs: Iterable[Pair], watch: Watch | None = None) -> Iterator[Case]:
         """Each pair swapped and measured; a pair that cannot be swapped says why instead."""
         for source, target in pairs:
             case = Case(source.path, target.path)
             try:
-                self._measure(case, self._album.portrait(source), self._album.portrait(target))
+                self._measure(case, self._album.portrait(source), self._album.portrait(target), watch)
             except NOT_SWAPPED as error:
                 case = Case(source.path, target.path, error=_again(error))
                 self._warn(source, target, error)
@@ -146,8 +148,14 @@ class Evaluation:
         portraits = self._album.portrait(source), self._album.portrait(target)
         return *portraits, self._swap(*portraits)
 
-    def _measure(self, case: Case, source: Portrait, target: Portrait) -> None:
+    def _swapped(self, source: Portrait, target: Portrait, watch: Watch | None) -> np.ndarray:
         swapped = self._swap(source, target)
+        if watch is not None:
+            watch(target, swapped)
+        return swapped
+
+    def _measure(self, case: Case, source: Portrait, target: Portrait, watch: Watch | None) -> None:
+        swapped = self._swapped(source, target, watch)
         face = self._album.face_again(swapped, target.face)
         names = source.photo.identity, target.photo.identity
         for recogniser in self._gallery.recognisers:
@@ -159,12 +167,14 @@ class Evaluation:
         case.attributes |= measures.attributes(after, before)
         case.attributes |= measures.background(swapped, target.image, before)
 
-    def self_swaps(self, photos: Iterable[LabelledPhoto]) -> Iterator[dict[str, float]]:
+    def self_swaps(
+        self, photos: Iterable[LabelledPhoto], watch: Watch | None = None
+    ) -> Iterator[dict[str, float]]:
         """Faces swapped with themselves; those that cannot be are left out, with a warning."""
         for photo in photos:
             try:
                 portrait = self._album.portrait(photo)
-                swapped = self._swap(portrait, portrait)
+                swapped = self._swapped(portrait, portrait, watch)
                 landmarks = self._landmarker.find(portrait.image, portrait.face.kps)
                 measured = measures.self_swap(swapped, portrait.image, landmarks)
             except NOT_SWAPPED as error:

@@ -18,9 +18,9 @@ from utils.evaluation.config import EvaluateConfig, command, shown_people
 from utils.evaluation.measures import Case
 from utils.evaluation.models import PipelineSwap, load_landmarker, load_recogniser, read_picture
 from utils.evaluation.people import LabelledPhoto, Pair
-from utils.evaluation.run import NOT_SWAPPED, Album, Evaluation, Gallery, Portrait
+from utils.evaluation.run import Album, Evaluation, Gallery, Portrait, Watch
 from utils.inference.align import cut
-from utils.progress import progress
+from utils.progress import counted
 
 _FEATURE_CROP = 256  # side of the aligned crops that FID and LPIPS compare
 _MOST_LISTED = 40  # pairs up to which the table lists every one
@@ -53,6 +53,19 @@ def choose_cast(config: EvaluateConfig) -> Cast:
         sources, targets = (people.listed(photos, Path(config.names)) for photos in (sources, targets))
     pairs = people.crossed_pairs(sources, targets, config.pairs)
     return Cast(pairs, people.dealt(targets), people.by_person([*extra, *sources, *targets]))
+
+
+class _Crops:
+    """Aligned crops of swaps and of their targets, collected while these are measured."""
+
+    def __init__(self) -> None:
+        self.made: list[np.ndarray] = []
+        self.originals: list[np.ndarray] = []
+
+    def add(self, target: Portrait, swapped: np.ndarray) -> None:
+        """A target and its swap, (H, W, 3) uint8 BGR like the target's picture."""
+        self.made.append(cut(swapped, target.face.kps, _FEATURE_CROP).image)
+        self.originals.append(cut(target.image, target.face.kps, _FEATURE_CROP).image)
 
 
 class Session:
@@ -105,22 +118,25 @@ class Session:
         from utils.inference.detectors import choose_detector, open_detector
 
         detector = open_detector(*choose_detector(), choose_device(self.config.device))
-        return measure(result, target, detector, self.landmarker)
+        return measure(result, target, detector, self.landmarker, self.config.quiet)
 
     def _photos(self) -> tuple[dict[str, Any], list[Case], Iterable[np.ndarray]]:
         """The metrics of swaps, the cases, and the rows of the sheet, which are not made before somebody takes them."""
         cast = choose_cast(self.config)
         swap = PipelineSwap(self.config)
         album = Album(read_picture, swap.pipeline.stages.detector)
-        gallery = Gallery(_first_of_each(album, cast.gallery), self.recognisers)
+        people_shown = counted(cast.gallery, "people", self.config.quiet)
+        gallery = Gallery(_first_of_each(album, people_shown), self.recognisers)
         evaluation = Evaluation(swap, album, gallery, self.landmarker)
-        cases = self._run_cases(evaluation, cast.pairs)
+        swaps, self_swaps = _Crops(), _Crops()
+        cases = self._run_cases(evaluation, cast.pairs, swaps.add if self._fid else None)
         measured = {"title": f"Swaps of {shown_people(self.config)}, {len(cast.pairs)} pairs", "models": swap.models,
                     "gallery": len(gallery.people), **self._summarise(cases)}
         targets = [portrait.photo for portrait in islice(album.portraits(cast.targets), self.config.self_swaps)]
-        measured["pixels"] |= _means(list(evaluation.self_swaps(targets)))
-        measured["perceptual"] = self._perceptual(evaluation, cast.pairs, targets)
-        measured["landmarks"] = self._landmark_errors(album.portraits(cast.targets))
+        shown = counted(targets, "self-swaps", self.config.quiet)
+        measured["pixels"] |= _means(list(evaluation.self_swaps(shown, self_swaps.add if self._lpips else None)))
+        measured["perceptual"] = self._perceptual(swaps, self_swaps)
+        measured["landmarks"] = self._landmark_errors(album, cast.targets)
         measured["left_out"] = [str(error) for error in album.left_out.values()]
         measured["notes"] = _notes(cases, measured)
         if self._fid is not None and "fid" not in measured["perceptual"]:
@@ -128,13 +144,9 @@ class Session:
         photos = {(source.path, target.path): (source, target) for source, target in cast.pairs}
         return measured, cases, self._sheet_rows(evaluation, cases, photos)
 
-    def _run_cases(self, evaluation: Evaluation, pairs: Sequence[Pair]) -> list[Case]:
+    def _run_cases(self, evaluation: Evaluation, pairs: Sequence[Pair], watch: Watch | None) -> list[Case]:
         """All pairs swapped and measured; raises what `_nothing_measured` says where none could be."""
-        cases = []
-        with progress(len(pairs), self.config.quiet, "pairs") as advance:
-            for case in evaluation.cases(pairs):
-                cases.append(case)
-                advance()
+        cases = list(evaluation.cases(counted(pairs, "pairs", self.config.quiet), watch))
         if all(case.error for case in cases):
             raise _nothing_measured(cases)
         return cases
@@ -154,12 +166,12 @@ class Session:
             "cases": [case.as_dict() for case in cases],
         }
 
-    def _landmark_errors(self, portraits: Iterable[Portrait]) -> dict[str, Any]:
+    def _landmark_errors(self, album: Album, photos: Sequence[LabelledPhoto]) -> dict[str, Any]:
         """How far the landmarker is from another one, in eye distances, as shares."""
         if self.other_landmarker is None:
             return {}
         errors = []
-        for portrait in portraits:
+        for portrait in album.portraits(counted(photos, "photos", self.config.quiet)):
             found, reference = (
                 landmarker.find(portrait.image, portrait.face.kps)
                 for landmarker in (self.landmarker, self.other_landmarker)
@@ -168,22 +180,16 @@ class Session:
         names = f"{self.landmarker.network} against {self.other_landmarker.network}"
         return measures.landmark_summary(errors) | {"networks": names} if errors else {}
 
-    def _perceptual(
-        self, evaluation: Evaluation, pairs: Sequence[Pair], targets: Sequence[LabelledPhoto]
-    ) -> dict[str, Any]:
+    def _perceptual(self, swaps: _Crops, self_swaps: _Crops) -> dict[str, Any]:
         """FID over the pairs, where they are several, and LPIPS over self-swaps, where their networks are there."""
         result: dict[str, Any] = {}
-        swaps: list[np.ndarray] = []
-        if self._fid is not None:
-            swaps, originals = _crops(evaluation, pairs)
-        if self._fid is not None and len(swaps) > 1:  # one alone has no spread
-            note = f" ({len(swaps)} pictures, too few to compare with papers)" if len(swaps) < _FEW else ""
-            result |= {"fid": features.fid(self._fid, swaps, originals),
+        count = len(swaps.made)
+        if self._fid is not None and count > 1:  # one alone has no spread
+            note = f" ({count} pictures, too few to compare with papers)" if count < _FEW else ""
+            result |= {"fid": features.fid(self._fid, swaps.made, swaps.originals),
                        "fid_network": Path(self.config.fid_network or "").name + note}
-        if self._lpips is not None:
-            swaps, originals = _crops(evaluation, [(photo, photo) for photo in targets])
-        if self._lpips is not None and swaps:
-            result |= {"lpips": features.lpips(self._lpips, swaps, originals),
+        if self._lpips is not None and self_swaps.made:
+            result |= {"lpips": features.lpips(self._lpips, self_swaps.made, self_swaps.originals),
                        "lpips_network": Path(self.config.lpips_network or "").name}
         return result
 
@@ -236,16 +242,3 @@ def _nothing_measured(cases: Sequence[Case]) -> GhostError:
 
 def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in rows])) for name in (rows[0] if rows else ())}
-
-
-def _crops(evaluation: Evaluation, pairs: Iterable[Pair]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Aligned crops of swaps and of their targets; pairs that cannot be swapped are left out, as the cases say."""
-    swaps, originals = [], []
-    for pair in pairs:
-        try:
-            _, target, swapped = evaluation.picture(*pair)
-        except NOT_SWAPPED:
-            continue
-        swaps.append(cut(swapped, target.face.kps, _FEATURE_CROP).image)
-        originals.append(cut(target.image, target.face.kps, _FEATURE_CROP).image)
-    return swaps, originals

@@ -60,7 +60,7 @@ def caption(name: str, case: Case, recogniser: str) -> str:
 
 
 def write(path: Path, rows: Sequence[np.ndarray]) -> None:
-    """The rows in as many columns as there are groups of three, as PNG."""
+    """The rows, best, median and worst side by side where there are several of each, as PNG."""
     if not rows:
         return
     columns = 3 if len(rows) % 3 == 0 and len(rows) > 3 else 1

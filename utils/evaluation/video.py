@@ -15,6 +15,7 @@ from utils.inference.detect import Detector
 from utils.inference.track import most_prominent
 from utils.inference.warp import apply, warp
 from utils.io.frame import to_uint8
+from utils.progress import progress
 
 _SIDE = 128
 _FRONTAL = 2  # one template for the whole video: a switch would look like flicker
@@ -80,22 +81,25 @@ def jitter(runs: Iterable[Sequence[np.ndarray]]) -> float:
     return float(np.concatenate(lengths).mean()) if lengths else 0.0
 
 
-def _frames(path: Path) -> Iterable[np.ndarray]:
+def measure(
+    result: Path, target: Path, detector: Detector, landmarker: Landmarker, quiet: bool = True
+) -> dict[str, float]:
+    """Compare two videos frame by frame; raises InputError where they do not belong together."""
     from utils.io.video import open_video
 
-    with open_video(path) as video:
-        for frame in video.frames:
-            yield to_uint8(frame.image)
-
-
-def measure(result: Path, target: Path, detector: Detector, landmarker: Landmarker) -> dict[str, float]:
-    """Compare two videos frame by frame; raises InputError where they do not belong together."""
     steadiness = Steadiness(detector, landmarker)
-    for swapped, original in zip(_frames(result), _frames(target), strict=False):
-        height, width = original.shape[:2]
-        if abs(swapped.shape[0] - height) > 1 or abs(swapped.shape[1] - width) > 1:
-            raise InputError(f"{result} has another size than {target}; give the video that it was made from")
-        steadiness.add(swapped[:height, :width], original)
+    with (
+        open_video(result) as made,
+        open_video(target) as known,
+        progress(known.info.frames, quiet, "frames") as advance,
+    ):
+        for frames in zip(made.frames, known.frames, strict=False):
+            swapped, original = (to_uint8(frame.image) for frame in frames)
+            height, width = original.shape[:2]
+            if abs(swapped.shape[0] - height) > 1 or abs(swapped.shape[1] - width) > 1:
+                raise InputError(f"{result} has another size than {target}; give the video that it was made from")
+            steadiness.add(swapped[:height, :width], original)
+            advance()
     if not steadiness.frames:
         raise InputError(f"{target}: no face found in any frame")
     return steadiness.summary()

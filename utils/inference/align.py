@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from utils.inference.framing import BASE as BASE
 from utils.inference.types import Crop
 from utils.inference.warp import apply, rescaled, warp
 from utils.io.frame import Pixels, to_uint8
 
-BASE = 224  # side of the crop in which the published numbers are given
 TEMPLATES = 2.0 * np.array([  # (5, 5, 2), pixels of a 224 crop: left profile, left, frontal, right, right profile
     [(51.642, 50.115), (57.617, 49.990), (35.740, 69.007), (51.157, 89.050), (57.025, 89.702)],
     [(45.031, 50.118), (65.568, 50.872), (39.677, 68.111), (45.177, 86.190), (64.246, 86.758)],
@@ -19,6 +19,10 @@ TEMPLATES = 2.0 * np.array([  # (5, 5, 2), pixels of a 224 crop: left profile, l
     [(46.845, 50.872), (67.382, 50.118), (72.737, 68.111), (48.167, 86.758), (67.236, 86.190)],
     [(54.796, 49.990), (60.771, 50.115), (76.673, 69.007), (55.388, 89.702), (61.257, 89.050)],
 ])
+# The one template of today's recognisers, (5, 2), pixels of a 112 crop; GHOST's own networks never see it.
+ARCFACE_112 = np.array(
+    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
+)
 
 
 def _similarities(kps: np.ndarray) -> np.ndarray:

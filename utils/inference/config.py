@@ -5,17 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
+from math import inf
 from pathlib import Path
 from typing import Literal, get_args
 
 from utils.errors import OptionError
+from utils.inference.framing import BASE
 from utils.io.mark import LEVELS
 from utils.options import Parser, boolean, build_parser, check_choices, check_ranges, check_types, clock, option
 from utils.paths import is_folder
 
 Select = Literal["reference", "largest", "all"]
 G_PATH = "weights/G_unet_2blocks.pth"
-NETWORK_CROP = 224  # side of the crop that the published landmarks and masks are measured on
 _OF_PHOTOS = {"target_image"}  # options that are for these alone
 _OF_VIDEOS = {"target_video", "decoder", "encoder", "crf", "preset", "start", "end", "preview", "keep_partial",
               "max_skipped"}
@@ -51,37 +52,38 @@ class InferenceConfig:
                             "of every frame; all: everybody (one source)", choices=get_args(Select))
     similarity_th: float | None = option(None, "smallest cosine similarity at which a face counts as a reference's "
                                          "person (default: the identity encoder's own, 0.15 for the published one)",
-                                         type=float, metavar="X")
+                                         type=float, metavar="X", within=(-1, 1))
 
     identity_strength: float | None = option(None, "how far to go from the target's identity to the "
                                              "source's, from 0 to 2: 1 takes the source's embedding (apart from "
                                              "glasses), less a mixture, and more exaggerates what sets the two apart "
                                              "(default: what suits the generator and the pair, 1 for the published "
-                                             "ones)", type=float, metavar="X")
+                                             "ones)", type=float, metavar="X", within=(0, 2))
     tone: float | None = option(None, "share of the target's light and skin tone that swaps take on, from 0 to 1 "
                                 "(default: what suits the generator, 0 for the published ones)", type=float,
-                                metavar="X")
+                                metavar="X", within=(0, 1))
     sharpen: float | None = option(None, "sharpen swaps that are softer than the target's face: the largest share of "
                                    "their own detail that is added once more; 0: never (default: what suits the "
-                                   "generator, 0 for the published ones)", type=float, metavar="X")
+                                   "generator, 0 for the published ones)", type=float, metavar="X", within=(0, 5))
     detail: float | None = option(None, "share, from 0 to 1, of the source photo's own detail that swaps are given: "
                                   "brows, freckles, wrinkles (default: what suits the generator, 0 for the published "
-                                  "ones)", type=float, metavar="X")
+                                  "ones)", type=float, metavar="X", within=(0, 1))
     match_blur: float | None = option(None, "share, from 0 to 1, of the target's blur, out of focus or by motion, that "
                                       "swaps are given where they are sharper (default: what suits the generator, 0 "
-                                      "for the published ones)", type=float, metavar="X")
+                                      "for the published ones)", type=float, metavar="X", within=(0, 1))
     max_yaw: float | None = option(None, "degrees by which a face may be turned away; swaps of others fade, as those "
                                    "of tiny and hidden faces always do; 0: any (default: what suits the generator, 0 "
-                                   "for the published ones)", type=float, metavar="X")
+                                   "for the published ones)", type=float, metavar="X", within=(0, 180))
     mask_wider: int | None = option(None, "by how many pixels of a 224 crop masks are wider than the published ones, "
                                     "or narrower below 0 (default: what suits the generator, 0 for the published ones)",
-                                    type=int, metavar="N")
+                                    type=int, metavar="N", within=(-100, 100))
     mask_higher: float | None = option(None, "how much further masks reach above the brows, in half distances from the "
                                        "lid, than the published ones (default: what suits the generator)", type=float,
-                                       metavar="X")
+                                       metavar="X", within=(-10, 10))
     rim_contrast: float | None = option(None, "share of brightness by which a swap may differ on forehead and temples "
                                         "before the target's hair, hat or headband is shown there; 0: any (default: "
-                                        "what suits the generator, 0 for the published ones)", type=float, metavar="X")
+                                        "what suits the generator, 0 for the published ones)", type=float, metavar="X",
+                                        within=(0, 10))
     glasses: str = option("target", "whose glasses swaps wear: the target's, or the source's as the generator paints "
                           "them (always the latter with the published weights)",
                           choices=("target", "source"))
@@ -95,9 +97,10 @@ class InferenceConfig:
     backbone: str = option("unet", "attribute encoder of a .pth generator", choices=("unet", "linknet", "resnet"))
     num_blocks: int = option(2, "AAD layers per block of a .pth generator", type=int, choices=(1, 2, 3))
     batch_size: int = option(40, "most faces swapped at once, on a CPU eight or fewer; halved by itself when memory "
-                             "runs out", type=int, metavar="N")
-    crop_size: int = option(NETWORK_CROP, "side in pixels of the aligned crop that landmarks and mask are computed on; "
-                            "the masks' numbers belong to 224 and are scaled to others", type=int, metavar="N")
+                             "runs out", type=int, metavar="N", within=(1, inf))
+    crop_size: int = option(BASE, "side in pixels of the aligned crop that landmarks and mask are computed on; "
+                            "the masks' numbers belong to 224 and are scaled to others", type=int, metavar="N",
+                            within=(64, 1024))
     only_permissive: bool = option(False, "refuse models whose licence does not plainly allow commercial use (see "
                                    "MODELS.md)", type=boolean, alias="--only-permissive")
     use_sr: bool = option(False, "enhance swapped faces with the super-resolution network", type=boolean)
@@ -128,7 +131,7 @@ class InferenceConfig:
                                 "to go on", type=boolean)
     max_skipped: float = option(1.0, "fail when more than this share of the frames, or of the photos of a folder, "
                                 "could not be swapped, 0 to 1",
-                                type=float, metavar="SHARE", alias="--max-skipped")
+                                type=float, metavar="SHARE", alias="--max-skipped", within=(0, 1))
 
     # output
     json: bool = option(False, "print one JSON object with the result on standard output", type=boolean,
@@ -160,21 +163,13 @@ class InferenceConfig:
         """Refuse values that cannot work, whatever is to be swapped; raises OptionError."""
         check_types(self)
         check_choices(self)
-        if self.batch_size < 1:
-            raise OptionError(f"--batch_size must be 1 or more, not {self.batch_size}")
-        if not 64 <= self.crop_size <= 1024:
-            raise OptionError(f"--crop_size must be from 64 to 1024, not {self.crop_size}")
-        if self.similarity_th is not None and not -1 <= self.similarity_th <= 1:
-            raise OptionError(f"--similarity_th is a cosine, from -1 to 1, not {self.similarity_th}")
-        self._check_strength()
-        if self.tone is not None and not 0 <= self.tone <= 1:
-            raise OptionError(f"--tone is a share, from 0 to 1, not {self.tone}")
         check_ranges(self)
         if self.model == "embedded" and self.asks_for("G_path"):
             raise OptionError("--model embedded takes the generator of this repository; leave --G_path out")
         if self.target_faces_paths:
             self.check_references()
-        self._check_video()
+        if self.end is not None and self.end <= self.start:
+            raise OptionError(f"--end ({self.end:g} s) must come after --start ({self.start:g} s)")
 
     def _check_names(self) -> None:
         kind = "image" if self.image_to_image else "video"
@@ -195,12 +190,6 @@ class InferenceConfig:
             raise OptionError(f"--source_face_index {' '.join(map(str, chosen))}: expected one number, of 0 or more or "
                               f"-1, for each of the {sources} in --source_paths")
         return [None if number == -1 else number for number in chosen or [-1] * sources]
-
-    def _check_strength(self) -> None:
-        from utils.inference.embeddings import STRONGEST  # needs NumPy, which --help does without
-
-        if self.identity_strength is not None and not 0 <= self.identity_strength <= STRONGEST:
-            raise OptionError(f"--identity_strength must be from 0 to {STRONGEST:g}, not {self.identity_strength}")
 
     def _check_people(self) -> None:
         sources, references = len(self.source_paths), len(self.target_faces_paths)
@@ -241,16 +230,6 @@ class InferenceConfig:
         if self.select != "reference" and self.similarity_th is not None:
             notes.append(f"without effect with --select {self.select}, which compares nobody: --similarity_th")
         return notes
-
-    def _check_video(self) -> None:
-        if self.start < 0:
-            raise OptionError(f"--start must not be negative, not {self.start:g}")
-        if self.end is not None and self.end <= self.start:
-            raise OptionError(f"--end ({self.end:g} s) must come after --start ({self.start:g} s)")
-        if self.preview < 0:
-            raise OptionError(f"--preview is a number of frames, or 0 for none, not {self.preview}")
-        if not 0 <= self.max_skipped <= 1:
-            raise OptionError(f"--max-skipped is a share, from 0 to 1, not {self.max_skipped:g}")
 
     @property
     def target(self) -> str:

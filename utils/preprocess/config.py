@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import GhostError, InputError, OptionError
-from utils.options import boolean, build_parser, option
+from utils.options import boolean, build_parser, check_ranges, option
 from utils.paths import sha256_of
 
 _MOST_ON_WINDOWS = 61  # processes that a ProcessPoolExecutor takes there
@@ -39,9 +39,9 @@ class PreprocessConfig:
     )
 
     # crops
-    size: int = option(256, "side of the crops in pixels", type=int, metavar="N", group="crops")
+    size: int = option(256, "side of the crops in pixels", type=int, metavar="N", group="crops", within=(32, 1024))
     margin: float = option(
-        0.0, "extra border on every side for augmentation, as a share of --size", type=float, metavar="X"
+        0.0, "extra border on every side for augmentation, as a share of --size", type=float, metavar="X", within=(0, 1)
     )
     format: str = option("jpg", "jpg (quality 95) or png", choices=("jpg", "png"))
 
@@ -54,7 +54,7 @@ class PreprocessConfig:
         group="quality",
     )
     min_score: float = option(
-        0.6, "refuse faces of which the detector is less sure than this, 0 to 1", type=float, metavar="X"
+        0.6, "refuse faces of which the detector is less sure than this, 0 to 1", type=float, metavar="X", within=(0, 1)
     )
     check_person: bool = option(
         True,
@@ -70,16 +70,7 @@ class PreprocessConfig:
 
     def check(self) -> None:
         """Refuse values that cannot work; raises OptionError."""
-        if not 32 <= self.size <= 1024:
-            raise OptionError(f"--size must be from 32 to 1024, not {self.size}")
-        if not 0 <= self.margin <= 1:
-            raise OptionError(f"--margin is a share of the crop's side, from 0 to 1, not {self.margin}")
-        if not 0 <= self.min_score <= 1:
-            raise OptionError(f"--min_score must be from 0 to 1, not {self.min_score}")
-        if self.min_face < 0:
-            raise OptionError(f"--min_face must be 0 or more, not {self.min_face}")
-        if self.workers < 0:
-            raise OptionError(f"--workers must be 0 or more, not {self.workers}")
+        check_ranges(self)
         photos, crops = Path(self.path_to_dataset).resolve(), Path(self.save_path).resolve()
         if crops.is_relative_to(photos):
             raise OptionError(f"--save_path {self.save_path} lies in --path_to_dataset {self.path_to_dataset}: crops "

@@ -24,6 +24,7 @@ from utils.errors import InputError, OptionError
 from utils.io.frame import to_uint8
 from utils.io.image import Photo, read_photo, write_photo
 from utils.options import Parser
+from utils.progress import counted
 
 FOLDER = Path(__file__).parent / "synthetic_faces"
 SIDE = 16  # of a look
@@ -115,7 +116,7 @@ def recut(tiles: Sequence[Tile], folders: Sequence[Path], output: Path) -> Itera
     Raises InputError when an overview picture is missing, before anything is written.
     """
     places = {name: _find(name, folders) for name in {tile.picture for tile in tiles}}
-    for name, group in groupby(tiles, key=lambda tile: tile.picture):
+    for name, group in groupby(counted(tiles, "faces", quiet=False), key=lambda tile: tile.picture):
         picture = to_uint8(read_photo(places[name]).image)
         for tile in group:
             (left, top, w, h), likeness = locate(picture, tile)

@@ -9,11 +9,10 @@ import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from utils.errors import ResourceError, WeightsError
-from utils.inference.warp import invert, scale_of
+from utils.inference.warp import invert, scale_of, warp
 from utils.paths import is_file
 
 _INPUT = 256  # side of the landmarker's input
@@ -106,8 +105,7 @@ class MediaPipeLandmarks:
         cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
         matrix = np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0]])
         matrix[:, 2] = (_INPUT - 1) / 2 - matrix[:, :2] @ centre
-        flags = cv2.INTER_LINEAR if scale > 0.6 else cv2.INTER_AREA
-        square = cv2.warpAffine(image, matrix, (_INPUT, _INPUT), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        square = warp(image, matrix, (_INPUT, _INPUT))
         self._interpreter.set_tensor(self._input, (square[None, :, :, ::-1] / 255.0).astype(np.float32))
         self._interpreter.invoke()
         points = self._interpreter.get_tensor(self._points).reshape(478, 3)

@@ -6,17 +6,26 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from utils import registry
 from utils.errors import InputError, OptionError, WeightsError
+from utils.inference.config import InferenceConfig
 from utils.options import Parser, boolean, build_parser, option
 from utils.paths import is_file
 from utils.training import checks
 
 TASKS = ("generator", "identity", "landmarks")
 SOURCES = ("G_path", "D_path")
+_UNSEEN = "see inference.py; written to the exported card, training does not see it"
+
+
+def _as_inference(name: str, text: str) -> Any:
+    """A number that inference.py takes, too, of the same range."""
+    facts = InferenceConfig.__dataclass_fields__[name].metadata
+    return option(facts["type"](), text, **{fact: facts[fact] for fact in ("type", "metavar", "within")})
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class TrainConfig:
         True, "one sub-folder per identity (VGGFace2); False: every photo is another person", type=boolean
     )
     same_person: float = option(
-        0.2, "share of the pairs whose source and target are one person", type=float, metavar="X"
+        0.2, "share of the pairs whose source and target are one person", type=float, metavar="X", within=(0, 1)
     )
     same_identity: bool = option(
         True,
@@ -67,11 +76,11 @@ class TrainConfig:
     )
     source_novel: float = option(
         0.0, "share of the sources, or of the faces of --task identity, that are invented people, between two of the "
-        "set; in the first case needs --weight_transplant", type=float, metavar="X",
+        "set; in the first case needs --weight_transplant", type=float, metavar="X", within=(0, 1),
     )
     alike_targets: float = option(
         0.0, "share of the pairs whose target has a head pose similar to the source's; needs --weight_transplant",
-        type=float, metavar="X",
+        type=float, metavar="X", within=(0, 1),
     )
     cache_gb: float = option(
         4.0, "sets that take less memory than this are decoded once and kept, on a graphics card that has plenty of it",
@@ -82,7 +91,7 @@ class TrainConfig:
         0.2, "random change of brightness, contrast and saturation, either way", type=float, metavar="X"
     )
     hue: float = option(0.01, "random change of hue in turns, either way", type=float, metavar="X")
-    mirror: float = option(0.0, "probability of mirroring a face", type=float, metavar="X")
+    mirror: float = option(0.0, "probability of mirroring a face", type=float, metavar="X", within=(0, 1))
     rotation: float = option(0.0, "random turn in degrees, either way", type=float, metavar="X")
     zoom: float = option(0.0, "random change of scale, either way", type=float, metavar="X")
     shift: float = option(0.0, "random shift as a share of the crop's side, either way", type=float, metavar="X")
@@ -103,9 +112,11 @@ class TrainConfig:
     num_blocks: int = option(2, "AAD layers per block", type=int, choices=(1, 2, 3))
     size: int = option(256, "side of the crops in pixels (published: 256)", type=int, metavar="N")
     width: float = option(1.0, "multiplier of the generator's channels (published: 1)", type=float, metavar="X")
-    discr_layers: int = option(5, "layers of each discriminator", type=int, metavar="N")
-    discr_channels: int = option(64, "channels of each discriminator's first layer", type=int, metavar="N")
-    discr_scales: int = option(3, "number of image scales, each with its own discriminator", type=int, metavar="N")
+    discr_layers: int = option(5, "layers of each discriminator", type=int, metavar="N", within=(1, inf))
+    discr_channels: int = option(64, "channels of each discriminator's first layer", type=int, metavar="N",
+                                 within=(1, inf))
+    discr_scales: int = option(3, "number of image scales, each with its own discriminator", type=int, metavar="N",
+                               within=(1, inf))
     identity: str = option(
         "arcface", "identity encoder: a model's name, or a .safetensors file with its JSON", metavar="P"
     )
@@ -153,7 +164,7 @@ class TrainConfig:
     )
     teacher_reuse: int = option(
         1, "steps that share the same prepared faces, because preparing them is slow: at once and in other views or, "
-        "for the generator, later and unchanged", type=int, metavar="N",
+        "for the generator, later and unchanged", type=int, metavar="N", within=(1, inf),
     )
 
     # losses
@@ -201,12 +212,14 @@ class TrainConfig:
                             type=int, metavar="N")
     rec_all_steps: int = option(0, "first steps with the reconstruction loss on all pairs", type=int, metavar="N")
     identity_blend: float = option(
-        0.0, "share of the different-person pairs that get a blend of two identities", type=float, metavar="X"
+        0.0, "share of the different-person pairs that get a blend of two identities", type=float, metavar="X",
+        within=(0, 1),
     )
 
     # optimisation
-    batch_size: int = option(16, "pairs per process and step", type=int, metavar="N", group="optimisation")
-    accumulate: int = option(1, "batches whose gradients make one step", type=int, metavar="N")
+    batch_size: int = option(16, "pairs per process and step", type=int, metavar="N", group="optimisation",
+                             within=(1, inf))
+    accumulate: int = option(1, "batches whose gradients make one step", type=int, metavar="N", within=(1, inf))
     lr_G: float = option(4e-4, "learning rate of the generator, or of a small network", type=float, metavar="X")
     lr_D: float = option(4e-4, "learning rate of the discriminator", type=float, metavar="X")
     lr_identity: float = option(
@@ -222,15 +235,16 @@ class TrainConfig:
     scheduler: bool = option(
         False, "multiply the learning rates by --scheduler_gamma every --scheduler_step steps", type=boolean
     )
-    scheduler_step: int = option(5000, "see --scheduler", type=int, metavar="N")
+    scheduler_step: int = option(5000, "see --scheduler", type=int, metavar="N", within=(1, inf))
     scheduler_gamma: float = option(0.2, "see --scheduler", type=float, metavar="X")
     scheduler_unit: str = option("step", "whether --scheduler_step counts steps or epochs", choices=("step", "epoch"))
     cosine: bool = option(False, "lower the learning rates to 0 along a cosine until the last step", type=boolean)
     grad_clip: float = option(0.0, "largest gradient norm of each network; 0: no limit", type=float, metavar="X")
     ema: float = option(
-        0.0, "decay of the moving average of the weights, which is what gets exported; 0: off", type=float, metavar="X"
+        0.0, "decay of the moving average of the weights, which is what gets exported; 0: off", type=float, metavar="X",
+        within=(0, 1),
     )
-    max_epoch: int = option(2000, "epochs to train", type=int, metavar="N")
+    max_epoch: int = option(2000, "epochs to train", type=int, metavar="N", within=(1, inf))
     max_steps: int = option(0, "steps to train, if that is fewer; 0: no limit", type=int, metavar="N")
     max_minutes: float = option(0.0, "stop this session after so long; 0: no limit", type=float, metavar="X")
 
@@ -251,8 +265,9 @@ class TrainConfig:
     channels_last: bool = option(True, "keep pictures with their channels last in memory", type=boolean)
 
     # output
-    show_step: int = option(500, "steps between sample pictures", type=int, metavar="N", group="output")
-    log_step: int = option(10, "steps between lines of metrics.jsonl", type=int, metavar="N")
+    show_step: int = option(500, "steps between sample pictures", type=int, metavar="N", group="output",
+                            within=(1, inf))
+    log_step: int = option(10, "steps between lines of metrics.jsonl", type=int, metavar="N", within=(1, inf))
     validate_step: int = option(0, "steps between validations; 0: with every checkpoint", type=int, metavar="N")
     save_epoch: int = option(
         1, "epochs between numbered files in current_models_<run_name>/; 0: none", type=int, metavar="N"
@@ -266,36 +281,25 @@ class TrainConfig:
         None, "also export float16 NAME.safetensors and NAME.json beside G_latest.pth", metavar="NAME"
     )
     licence: str = option("", "licence that the exported card names", metavar="TEXT")
-    max_yaw: float = option(
-        0.0, "largest yaw in degrees, written to the exported card, beyond which swaps fade; 0: any", type=float,
-        metavar="X",
-    )
+    max_yaw: float = _as_inference("max_yaw", "largest yaw in degrees, written to the exported card, beyond which "
+                                              "swaps fade; 0: any")
     grain: float = option(
         0.0, "share of the target's grain and pores, too fine for the swap, that the pipeline lays over it", type=float,
-        metavar="X",
+        metavar="X", within=(0, 1),
     )
-    sharpen: float = option(
-        0.0, "see inference.py; written to the exported card, training does not see it", type=float, metavar="X"
-    )
-    detail: float = option(
-        0.0, "see inference.py; written to the exported card, training does not see it", type=float, metavar="X"
-    )
-    match_blur: float = option(
-        0.0, "see inference.py; written to the exported card, training does not see it", type=float, metavar="X"
-    )
+    sharpen: float = _as_inference("sharpen", _UNSEEN)
+    detail: float = _as_inference("detail", _UNSEEN)
+    match_blur: float = _as_inference("match_blur", _UNSEEN)
     identity_reach: float = option(
         0.0, "distance from targets' embeddings that the exported card asks for; 0: sources'", type=float, metavar="X"
     )
-    tone: float = option(0.0, "see inference.py; the judges of identity see it too", type=float, metavar="X")
-    mask_wider: int = option(
-        0, "by how many pixels of 224 the pipeline's masks are wider than the published ones", type=int, metavar="N"
-    )
-    mask_higher: float = option(
-        0.0, "how much further above the brows, in half distances from the lid (published: 2)", type=float, metavar="X"
-    )
-    rim_contrast: float = option(
-        0.0, "share of brightness by which swaps may differ on forehead and temples; 0: any", type=float, metavar="X"
-    )
+    tone: float = _as_inference("tone", "see inference.py; the judges of identity see it too")
+    mask_wider: int = _as_inference("mask_wider", "by how many pixels of 224 the pipeline's masks are wider than the "
+                                                  "published ones")
+    mask_higher: float = _as_inference("mask_higher", "how much further above the brows, in half distances from the "
+                                                      "lid (published: 2)")
+    rim_contrast: float = _as_inference("rim_contrast", "share of brightness by which swaps may differ on forehead "
+                                                        "and temples; 0: any")
     least_contrast: float = option(
         0.0, "lowest contrast (standard deviation in 8-bit levels) that faces are brought to for the exported "
         "generator", type=float, metavar="X",

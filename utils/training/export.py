@@ -58,8 +58,8 @@ def write_network(folder: Path, latest: str, config: TrainConfig, state: State, 
     write_card(folder / f"{latest}.json", card)
     if config.export_name:
         name = config.export_name
-        digest = write_half(folder / f"{name}.safetensors", state)
-        write_card(folder / f"{name}.json", {**card, "name": name, "sha256": digest})
+        sha256 = write_half(folder / f"{name}.safetensors", state)
+        write_card(folder / f"{name}.json", {**card, "name": name, "sha256": sha256})
 
 
 def generator_card(config: TrainConfig, arguments: dict[str, Any], origin: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ TensorFlow.js's format, of which only the weights are read.
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from utils.errors import WeightsError
+from utils.training.halving import Halving
 
 SIDE = 160  # of the view that it gets; made for 224, but four fifths of the work buy no more agreement
 _HALVING = (2, 4, 6, 12)  # blocks that halve the map
@@ -64,14 +66,6 @@ class FaceRes(nn.Module):
         self.centre += torch.cat([self(part).e for part in x.split(32)]).mean(0)
 
 
-class _Halving(nn.Conv2d):
-    """A 3x3 convolution at every second pixel as TensorFlow places them, the first around the second one; as every
-    second pixel of one at all of them, whose gradient takes a CPU less time where channels are convolved apart."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x)[:, :, 1::2, 1::2]
-
-
 def _read(path: Path) -> dict[str, Tensor]:
     """The weights of a TensorFlow.js model by name."""
     try:
@@ -99,7 +93,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _first(weights: dict[str, Tensor]) -> nn.Conv2d:
-    return _filled(_Halving(3, 32, 3, padding=1), weights["conv1/convolution/merged_input"].permute(3, 2, 0, 1),
+    return _filled(Halving(3, 32, 3, first=1, padding=1), weights["conv1/convolution/merged_input"].permute(3, 2, 0, 1),
                    weights["conv1_bn/batchnorm_1/sub"])
 
 
@@ -108,7 +102,7 @@ def _separable(weights: dict[str, Tensor], i: int) -> nn.Sequential:
     thin = weights[f"conv_dw_{i}/depthwise_kernel"] * weights[f"conv_dw_{i}_bn/batchnorm_1/mul"][:, None]
     dense = weights[f"conv_pw_{i}/convolution/merged_input"].permute(3, 2, 0, 1)
     cout, cin = dense.shape[:2]
-    kind = _Halving if i in _HALVING else nn.Conv2d
+    kind = partial(Halving, first=1) if i in _HALVING else nn.Conv2d
     return nn.Sequential(
         _filled(kind(cin, cin, 3, padding=1, groups=cin), thin.permute(2, 3, 0, 1),
                 weights[f"conv_dw_{i}_bn/batchnorm_1/sub"]), nn.ReLU6(),

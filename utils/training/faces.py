@@ -25,6 +25,7 @@ from utils.io.crops import read_square, size_of
 from utils.io.folder import INDEX, pictures_below
 from utils.name_lists import places_of, read_names
 from utils.paths import is_folder
+from utils.progress import counted, silenced
 from utils.set_index import KEYPOINTS
 from utils.training.augment import Framing
 from utils.training.checks import as_share
@@ -215,7 +216,7 @@ def decoded(faces: Faces) -> Faces:
     """The set with all its crops in memory, less those that are broken."""
     images = torch.empty((len(faces), 3, faces.framing.side, faces.framing.side), dtype=torch.uint8)
     good = []
-    for i in range(len(faces)):
+    for i in counted(range(len(faces)), "crops read", silenced()):
         image = faces.read(i)
         if image is not None:
             images[i] = torch.from_numpy(image)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from arcface_model.iresnet import IResNet
 from utils.errors import InputError, OptionError
 from utils.training import export, losses, validation
 from utils.training.ahead import grouped, prepared, replayed
@@ -55,35 +56,11 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         self._config, self._faces, self._share = config, faces, share
         dtype = training_dtype(device, config.optim_level)
         self._encoder, self._identity_card = load_identity(config, device)
-        c_id = self._encoder.num_features
-        aligned = config.critic == "sface"
-        appearance = load_faceres(config, device)
-        if (aligned or appearance) and faces.kps is None:
-            raise InputError(
-                f"{config.dataset_path} has no index.csv with keypoints, which --critic sface, --weight_faceres and "
-                "--weight_features need; cut the faces with preprocess_vgg.py"
-            )
-        encoder = Critic(self._encoder, aligned=False, published=config.identity == TrainConfig.identity)
-        critic = Critic(load_sface(config, device), aligned) if aligned else encoder
-        self._judges = Judges(critic, encoder, load_landmarks(config, device), load_eyes(config, device), appearance)
-        self._arguments = generator_arguments(config, c_id)
-        self._D = self._placed(build_discriminator(config), device)
-        G = self._placed(with_global_batch_norm(build_generator(config, c_id), device), device)
-        self._G_updater = Updater(G, config, config.lr_G, dtype, ema=True)
-        self._D_updater = Updater(self._D, config, config.lr_D, dtype, ema=False)
-        self._E_updater = self._learner(device, dtype) if config.lr_identity else None
-        E = None if self._E_updater is None else self._E_updater.network
+        self._judges = _judges(config, faces, self._encoder, device)
+        self._build_networks(device, dtype)
         self._reals = "Xt" if config.source_novel else "Xs"  # as published, but invented people are not real
         self._pasting = Pasting.of(config)
-        G_terms = GeneratorTerms(G, self._D, self._judges, list(config.weights()), dtype, config.critic_blur, E,
-                                self._pasting, config.id_margin)
-        D_terms = DiscriminatorTerms(self._D, dtype)
-        if config.compile and can_compile(device):
-            # A penalty on gradients is beyond the compiler.
-            whole = (G_terms,) if config.weight_r1 else (G_terms, D_terms)
-            for part in whole if device.type == "cuda" else (self._judges.critic.network,):
-                part.compile()  # on a CPU the critic's thin layers alone gain, and compiled pooling of RGB may crash
-        self._G_terms, self._D_terms = parallel(G_terms, device), parallel(D_terms, device)
+        self._build_terms(device, dtype)
         self._record(device)
         self._running_L_adv = _RUNNING_L_ADV
         self._last_D: tuple[Tensor, ...] = ()  # L_D and the length of its gradient, once D has stepped
@@ -92,6 +69,30 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
         self._users_encoder = export.UsersEncoder(config)
         self._validation = validation.SwapCheck(config, held, faces, self._judges, device, dtype)
         self.epoch_steps = max(len(faces) // share.step_samples, 1)
+
+    def _build_networks(self, device: torch.device, dtype: torch.dtype) -> None:
+        """G, D and, where it learns, the encoder, each with its updater."""
+        config, c_id = self._config, self._encoder.num_features
+        self._arguments = generator_arguments(config, c_id)
+        self._D = self._placed(build_discriminator(config), device)
+        G = self._placed(with_global_batch_norm(build_generator(config, c_id), device), device)
+        self._G_updater = Updater(G, config, config.lr_G, dtype, ema=True)
+        self._D_updater = Updater(self._D, config, config.lr_D, dtype, ema=False)
+        self._E_updater = self._learner(dtype) if config.lr_identity else None
+
+    def _build_terms(self, device: torch.device, dtype: torch.dtype) -> None:
+        """The losses of both networks, compiled where that was asked for."""
+        config = self._config
+        E = None if self._E_updater is None else self._E_updater.network
+        G_terms = GeneratorTerms(self._G_updater.network, self._D, self._judges, list(config.weights()), dtype,
+                                 config.critic_blur, E, self._pasting, config.id_margin)
+        D_terms = DiscriminatorTerms(self._D, dtype)
+        if config.compile and can_compile(device):
+            # A penalty on gradients is beyond the compiler.
+            whole = (G_terms,) if config.weight_r1 else (G_terms, D_terms)
+            for part in whole if device.type == "cuda" else (self._judges.critic.network,):
+                part.compile()  # on a CPU the critic's thin layers alone gain, and compiled pooling of RGB may crash
+        self._G_terms, self._D_terms = parallel(G_terms, device), parallel(D_terms, device)
 
     def _record(self, device: torch.device) -> None:
         """Make recordings of the two halves of a step, where one step's work is that of all others.
@@ -109,7 +110,7 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
             self._recorded_D = {due: Recorded(self._discriminator_pass_of(due), self._D_updater.parameters, pool)
                                 for due in (False, True)}
 
-    def _learner(self, device: torch.device, dtype: torch.dtype) -> Updater:
+    def _learner(self, dtype: torch.dtype) -> Updater:
         """A copy of the encoder that learns, while the first one goes on judging. Batch norms keep their statistics, so
         that embeddings keep their length."""
         if dtype == torch.float16:
@@ -317,6 +318,20 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
             f"losses {self._config.weights()}",
             f"{self._share.step_samples} pairs a step, {self.epoch_steps} steps an epoch",
         ]
+
+
+def _judges(config: TrainConfig, faces: Faces, encoder: IResNet, device: torch.device) -> Judges:
+    """The frozen networks that the losses ask; encoder: the one that conditions. Raises InputError, WeightsError."""
+    aligned = config.critic == "sface"
+    appearance = load_faceres(config, device)
+    if (aligned or appearance) and faces.kps is None:
+        raise InputError(
+            f"{config.dataset_path} has no index.csv with keypoints, which --critic sface, --weight_faceres and "
+            "--weight_features need; cut the faces with preprocess_vgg.py"
+        )
+    on_crops = Critic(encoder, aligned=False, published=config.identity == TrainConfig.identity)
+    critic = Critic(load_sface(config, device), aligned) if aligned else on_crops
+    return Judges(critic, on_crops, load_landmarks(config, device), load_eyes(config, device), appearance)
 
 
 def _itself(batch: SwapBatch) -> SwapBatch:

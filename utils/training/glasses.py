@@ -10,7 +10,7 @@ shrunk towards a sphere (Ledoit and Wolf, 2004).
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +25,9 @@ from utils.inference.report import RunReport
 from utils.inference.stages import Stages, load_stages
 from utils.inference.track import most_prominent
 from utils.io.folder import pictures_in
-from utils.name_lists import read_names
+from utils.name_lists import places_of, read_names
 from utils.options import Parser
+from utils.progress import counted
 from utils.weights_file import read_card, write_card
 
 _SHRUNK = 0.05  # share of the sphere in the covariance
@@ -44,14 +45,14 @@ def read_wearers(path: Path) -> dict[str, int]:
     return result
 
 
-def embeddings(photos: Sequence[Path], stages: Stages) -> dict[str, np.ndarray]:
-    """Raw embedding (D,) float32 of the most prominent face of every photo that shows one, by name."""
+def embeddings(photos: Sequence[Path], stages: Stages) -> dict[Path, np.ndarray]:
+    """Raw embedding (D,) float32 of the most prominent face of every photo that shows one."""
     result = {}
-    for path in photos:
+    for path in counted(photos, "photos", quiet=False):
         image = read(path, RunReport()).image
         faces = stages.detector.detect(image, careful=True)
         if faces:
-            result[path.stem] = stages.identifier.embed(image, [faces[most_prominent(faces, image.shape)]])[0]
+            result[path] = stages.identifier.embed(image, [faces[most_prominent(faces, image.shape)]])[0]
     return result
 
 
@@ -88,25 +89,31 @@ def seen(glasses: Glasses, z_id: np.ndarray, kinds: np.ndarray) -> str:
     return f"bare {(~worn[bare]).sum()} of {bare.sum()}, glasses {worn[~bare].sum()} of {(~bare).sum()}"
 
 
-def write(faces: Path, wearers: Mapping[str, int], held: set[str], identity: Path, gain: float) -> list[str]:
+def write(faces: Path, wearers: Path, held: Path | None, identity: Path, gain: float) -> list[str]:
     """Fit, and add the result to the encoder's JSON; returns what to report.
 
-    held: names that are only looked at. Raises InputError, OutputError, WeightsError.
+    held: list of the names that are only looked at. Raises InputError, OutputError, WeightsError.
     """
-    stages = load_stages(InferenceConfig(model="embedded", image_to_image=True, glasses="source"))
-    known = embeddings(pictures_in(faces), stages)
-    for names, what in ((wearers.keys(), "--wearers"), (held, "--validation")):
-        lost = sorted(names - known.keys())
+    photos, worn = pictures_in(faces), read_wearers(wearers)
+    kind_of = dict(zip(_named(worn, photos, wearers), worn.values(), strict=True))
+    tested = set(_named(read_names(held), photos, held)) if held else set()
+    known = embeddings(photos, load_stages(InferenceConfig(model="embedded", image_to_image=True, glasses="source")))
+    for named, what in ((kind_of, "--wearers"), (tested, "--validation")):
+        lost = sorted(path.name for path in named if path not in known)
         if lost:
-            raise InputError(f"{what}: {len(lost)} names have no face in {faces}, the first is {lost[0]!r}")
-    rows, kinds = np.stack(list(known.values())), np.array([wearers.get(name, 0) for name in known])
-    test = np.array([name in held for name in known])
+            raise InputError(f"{what}: no face found in {len(lost)} of its photos, the first is {faces / lost[0]}")
+    rows, kinds = np.stack(list(known.values())), np.array([kind_of.get(path, 0) for path in known])
+    test = np.array([path in tested for path in known])
     if len(set(kinds[~test])) != 1 + len(KINDS):
         raise InputError(f"--wearers: expected bare faces and wearers of {' and '.join(KINDS)} in {faces}")
     glasses = fit(rows[~test], kinds[~test], gain)
     write_card(identity.with_suffix(".json"), read_card(identity) | {"glasses": as_json(glasses)})
     report = [f"fitted: {seen(glasses, rows[~test], kinds[~test])}"]
     return report + ([f"held out: {seen(glasses, rows[test], kinds[test])}"] if held else [])
+
+
+def _named(names: Iterable[str], photos: Sequence[Path], file: Path) -> list[Path]:
+    return [photos[place] for place in places_of(names, photos, file)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -120,9 +127,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         options = parser.parse_args(argv)
-        held = set(read_names(options.validation)) if options.validation else set()
         identity = registry.require(registry.EMBEDDED_IDENTITY)
-        for line in write(options.faces, read_wearers(options.wearers), held, identity, options.gain):
+        for line in write(options.faces, options.wearers, options.validation, identity, options.gain):
             print(line)
 
     return carried_out(work)

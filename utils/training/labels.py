@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from utils.progress import counted, silenced
 from utils.teachers.landmarks106 import to_106
 from utils.teachers.mediapipe import MediaPipeLandmarks
 from utils.training.faces import Faces
@@ -24,7 +25,8 @@ def label(faces: Faces, path: Path | str) -> tuple[Tensor, np.ndarray]:
     teacher = MediaPipeLandmarks(path)
     border = (faces.framing.side - faces.framing.face) / 2
     M = np.array([[1.0, 0.0, -border], [0.0, 1.0, -border]])
-    pictures = (image.permute(1, 2, 0).flip(2).contiguous().numpy() for image in faces.images.cpu())
+    images = counted(faces.images.cpu(), "crops labelled", silenced())
+    pictures = (image.permute(1, 2, 0).flip(2).contiguous().numpy() for image in images)
     meshes = [teacher.in_image(picture, M, faces.framing.face) for picture in pictures]
     points = np.stack([to_106(mesh.points) for mesh in meshes])
     return torch.from_numpy(points), np.array([mesh.score for mesh in meshes], np.float32)

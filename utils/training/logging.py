@@ -40,10 +40,10 @@ class Files:
     """metrics.jsonl, one object a line, and samples/<step>.png."""
 
     def __init__(self, folder: Path, first_step: int) -> None:
-        """first_step: lines from this step on are of a session that did not get to save them; they will be written
+        """first_step: lines after this step are of a session that did not get to save them; they will be written
         anew."""
         self._folder, path = folder, folder / "metrics.jsonl"
-        kept = _lines_before(path, first_step)
+        kept = _lines_up_to(path, first_step)
         with atomic_path(path) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
@@ -67,7 +67,7 @@ class Files:
             self._file.close()
 
 
-def _lines_before(path: Path, step: int) -> list[str]:
+def _lines_up_to(path: Path, step: int) -> list[str]:
     if not path.is_file():
         return []
     kept = []

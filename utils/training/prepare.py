@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from arcface_model.iresnet import IResNet
 from coordinate_reg.points import MIRRORED
 from utils.errors import OptionError
+from utils.inference.align import ARCFACE_112
+from utils.progress import progress, silenced
 from utils.training import augment, geometry
 from utils.training.augment import Changes
 from utils.training.config import TrainConfig
@@ -27,7 +29,6 @@ from utils.training.optimise import mixed_precision
 from utils.training.pairs import Pairs, Share, joined
 from utils.training.pasting import Pasting
 from utils.training.pose import turning
-from utils.training.sface import ARCFACE_112
 from utils.training.stock import CANDIDATES, Stock
 from utils.training.terms import Judges, SwapBatch, rows_of, shown_to_critics
 from utils.training.transplant import transplant
@@ -40,7 +41,7 @@ _IDENTITY_VIEW = 224  # ArcFace's face was resized from this in the published tr
 def alignment(kps: Tensor) -> Tensor:
     """Maps (B, 2, 3) from pixels of the 112 alignment of recognisers to those of a picture with keypoints kps (B,
     5, 2)."""
-    target = torch.from_numpy(ARCFACE_112).to(kps.device).expand(len(kps), 5, 2)
+    target = torch.from_numpy(ARCFACE_112).float().to(kps.device).expand(len(kps), 5, 2)
     return geometry.similarity(target, kps)
 
 
@@ -49,13 +50,12 @@ def embed_set(faces: Faces, teacher: nn.Module, device: torch.device, dtype: tor
     """What the aligned recogniser sees in each face and its mirror image together; (N, D) float32, normalised."""
     assert faces.images is not None and faces.kps is not None
     rows = []
-    for start in range(0, len(faces), 64):
-        part = slice(start, start + 64)
-        aligned = geometry.warp(
-            augment.to_float(faces.images[part].to(device)), alignment(faces.kps[part].to(device)), 112
-        )
-        with mixed_precision(device, dtype):
-            rows.append(F.normalize(teacher(aligned).float() + teacher(aligned.flip(3)).float()))
+    with progress(len(faces), silenced(), "crops embedded") as advance:
+        for images, kps in zip(faces.images.split(64), faces.kps.split(64), strict=True):
+            aligned = geometry.warp(augment.to_float(images.to(device)), alignment(kps.to(device)), 112)
+            with mixed_precision(device, dtype):
+                rows.append(F.normalize(teacher(aligned).float() + teacher(aligned.flip(3)).float()))
+            advance(len(aligned))
     return torch.cat(rows)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
@@ -18,12 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from arcface_model.iresnet import PReLU
 from utils.errors import WeightsError
 from utils.paths import is_file
-
-# Five keypoints of the alignment that SFace and today's ArcFace models expect, pixels of a 112 crop.
-ARCFACE_112 = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
-)
-
+from utils.training.halving import Halving
 
 _SCALE = 127.5 / 128  # SFace takes 0..255 and maps it to about [-1, 1] itself: (x - 127.5) / 128
 
@@ -36,15 +30,6 @@ class Observed(NamedTuple):
     shares: Tensor  # (B, 128, 7, 7) float32, what each place of the face adds to e
 
 
-class HalvingDepthwise(nn.Conv2d):
-    """A convolution of each channel by itself at every second pixel, as every second pixel of one at all of them: on a
-    CPU the gradient of the former takes several times longer."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (B, C, H, W). Returns (B, C, (H + 1) // 2, (W + 1) // 2)."""
-        return super().forward(x)[:, :, ::2, ::2]
-
-
 class SFace(nn.Module):
     """Frozen SFace recogniser."""
 
@@ -52,7 +37,7 @@ class SFace(nn.Module):
         """path: the ONNX file. Raises WeightsError when it is missing or not this network."""
         super().__init__()
         self.layers = _rebuild(Path(path)).eval().requires_grad_(False)
-        halved = [i for i, layer in enumerate(self.layers) if isinstance(layer, HalvingDepthwise)]
+        halved = [i for i, layer in enumerate(self.layers) if isinstance(layer, Halving)]
         active = [i for i, layer in enumerate(self.layers) if isinstance(layer, PReLU)]
         self._late = (halved[-1] - 1, active[-1])
 
@@ -105,10 +90,11 @@ def _append(layers: list[nn.Module], kind: str, weights: list[Tensor], attribute
     if kind == "Conv":
         cout, cin, side, _ = weights[0].shape
         groups, stride = attributes["group"], attributes["strides"][0]
-        halving = stride == 2 and cin == 1
-        conv = (HalvingDepthwise if halving else nn.Conv2d)(
-            cin * groups, cout, side, 1 if halving else stride, side // 2, groups=groups, bias=len(weights) > 1
-        )
+        settings = {"padding": side // 2, "groups": groups, "bias": len(weights) > 1}
+        if stride == 2 and cin == 1:
+            conv: nn.Conv2d = Halving(groups, cout, side, first=0, **settings)
+        else:
+            conv = nn.Conv2d(cin * groups, cout, side, stride, **settings)
         _fill(conv, weights)
         layers.append(conv)
     elif kind == "BatchNormalization":

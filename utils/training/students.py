@@ -62,14 +62,14 @@ class IdentityTask(StudentTask):
     """iresnet learns SFace's embeddings."""
 
     def __init__(self, config: TrainConfig, faces: Faces, held: Faces, share: Share, device: torch.device) -> None:
-        """Raises InputError, WeightsError."""
+        """Raises InputError, OptionError, WeightsError."""
         _need_keypoints(config, faces)
         self._arguments: dict[str, Any] = {"depth": config.student_depth, "num_features": config.student_features,
                                            "width": config.student_width, "size": config.student_size}
         self._teacher = load_sface(config, device)
         self._check_teacher(device)
         self._statistics = self._look_at_some(faces, config.student_centred, device) if config.weight_hints else None
-        encoder = started(iresnet(**self._arguments), config)
+        encoder = started(_fresh_encoder(self._arguments), config)
         assert isinstance(encoder, IResNet)
         channels = [] if self._statistics is None else [scale.mean.shape[1] for scale in self._statistics.maps]
         network = HintedEncoder(encoder, channels)
@@ -212,6 +212,9 @@ class LandmarkTask(StudentTask):
         _need_keypoints(config, faces)
         labels, score = label(faces, config.face_landmarker)
         seen = np.flatnonzero(score > LABELLED).tolist()
+        if not seen:
+            raise InputError(f"{faces.paths.folder}: MediaPipe recognises a face in none of its {len(faces)} pictures; "
+                             "give --dataset_path with crops that preprocess_vgg.py cut")
         network = started(LandmarkNet(**_LANDMARK_NET), config)
         super().__init__(network, LANDMARK_SIDE, config, faces.subset(seen), held, share, device)
         self._labels = labels[seen].to(device)
@@ -253,6 +256,13 @@ class LandmarkTask(StudentTask):
     def card(self, origin: str) -> dict[str, Any]:
         """See Task."""
         return self._card("LandmarkNet", _LANDMARK_NET, origin)
+
+
+def _fresh_encoder(arguments: dict[str, Any]) -> IResNet:
+    try:
+        return iresnet(**arguments)
+    except ValueError as error:
+        raise OptionError(f"no such identity student: {error}") from error
 
 
 def _need_keypoints(config: TrainConfig, faces: Faces) -> None:
