@@ -13,6 +13,7 @@ from utils.errors import InputError
 from utils.io.folder import pictures_in, unread_in
 from utils.io.frame import to_uint8
 from utils.io.image import read_photo
+from utils.io.profile import to_srgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -105,7 +106,9 @@ def _picture(name: Path, note: Note) -> np.ndarray:
         raise InputError(f"{error}; remove it from the folder or replace it") from error
     deep = photo.image.dtype == np.uint16
     see_through = photo.alpha is not None and photo.alpha.min() < np.iinfo(photo.alpha.dtype).max
-    notes = [text.replace(str(name), "a picture of the folder") for text in photo.notes]  # each is said once
+    view = to_srgb(photo)
+    converted = [f"{name}: converted to sRGB by its colour profile"] if view is not photo.image else []
+    notes = [text.replace(str(name), "a picture of the folder") for text in (*photo.notes, *converted)]  # said once
     for text in (*notes, *[OPAQUE] * bool(see_through), *["16-bit colour becomes 8-bit"] * deep):
         note(text)
-    return to_uint8(photo.image)
+    return to_uint8(view)

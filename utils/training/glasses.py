@@ -20,11 +20,10 @@ from utils.command import carried_out
 from utils.errors import InputError
 from utils.inference.config import InferenceConfig
 from utils.inference.glasses import KINDS, Glasses
-from utils.inference.people import read
-from utils.inference.report import RunReport
 from utils.inference.stages import Stages, load_stages
 from utils.inference.track import most_prominent
 from utils.io.folder import pictures_in
+from utils.io.profile import read_in_srgb
 from utils.name_lists import read_names
 from utils.options import Parser
 from utils.weights_file import read_card, write_card
@@ -48,7 +47,7 @@ def embeddings(photos: Sequence[Path], stages: Stages) -> dict[str, np.ndarray]:
     """Raw embedding (D,) float32 of the most prominent face of every photo that shows one, by name."""
     result = {}
     for path in photos:
-        image = read(path, RunReport()).image
+        image = read_in_srgb(path)
         faces = stages.detector.detect(image, careful=True)
         if faces:
             result[path.stem] = stages.identifier.embed(image, [faces[most_prominent(faces, image.shape)]])[0]
