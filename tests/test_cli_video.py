@@ -80,6 +80,23 @@ def test_a_video_is_swapped_and_its_times_and_sound_are_kept(
     assert all(SOURCE_TYPE.encode() in path.read_bytes() for path in out.parent.iterdir())
 
 
+def test_a_preview_that_cannot_be_written_ends_no_video(
+    call: Call, clip: Path, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def full(path: Path, *_: Any, **__: Any) -> None:
+        asked.append(path)
+        raise errors.OutputError("the disk is full")
+
+    monkeypatch.setattr("utils.inference.video.write_photo", full)
+    out = tmp_path / "o.mp4"
+    options = ("--target_video", clip, "--out_video_name", out, "--preview", 5)
+    code, result, _ = call("--source_paths", source, *options)
+    assert code == 0 and len(pictures(out)) == FRAMES and asked == [tmp_path / "o.preview.jpg"]
+    assert result["notes"].count("no more previews: the disk is full") == 1
+
+
 def test_every_person_keeps_the_own_source_while_they_pass_each_other(
     random_weights: Path, still: Callable[[int], np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,8 +133,8 @@ def _stream(pipeline: FramePipeline, video: Video, writer: VideoWriter, output: 
         for result in swapped:
             with report.stage("encode"):
                 writer.write(result)
-            if every and result.index % every == 0:
-                _preview(result, output, pipeline.config.provenance)
+            if every and result.index % every == 0 and not _preview(result, output, pipeline.config.provenance, report):
+                every = 0
             advance()
             partial.reached(result)
 
@@ -192,10 +192,16 @@ def _between(time: float, following: float | None) -> float:
     return max(first, math.floor(((following or 0.0) + _ROUNDING) * 1000)) / 1000
 
 
-def _preview(result: SwappedFrame, output: Path, provenance: str) -> None:
-    """Show how far it is, in a picture beside the output, which is quickly replaced and not worth a manifest."""
+def _preview(result: SwappedFrame, output: Path, provenance: str, report: RunReport) -> bool:
+    """Show how far it is, in a picture beside the output, which is quickly replaced and not worth a manifest; whether
+    that went well, since a video must not end because of it."""
     mark = Mark("off" if provenance == "off" else "metadata")
-    write_photo(_preview_path(output), Photo(result.image), mark=mark)
+    try:
+        write_photo(_preview_path(output), Photo(result.image), mark=mark)
+    except OutputError as error:
+        report.note(f"no more previews: {error}")
+        return False
+    return True
 
 
 def _partial_path(output: Path) -> Path:
