@@ -107,7 +107,8 @@ def test_large_frames_wait_in_small_numbers(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_frames_come_out_soon() -> None:
-    scene, taken = Scene(12, dict.fromkeys(range(12), (60.0,))), list[int]()
+    count = FIRST + 2 * EVERY + 1
+    scene, taken = Scene(count, dict.fromkeys(range(count), (60.0,))), list[int]()
 
     def source() -> Iterator[Frame]:
         for frame in scene.frames:
