@@ -121,34 +121,33 @@ def check_before_loading(config: InferenceConfig, generator: Path) -> None:
         refuse_restricted({name: registry.commercial_use(name, None) for name in names})
 
 
+def idle_looks(config: InferenceConfig, identity: registry.Loaded) -> list[str]:
+    """Notes on options for how swaps look that change nothing with the enhancer, or with this identity encoder."""
+    idle = [f"--{name}" for name in ("detail", "match_blur") if getattr(config, name)]
+    notes = [f"without effect with --use_sr, which paints detail of its own and is to sharpen: "
+             f"{', '.join(idle)}"] if config.use_sr and idle else []
+    if config.asks_for("glasses") and config.glasses == "target" and _glasses(identity) is None:
+        notes.append(f"without effect: --glasses target, since nothing is known of glasses with {identity.path}")
+    return notes
+
+
 def load_stages(config: InferenceConfig) -> Stages:
     """Load every model that a run with these options needs; raises WeightsError, OptionError, ResourceError."""
     start = time.perf_counter()
     device = choose_device(config.device)
     path, notes = choose_generator(config)
-    check_before_loading(config, path)
-    generator = registry.load_generator(path, config.backbone, config.num_blocks)
-    identity = registry.load_identity(generator.card["identity"], beside=path)
-    check_pair(generator, identity)
-    published = identity.name == registry.PUBLISHED_IDENTITY
-    models = [_entry("generator", generator), _entry("identity", identity)]
-    if config.only_permissive:
-        refuse_restricted({entry.name: entry.commercial_use for entry in models})
+    generator, identity = _pair(config, path)
     if config.precision == "float32":
         keep_float32_whole()
     dtype = choose_dtype(config.precision, device)
     swapper = Swapper(generator.network, generator.card["crop_size"], device, dtype, config.batch_size)
     idle_card = why_not_cuda(config.device, device)
-    upright, detector_entry = _detector(published, device, 0 if config.image_to_image else half_of_the_cores())
-    detector = AnyWayUp(upright)
+    published = identity.name == registry.PUBLISHED_IDENTITY
+    detector, detector_entry = _detector(published, device, 0 if config.image_to_image else half_of_the_cores())
     landmarks, landmarks_entry = _landmarks(published, device, dtype)
-    models += [detector_entry, landmarks_entry]
-    enhancer = None
-    if config.use_sr:
-        enhancer, enhancer_entry = _enhancer(device)
-        models.append(enhancer_entry)
+    enhancer, enhancer_entries = _enhancer(device) if config.use_sr else (None, [])
     return Stages(
-        detector=detector,
+        detector=AnyWayUp(detector),
         identifier=Identifier(identity.network, device, direct=identity.mirrored),
         swapper=swapper,
         landmarks=landmarks,
@@ -157,11 +156,27 @@ def load_stages(config: InferenceConfig) -> Stages:
         settings=_settings(config, generator, identity),
         threshold=_threshold(config, identity),
         encoder_threshold=identity.card.get("similarity_th") if identity.path.suffix == ".safetensors" else None,
-        device=str(device), models=models,
-        notes=[*notes, *idle_architecture(config, generator), *([idle_card] if idle_card else []),
-               *provider_notes(device, detector.providers)],
+        device=str(device),
+        models=[*_pair_entries(generator, identity), detector_entry, landmarks_entry, *enhancer_entries],
+        notes=[*notes, *idle_architecture(config, generator), *idle_looks(config, identity),
+               *([idle_card] if idle_card else []), *provider_notes(device, detector.providers)],
         seconds=time.perf_counter() - start,
     )
+
+
+def _pair(config: InferenceConfig, path: Path) -> tuple[registry.Loaded, registry.Loaded]:
+    """The generator of this file and its identity encoder; raises WeightsError, OptionError."""
+    check_before_loading(config, path)
+    generator = registry.load_generator(path, config.backbone, config.num_blocks)
+    identity = registry.load_identity(generator.card["identity"], beside=path)
+    check_pair(generator, identity)
+    if config.only_permissive:
+        refuse_restricted({entry.name: entry.commercial_use for entry in _pair_entries(generator, identity)})
+    return generator, identity
+
+
+def _pair_entries(generator: registry.Loaded, identity: registry.Loaded) -> list[ModelEntry]:
+    return [_entry("generator", generator), _entry("identity", identity)]
 
 
 def _settings(config: InferenceConfig, generator: registry.Loaded, identity: registry.Loaded) -> SwapSettings:
@@ -262,6 +277,6 @@ def _landmarks(published: bool, device: torch.device, dtype: torch.dtype) -> tup
     return EmbeddedLandmarks(loaded.network, device, dtype), _entry("landmarks", loaded)
 
 
-def _enhancer(device: torch.device) -> tuple[Enhancer, ModelEntry]:
+def _enhancer(device: torch.device) -> tuple[Enhancer, list[ModelEntry]]:
     loaded = registry.load_enhancer(registry.require(_ENHANCER))
-    return Enhancer(loaded.network, device), _entry("enhancer", loaded)
+    return Enhancer(loaded.network, device), [_entry("enhancer", loaded)]
