@@ -109,6 +109,7 @@ def test_every_person_keeps_the_own_source_while_they_pass_each_other(
         cv2.imwrite(str(paths[-1]), still(number))
     pipeline = load_pipeline(device="cpu")
     pipeline.set_sources([paths[1], paths[0]], [paths[0], paths[1]])
+    assert np.linalg.norm(pipeline._references, axis=1) == pytest.approx([1, 1]), "raw ones would match everybody"
     frames = list(pipeline.run(passing(still(2), still(5))))
     assert [frame.index for frame in frames] == list(range(40)) and pipeline.report.frames_skipped == 0
     places: dict[int, dict[int, float]] = {0: {}, 1: {}}
