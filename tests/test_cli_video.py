@@ -80,6 +80,23 @@ def test_a_video_is_swapped_and_its_times_and_sound_are_kept(
     assert all(SOURCE_TYPE.encode() in path.read_bytes() for path in out.parent.iterdir())
 
 
+def test_a_preview_that_cannot_be_written_ends_no_video(
+    call: Call, clip: Path, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def full(path: Path, *_: Any, **__: Any) -> None:
+        asked.append(path)
+        raise errors.OutputError("the disk is full")
+
+    monkeypatch.setattr("utils.inference.video.write_photo", full)
+    out = tmp_path / "o.mp4"
+    options = ("--target_video", clip, "--out_video_name", out, "--preview", 5)
+    code, result, _ = call("--source_paths", source, *options)
+    assert code == 0 and len(pictures(out)) == FRAMES and asked == [tmp_path / "o.preview.jpg"]
+    assert result["notes"].count("no more previews: the disk is full") == 1
+
+
 def test_every_person_keeps_the_own_source_while_they_pass_each_other(
     random_weights: Path, still: Callable[[int], np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +109,7 @@ def test_every_person_keeps_the_own_source_while_they_pass_each_other(
         cv2.imwrite(str(paths[-1]), still(number))
     pipeline = load_pipeline(device="cpu")
     pipeline.set_sources([paths[1], paths[0]], [paths[0], paths[1]])
+    assert np.linalg.norm(pipeline._references, axis=1) == pytest.approx([1, 1]), "raw ones would match everybody"
     frames = list(pipeline.run(passing(still(2), still(5))))
     assert [frame.index for frame in frames] == list(range(40)) and pipeline.report.frames_skipped == 0
     places: dict[int, dict[int, float]] = {0: {}, 1: {}}

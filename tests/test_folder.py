@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from utils.errors import InputError
 from utils.evaluation.people import folder_photos
+from utils.inference.config import InferenceConfig
+from utils.inference.video import check_video
 from utils.io.folder import INDEX, SHEET, no_pictures, pictures_below, pictures_in, unread_in
 from utils.io.image import FORMATS, Photo, write_photo
 from utils.preprocess.photos import list_units
@@ -58,6 +62,21 @@ def test_the_contact_sheet_of_a_training_set_is_no_photo(folder: Path) -> None:
     assert pictures_in(folder) == [] and pictures_below(folder) == paths
     assert [photo.path for photo in folder_photos(folder)] == paths
     assert [folder / photo.file for unit in list_units(folder) for photo in unit.photos] == paths
+
+
+def test_pictures_of_a_video_that_cannot_be_are_refused_before_the_work(tmp_path: Path) -> None:
+    config = InferenceConfig(end=0.16)
+    for number in range(4):
+        write_photo(tmp_path / "in" / f"{number}.png", Photo(np.zeros((16, 24, 3), np.uint8)))
+    Image.new("RGB", (16, 24)).save(tmp_path / "in/3.png")
+    check_video(config, tmp_path / "in", tmp_path / "o.mp4")  # it may be turned when it is read
+    write_photo(tmp_path / "in/4.png", Photo(np.zeros((16, 20, 3), np.uint8)))
+    check_video(config, tmp_path / "in", tmp_path / "o.mp4")
+    with pytest.raises(InputError, match=r"differ in size: 0\.png has 24x16 pixels, 4\.png has 20x16; make them alike"):
+        check_video(replace(config, end=None), tmp_path / "in", tmp_path / "o.mp4")
+    (tmp_path / "in/2.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"2\.png is not a picture .*; remove it from the folder"):
+        check_video(config, tmp_path / "in", tmp_path / "o.mp4")
 
 
 def test_pictures_that_are_not_read_are_named(tmp_path: Path) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import av
 import cv2
@@ -16,12 +19,19 @@ from PIL import Image, ImageCms
 
 from tests.clips import make_clip, planes
 from tests.conftest import Call, swap
+from tests.test_preprocess import write_keypoints
+from utils.evaluation.models import read_picture
+from utils.evaluation.people import LabelledPhoto
 from utils.io.encode import video_writer
 from utils.io.encoders import EncodeOptions
 from utils.io.gamut import BT2020, bt709_to_bt2020, bt2020_to_bt709
 from utils.io.image import Photo, read_photo, write_photo
 from utils.io.profile import from_srgb, to_srgb
 from utils.io.video import open_video
+from utils.preprocess.config import PreprocessConfig
+from utils.preprocess.photos import SourcePhoto, Unit
+from utils.preprocess.work import Worker
+from utils.training import glasses
 
 SKIN = (110, 150, 205)  # BGR
 FACE = (16, 12, 48, 36)
@@ -138,6 +148,47 @@ def test_other_photos_are_seen_as_they_are(kind: bytes | None) -> None:
     assert to_srgb(photo) is photo.image
     after = of((1, 2, 3))
     assert from_srgb(photo, photo.image, after, [FACE]) is after
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> Path:
+    """A folder with a picture whose face and background are SKIN, in ProPhoto."""
+    image = managed(np.full((224, 224, 3), SKIN, np.uint8), "ProPhoto", back=True)
+    write_photo(tmp_path / "wide/a.png", Photo(image, icc_profile=profile("ProPhoto")))
+    assert np.abs(image[0, 0].astype(int) - SKIN).max() > 20
+    return tmp_path / "wide"
+
+
+def seen_as_video(folder: Path) -> np.ndarray:
+    said: list[str] = []
+    with open_video(folder, note=said.append) as video:
+        (frame,) = video.frames
+    assert said == ["a picture of the folder: converted to sRGB by its colour profile"]
+    return frame.image
+
+
+def seen_by_training(folder: Path) -> np.ndarray:
+    keys = write_keypoints(folder.parent / "k.csv", ["a"])
+    config = PreprocessConfig(str(folder), str(folder.parent / "out"), str(keys), format="png")
+    Worker(config)(Unit((SourcePhoto("a.png", "a", "a", ""),), False))
+    return read_photo(folder.parent / "out/a.png").image
+
+
+def seen_by_evaluation(folder: Path) -> np.ndarray:
+    return read_picture(LabelledPhoto(folder / "a.png", "a"))
+
+
+def seen_when_glasses_are_learnt(folder: Path) -> np.ndarray:
+    seen: list[np.ndarray] = []
+    detector = SimpleNamespace(detect=lambda image, careful: seen.append(image) or [])
+    stages: Any = SimpleNamespace(detector=detector)
+    assert glasses.embeddings([folder / "a.png"], stages) == {}
+    return seen[0]
+
+
+@pytest.mark.parametrize("see", [seen_as_video, seen_by_training, seen_by_evaluation, seen_when_glasses_are_learnt])
+def test_all_programs_see_the_same_colours_of_a_wide_photo(wide: Path, see: Callable[[Path], np.ndarray]) -> None:
+    assert see(wide)[112, 112].astype(int) == pytest.approx(SKIN, abs=6)
 
 
 def test_a_swap_looks_the_same_in_a_wide_photo(call: Call, photos: dict[str, str], tmp_path: Path) -> None:

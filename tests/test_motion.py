@@ -29,6 +29,13 @@ def test_key_points_follow_a_turn_a_shift_and_a_zoom(picture: np.ndarray, dtype:
     np.testing.assert_allclose(apply(moved, KPS), KPS @ M[:, :2].T + M[:, 2], atol=0.15)
 
 
+def test_a_jump_that_only_the_coarser_pyramid_shows_is_followed(picture: np.ndarray) -> None:
+    M = np.array([[1, 0, 20], [0, 1, 0]], np.float32)
+    moved = between(picture, cv2.warpAffine(picture, M, (256, 256), borderMode=cv2.BORDER_REFLECT), KPS)
+    assert moved is not None
+    np.testing.assert_allclose(apply(moved, KPS), KPS + np.array([20, 0]), atol=0.15)
+
+
 def test_pictures_that_tell_nothing_are_not_believed(picture: np.ndarray) -> None:
     grey = np.full_like(picture, 128)
     assert between(grey, grey, KPS) is None

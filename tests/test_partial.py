@@ -9,6 +9,7 @@ import av
 import pytest
 
 from tests.clips import make_clip
+from utils.errors import GhostError, InputError, ResourceError
 from utils.inference.types import SwappedFrame
 from utils.inference.video import _Partial
 from utils.io.encode import video_writer
@@ -61,6 +62,19 @@ def test_a_burst_of_frames_is_not_left_out(tmp_path: Path, ahead: int) -> None:
             found = [frame.time for frame in rest.frames]
         held = [] if ahead else [start]  # the picture that is shown then, where the next one was not known
         assert found in (times[written:], held + times[written:])
+
+
+@pytest.mark.parametrize("error", [InputError("broken"), ResourceError("broken")])
+def test_what_is_done_is_kept_when_frames_fail(tmp_path: Path, error: GhostError) -> None:
+    partial = _Partial(Writer(), tmp_path / "o.mp4")  # type: ignore[arg-type]
+    with (
+        pytest.raises(type(error), match=r"broken; what is done is in .*o\.partial1\.mp4; --start 0\.040 goes on"),
+        partial.kept_when_frames_fail(),
+    ):
+        for frame in partial.expecting(Frame(None, i, i / 25) for i in range(2)):  # type: ignore[arg-type]
+            if frame.index:
+                raise error
+            partial.reached(SwappedFrame(None, 0, 0.0))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("written", [1, 2, 7])  # within a burst that is reordered, MP4 counts more

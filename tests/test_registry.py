@@ -18,7 +18,7 @@ from utils import registry
 from utils.errors import GhostError, OptionError, WeightsError
 from utils.inference import pipeline
 from utils.inference.config import InferenceConfig, parse
-from utils.inference.stages import choose_generator, load_stages
+from utils.inference.stages import choose_generator, idle_looks, load_stages
 from utils.weights_file import build, read_state
 
 
@@ -257,6 +257,21 @@ def test_architecture_options_without_effect_are_said(folder: Path) -> None:
         f"without effect: --num_blocks 2, {rest}"]
     assert load_stages(InferenceConfig(device="cpu", num_blocks=2)).notes == []
     assert load_stages(InferenceConfig(device="cpu", num_blocks=3)).notes == [f"without effect: --num_blocks 3, {rest}"]
+
+
+def test_options_for_looks_without_effect_are_said(folder: Path) -> None:
+    def said(*words: str) -> list[str]:
+        options = parse(["--source_paths", "a", "--target_video", "b", "--device", "cpu", *words])
+        return idle_looks(options, identity)
+
+    identity = registry.load_identity(registry.EMBEDDED_IDENTITY, beside=generator_file(folder))
+    assert said("--detail", "1") == said("--use_sr", "--detail", "0") == said("--glasses", "source") == []
+    assert said("--use_sr", "--detail", "0.5", "--match_blur", "1") == [
+        "without effect with --use_sr, which paints detail of its own and is to sharpen: --detail, --match_blur"]
+    note = f"without effect: --glasses target, since nothing is known of glasses with {identity.path}"
+    assert said("--glasses", "target") == [note]
+    config = parse(["--source_paths", "a", "--target_video", "b", "--device", "cpu", "--glasses", "target"])
+    assert load_stages(config).notes == [note]
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32"])

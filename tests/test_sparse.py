@@ -83,6 +83,18 @@ def test_a_face_that_is_there_only_between_two_searches_is_not_seen() -> None:
     assert scene.searched == [0, FIRST, again, again + 1]
 
 
+@pytest.mark.parametrize("first", range(3, 12))
+def test_who_comes_as_another_goes_is_no_continuation(first: int) -> None:
+    check(Scene(16, {i: [60.0] if i < first else [200.0] for i in range(16)}))
+
+
+@pytest.mark.parametrize(("faces", "searched"), [(6, [0, 4]), (7, [0, 1, 2, 3, 4])])
+def test_every_frame_is_searched_where_there_are_many(faces: int, searched: list[int]) -> None:
+    scene = Scene(5, dict.fromkeys(range(5), tuple(40.0 * number for number in range(faces))))
+    check(scene)
+    assert scene.searched == searched
+
+
 def test_every_frame_is_searched_while_there_is_nobody() -> None:
     scene = Scene(9, {i: [60.0] for i in range(5, 9)})
     check(scene)
@@ -107,7 +119,8 @@ def test_large_frames_wait_in_small_numbers(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_frames_come_out_soon() -> None:
-    scene, taken = Scene(12, dict.fromkeys(range(12), (60.0,))), list[int]()
+    count = FIRST + 2 * EVERY + 1
+    scene, taken = Scene(count, dict.fromkeys(range(count), (60.0,))), list[int]()
 
     def source() -> Iterator[Frame]:
         for frame in scene.frames:

@@ -281,6 +281,29 @@ def test_faces_of_every_size(
     assert face.kps.dtype == face.box.dtype == np.float32
 
 
+class Scripted(CenterFace):
+    """Finds a face in the whole picture at one scale, and none when it looks again."""
+
+    def __init__(self, side: float, at: float) -> None:
+        self._face = Face(np.array([0, 0, side, side], np.float32), 0.9, np.zeros((5, 2), np.float32))
+        self._scale, self.again = at, 0
+
+    def _at(self, image: np.ndarray, scale: float, keep: bool = False) -> list[Face]:
+        self.again += scale not in (0.25, 0.5, 0.1)
+        return [self._face] if scale == self._scale else []
+
+
+@pytest.mark.parametrize(("scale", "side", "again"), [
+    (0.25, 400, 0), (0.25, 200, 1), (0.25, 800, 1), (0.5, 160, 0), (0.5, 480, 1), (0.1, 1600, 0), (0.1, 1900, 1),
+])
+def test_videos_are_looked_at_again_where_a_face_was_seen_too_small_or_too_large(
+    scale: float, side: float, again: int
+) -> None:
+    """Of 640, 1280 and 256 pixels, in this order; faces are seen best with 60 to 180 pixels."""
+    detector = Scripted(side, scale)
+    assert len(detector.detect(np.zeros((2560, 2560, 3), np.uint8))) == 1 and detector.again == again
+
+
 def test_many_faces_best_first(detector: CenterFace, people: Callable[[int, str], Path]) -> None:
     faces = detector.detect(read_photo(people(4, "emotions_sheet")).image)
     assert len(faces) == 16

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from utils.inference.embeddings import normalise
 from utils.inference.keypoints import yaw
 from utils.inference.report import NO_FACE
 from utils.inference.track import (
@@ -42,7 +43,7 @@ class Embedder:
     def __call__(self, frame: Frame, faces: list[Face]) -> np.ndarray:
         self.asked.append((frame.index, len(faces)))
         names = ["ABCDE"[round(face.score * 10)] for face in faces]
-        return np.stack([5.0 * (IDENTITIES[name] + 0.5 * self._rng.normal(size=64)) for name in names])
+        return normalise(np.stack([IDENTITIES[name] + 0.5 * self._rng.normal(size=64) for name in names]))
 
 
 def face(name: str, centre: tuple[float, float], scale: float = 1.0) -> Face:
@@ -59,7 +60,7 @@ class Blinking(Embedder):
 
     def __call__(self, frame: Frame, faces: list[Face]) -> np.ndarray:
         share = self._before if frame.index < self._until else self._then
-        return np.stack([share * IDENTITIES["A"] + IDENTITIES["B"]] * len(faces))
+        return normalise(np.stack([share * IDENTITIES["A"] + IDENTITIES["B"]] * len(faces)))
 
 
 def scene(seed: int) -> np.ndarray:
@@ -81,7 +82,7 @@ def frontal(kps: np.ndarray) -> np.ndarray:
 
 
 def run(script: Script, who: str | None = "A", mode: str = "reference", **changes: object) -> list[TrackedFrame]:
-    references = np.stack([IDENTITIES[name] for name in who]) if who else None
+    references = normalise(np.stack([IDENTITIES[name] for name in who])) if who else None
     embed = changes.pop("embed", Embedder())
     selection = Selection(mode, references, threshold=0.4)  # type: ignore[arg-type]
     return list(follow(stream(script, **changes), embed, selection, frontal))  # type: ignore[arg-type]
@@ -257,7 +258,8 @@ def test_who_still_looks_the_same_is_not_looked_at_again() -> None:
         picture[25:95, 65:135] = cv2.resize(noise.astype(np.uint8), (70, 70), interpolation=cv2.INTER_CUBIC)
     frames = [(Frame(pictures[int(index > 33)], index), [face("A", (100, 60))]) for index in range(60)]
     embed = Embedder()
-    tracked = list(follow(frames, embed, Selection(references=IDENTITIES["A"][None], threshold=0.4), frontal))
+    known = Selection(references=normalise(IDENTITIES["A"][None]), threshold=0.4)
+    tracked = list(follow(frames, embed, known, frontal))
     assert all(len(t.faces) == 1 for t in tracked)
     assert [index for index, _ in embed.asked] == [0, 40]
 
@@ -284,7 +286,7 @@ def test_a_blurred_moment_and_a_turned_head_are_nobody_else() -> None:
     assert yaw(turned.kps) > 30
     away = Blurred(range(10, 60))
     frames = [(frame, [turned] if frame.index >= 10 else faces) for frame, faces in stream([{"A": (100, 60)}] * 60)]
-    known = Selection(references=IDENTITIES["A"][None], threshold=0.4)
+    known = Selection(references=normalise(IDENTITIES["A"][None]), threshold=0.4)
     assert all(len(t.faces) == 1 for t in follow(frames, away, known, frontal))
     assert [index for index, _ in away.asked] == [0]
 
@@ -302,7 +304,7 @@ def test_the_better_match_takes_the_reference_over() -> None:
 
 
 def test_a_threshold_below_zero_lets_everybody_match() -> None:
-    references = np.stack([-IDENTITIES["A"], -IDENTITIES["B"]])
+    references = normalise(np.stack([-IDENTITIES["A"], -IDENTITIES["B"]]))
     for people in ({"A": (100.0, 60.0)}, {"A": (100.0, 60.0), "B": (250.0, 60.0)}):
         selection = Selection("reference", references[: len(people)], threshold=-1.0)
         for tracked in follow(stream([people] * 3), Embedder(), selection, frontal):
@@ -312,7 +314,7 @@ def test_a_threshold_below_zero_lets_everybody_match() -> None:
 
 def test_one_good_match_counts_more_than_two_poor_ones() -> None:
     A, B, C = (IDENTITIES[name] for name in "ABC")
-    selection = Selection("reference", np.stack([0.6 * A + 1.5 * B, B + 3.0 * C]), threshold=0.2)
+    selection = Selection("reference", normalise(np.stack([0.6 * A + 1.5 * B, B + 3.0 * C])), threshold=0.2)
     for tracked in follow(stream([{"A": (100, 60), "B": (250, 60)}] * 3), Embedder(), selection, frontal):
         assert [place(tracked, person) for person in (0, 1)] == [250.0, None]
 

@@ -241,6 +241,8 @@ def test_only_the_used_part_of_a_folder_is_read(tmp_path: Path) -> None:
     for number in range(10, 20):
         Image.fromarray(picture(number)).save(folder / f"{number}.png")
     assert copy(folder, tmp_path / "out.mp4", Span(0.4, 0.8)) == (10, [])
+    with open_video(folder, Span(0.4, 0.8)) as video:
+        assert video.info.frames == 10
     with pytest.raises(OptionError, match="--start 2 s is after the end"):
         copy(folder, tmp_path / "out.mp4", Span(2))
     (tmp_path / "empty").mkdir()

@@ -18,8 +18,8 @@ from utils.evaluation.people import LabelledPhoto
 from utils.evaluation.run import Portrait
 from utils.inference.config import InferenceConfig
 from utils.inference.identify import both_ways
-from utils.io.frame import Frame, to_uint8
-from utils.io.image import read_photo
+from utils.io.frame import Frame
+from utils.io.profile import read_in_srgb
 from utils.onnx_file import open_session
 from utils.paths import is_file
 
@@ -86,8 +86,8 @@ def _path(text: str | None) -> Path | None:
 
 
 def read_picture(photo: LabelledPhoto) -> np.ndarray:
-    """(H, W, 3) uint8 BGR, upright."""
-    return to_uint8(read_photo(photo.path).image)
+    """(H, W, 3) uint8 BGR, upright, in the colours that the pipeline sees; raises InputError."""
+    return read_in_srgb(photo.path)
 
 
 class PipelineSwap:

@@ -18,7 +18,7 @@ _SURE = 0.35  # nearer, they are the same, unless another one is about as near
 _MARGIN = 0.3  # how much farther the next best has to be
 _FORGET = 0.5  # weight of the newest motion in a track's velocity
 
-Embed = Callable[[Sequence[int]], np.ndarray]  # positions of faces in the frame -> (N, D) embeddings
+Embed = Callable[[Sequence[int]], np.ndarray]  # positions of faces in the frame -> (N, D) unit embeddings
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Track:
     thumbnail: np.ndarray | None = None  # of the face when it was last identified
     last_crowded: int | None = None  # index of the last frame where somebody else was close by
     embedding_count: int = 0  # that are summed up in the embedding
-    foreign_embeddings: list[np.ndarray] = field(default_factory=list)  # (D,), the latest ones, of somebody else
+    foreign_embeddings: list[np.ndarray] = field(default_factory=list)  # (D,) unit, the latest ones, of somebody else
 
     def predict(self, index: int) -> np.ndarray:
         """Key points expected in the frame `index`, (5, 2) float32."""
@@ -50,19 +50,17 @@ class Track:
         self.kps, self.last_index = kps, index
 
     def add_embedding(self, embedding: np.ndarray) -> None:
-        """Add one embedding (D,) to what is known of the face."""
-        unit = normalise(embedding)
-        self.embedding = unit if self.embedding is None else self.embedding + unit
+        """Add one unit embedding (D,) to what is known of the face."""
+        self.embedding = embedding if self.embedding is None else self.embedding + embedding
         self.embedding_count += 1
 
     def is_foreign(self, embedding: np.ndarray, threshold: float) -> bool:
-        """Whether an embedding (D,) is somebody else's, by the cosine similarity `threshold`; such ones are kept until
-        one is this face's again."""
-        unit = normalise(embedding)
-        if self.embedding is None or float(unit @ normalise(self.embedding)) >= threshold:
+        """Whether a unit embedding (D,) is somebody else's, by the cosine similarity `threshold`; such ones are kept
+        until one is this face's again."""
+        if self.embedding is None or float(embedding @ normalise(self.embedding)) >= threshold:
             self.foreign_embeddings.clear()
             return False
-        self.foreign_embeddings.append(unit)
+        self.foreign_embeddings.append(embedding)
         return True
 
     def similarity(self, embeddings: np.ndarray) -> np.ndarray:

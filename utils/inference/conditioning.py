@@ -13,7 +13,7 @@ from utils.inference.types import FrameFaces
 
 if TYPE_CHECKING:
     from utils.inference.identify import Identifier
-    from utils.inference.stages import SwapSettings
+    from utils.inference.settings import SwapSettings
 
 
 class Conditioning:

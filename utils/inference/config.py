@@ -126,9 +126,9 @@ class InferenceConfig:
     end: float | None = option(None, "where to stop, in seconds or as h:mm:ss", type=clock, metavar="T")
     preview: int = option(0, "every N frames, put a picture of the latest beside the output; 0: never", type=int,
                           metavar="N")
-    keep_partial: bool = option(False, "when stopped by Ctrl-C, SIGTERM or a closed terminal, or out of memory, "
-                                "complete what is done as NAME.partial1 beside the output, and say from which second "
-                                "to go on", type=boolean)
+    keep_partial: bool = option(False, "when stopped by Ctrl-C, SIGTERM or a closed terminal, out of memory, or at "
+                                "what cannot be read, complete what is done as NAME.partial1 beside the output, and "
+                                "say from which second to go on", type=boolean)
     max_skipped: float = option(1.0, "fail when more than this share of the frames, or of the photos of a folder, "
                                 "could not be swapped, 0 to 1",
                                 type=float, metavar="SHARE", alias="--max-skipped", within=(0, 1))

@@ -80,21 +80,26 @@ class CenterFace:
     def detect(self, image: np.ndarray, careful: bool = False) -> list[Face]:
         """All faces, best score first. image: (H, W, 3) uint8 or uint16 BGR."""
         image = to_uint8(image)
+        faces, scale = self._search(image, careful)
+        return [face if not careful and _GOOD_WIDTHS[0] <= scale * side_of(face) <= _GOOD_WIDTHS[1]
+                else self._refine(image, face, careful) for face in suppress(faces, _OVERLAP)]
+
+    def _search(self, image: np.ndarray, careful: bool) -> tuple[list[Face], float]:
+        """All that is found, some faces twice where it is done with care, and the scale of the last look, which without
+        care is the one that found them."""
         longest = max(image.shape[:2])
-        faces = self._at(image, min(1.0, _SIDE / longest), keep=not careful)
+        scale = min(1.0, _SIDE / longest)
+        faces = self._at(image, scale, keep=not careful)
         if longest > _SIDE and (careful or not faces):
-            faces += self._at(image, min(1.0, _FINER / longest))
+            scale = min(1.0, _FINER / longest)
+            faces += self._at(image, scale)
         if not faces:
-            faces = self._at(image, _COARSER / longest, keep=not careful)
-        return [self._refine(image, face, min(1.0, _SIDE / longest), careful) for face in suppress(faces, _OVERLAP)]
+            scale = _COARSER / longest
+            faces = self._at(image, scale, keep=not careful)
+        return faces, scale
 
-    def _refine(self, image: np.ndarray, face: Face, scale: float, careful: bool) -> Face:
-        """The face with better key points, from looking again at the size that the network knows best.
-
-        scale: at which it was found.
-        """
-        if not careful and _GOOD_WIDTHS[0] <= scale * side_of(face) <= _GOOD_WIDTHS[1]:
-            return face
+    def _refine(self, image: np.ndarray, face: Face, careful: bool) -> Face:
+        """The face with better key points, from looking again at the size that the network knows best."""
         reach, centre = _CONTEXT * side_of(face), (face.box[:2] + face.box[2:]) / 2
         left, top = (int(value) for value in np.maximum(centre - reach, 0))
         right, bottom = (int(value) + 1 for value in centre + reach)

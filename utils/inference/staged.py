@@ -18,7 +18,8 @@ from network.fused import FusedAEINet
 from utils.inference.pixels import from_levels, to_levels
 from utils.inference.soundness import is_sound
 
-_STEP = 4  # faces by which graphs differ: videos of 720p and 1080p come in batches of 25 and 11 (see `pipeline`)
+# Faces by which graphs differ: videos of 720p and 1080p come in batches of 25 and 11 (`_MOST_BYTES` in frames.py).
+_STEP = 4
 _WARM_UP = 3  # runs before the recording, in which the libraries choose their ways
 
 Note = Callable[[str], None]

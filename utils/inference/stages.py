@@ -21,6 +21,7 @@ from utils.inference.enhance import Enhancer
 from utils.inference.glasses import Glasses
 from utils.inference.identify import Identifier
 from utils.inference.mask import MaskMargin
+from utils.inference.settings import SwapSettings
 from utils.inference.swap import Swapper
 from utils.inference.turned import AnyWayUp
 from utils.onnx_file import open_session
@@ -49,25 +50,6 @@ class ModelEntry:
     def as_dict(self) -> dict[str, str]:
         """The entry as plain values for JSON."""
         return {name: value for name, value in asdict(self).items() if value is not None}
-
-
-@dataclass
-class SwapSettings:
-    """How swaps are made, by the user's wish or as it suits the generator."""
-
-    mask_margin: MaskMargin
-    rim_contrast: float  # by which a swap may differ on forehead and temples before the target is shown; 0: by any
-    grain: float  # share of the target's fine detail that is laid over swaps
-    identity_strength: float | None  # share of the way from the target's embedding to the source's, as the user wants
-    identity_reach: float  # its length where the user says nothing; 0: the source's embedding as it is
-    least_contrast: float  # of faces for the generator, levels; see utils.inference.exposure
-    tone: float  # share of the target's light and skin tone that swaps take on
-    sharpen: float  # largest share of a swap's detail that is added once more where the target has more
-    detail: float  # share of the source photo's detail that swaps are given; 0 with an enhancer, which paints its own
-    match_blur: float  # share of the target's blur that swaps are given; 0 with an enhancer, which is to sharpen
-    glasses: Glasses | None  # how to see them in an embedding and add them to it, where that is known
-    target_glasses: bool  # swaps wear the target's
-    max_yaw: float  # degrees that a face may be turned; 0: any
 
 
 @dataclass
@@ -139,34 +121,33 @@ def check_before_loading(config: InferenceConfig, generator: Path) -> None:
         refuse_restricted({name: registry.commercial_use(name, None) for name in names})
 
 
+def idle_looks(config: InferenceConfig, identity: registry.Loaded) -> list[str]:
+    """Notes on options for how swaps look that change nothing with the enhancer, or with this identity encoder."""
+    idle = [f"--{name}" for name in ("detail", "match_blur") if getattr(config, name)]
+    notes = [f"without effect with --use_sr, which paints detail of its own and is to sharpen: "
+             f"{', '.join(idle)}"] if config.use_sr and idle else []
+    if config.asks_for("glasses") and config.glasses == "target" and _glasses(identity) is None:
+        notes.append(f"without effect: --glasses target, since nothing is known of glasses with {identity.path}")
+    return notes
+
+
 def load_stages(config: InferenceConfig) -> Stages:
     """Load every model that a run with these options needs; raises WeightsError, OptionError, ResourceError."""
     start = time.perf_counter()
     device = choose_device(config.device)
     path, notes = choose_generator(config)
-    check_before_loading(config, path)
-    generator = registry.load_generator(path, config.backbone, config.num_blocks)
-    identity = registry.load_identity(generator.card["identity"], beside=path)
-    check_pair(generator, identity)
-    published = identity.name == registry.PUBLISHED_IDENTITY
-    models = [_entry("generator", generator), _entry("identity", identity)]
-    if config.only_permissive:
-        refuse_restricted({entry.name: entry.commercial_use for entry in models})
+    generator, identity = _pair(config, path)
     if config.precision == "float32":
         keep_float32_whole()
     dtype = choose_dtype(config.precision, device)
     swapper = Swapper(generator.network, generator.card["crop_size"], device, dtype, config.batch_size)
     idle_card = why_not_cuda(config.device, device)
-    upright, detector_entry = _detector(published, device, 0 if config.image_to_image else half_of_the_cores())
-    detector = AnyWayUp(upright)
+    published = identity.name == registry.PUBLISHED_IDENTITY
+    detector, detector_entry = _detector(published, device, 0 if config.image_to_image else half_of_the_cores())
     landmarks, landmarks_entry = _landmarks(published, device, dtype)
-    models += [detector_entry, landmarks_entry]
-    enhancer = None
-    if config.use_sr:
-        enhancer, enhancer_entry = _enhancer(device)
-        models.append(enhancer_entry)
+    enhancer, enhancer_entries = _enhancer(device) if config.use_sr else (None, [])
     return Stages(
-        detector=detector,
+        detector=AnyWayUp(detector),
         identifier=Identifier(identity.network, device, direct=identity.mirrored),
         swapper=swapper,
         landmarks=landmarks,
@@ -175,11 +156,27 @@ def load_stages(config: InferenceConfig) -> Stages:
         settings=_settings(config, generator, identity),
         threshold=_threshold(config, identity),
         encoder_threshold=identity.card.get("similarity_th") if identity.path.suffix == ".safetensors" else None,
-        device=str(device), models=models,
-        notes=[*notes, *idle_architecture(config, generator), *([idle_card] if idle_card else []),
-               *provider_notes(device, detector.providers)],
+        device=str(device),
+        models=[*_pair_entries(generator, identity), detector_entry, landmarks_entry, *enhancer_entries],
+        notes=[*notes, *idle_architecture(config, generator), *idle_looks(config, identity),
+               *([idle_card] if idle_card else []), *provider_notes(device, detector.providers)],
         seconds=time.perf_counter() - start,
     )
+
+
+def _pair(config: InferenceConfig, path: Path) -> tuple[registry.Loaded, registry.Loaded]:
+    """The generator of this file and its identity encoder; raises WeightsError, OptionError."""
+    check_before_loading(config, path)
+    generator = registry.load_generator(path, config.backbone, config.num_blocks)
+    identity = registry.load_identity(generator.card["identity"], beside=path)
+    check_pair(generator, identity)
+    if config.only_permissive:
+        refuse_restricted({entry.name: entry.commercial_use for entry in _pair_entries(generator, identity)})
+    return generator, identity
+
+
+def _pair_entries(generator: registry.Loaded, identity: registry.Loaded) -> list[ModelEntry]:
+    return [_entry("generator", generator), _entry("identity", identity)]
 
 
 def _settings(config: InferenceConfig, generator: registry.Loaded, identity: registry.Loaded) -> SwapSettings:
@@ -280,6 +277,6 @@ def _landmarks(published: bool, device: torch.device, dtype: torch.dtype) -> tup
     return EmbeddedLandmarks(loaded.network, device, dtype), _entry("landmarks", loaded)
 
 
-def _enhancer(device: torch.device) -> tuple[Enhancer, ModelEntry]:
+def _enhancer(device: torch.device) -> tuple[Enhancer, list[ModelEntry]]:
     loaded = registry.load_enhancer(registry.require(_ENHANCER))
-    return Enhancer(loaded.network, device), _entry("enhancer", loaded)
+    return Enhancer(loaded.network, device), [_entry("enhancer", loaded)]

@@ -14,7 +14,6 @@ import numpy as np
 
 from utils.inference import motion
 from utils.inference.associate import Track, best_pairs, continue_tracks, note_crowds
-from utils.inference.embeddings import normalise
 from utils.inference.keypoints import yaw
 from utils.inference.report import NO_FACE, FaceCounts
 from utils.inference.scene import SceneCuts
@@ -42,7 +41,7 @@ NO_MATCH = "no reference matches"
 NOT_SELECTED = "not selected"
 TOO_SMALL = "too small"
 
-EmbedFaces = Callable[[Frame, list[Face]], np.ndarray]  # -> (N, D) float embeddings
+EmbedFaces = Callable[[Frame, list[Face]], np.ndarray]  # -> (N, D) float unit embeddings
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ class _FaceEmbeddings:
         positions = list(positions)
         new = [p for p in positions if p not in self._known]
         if new:
-            embeddings = normalise(np.asarray(self._embed(self._frame, [self._faces[p] for p in new]), np.float64))
+            embeddings = self._embed(self._frame, [self._faces[p] for p in new])
             self._known.update(zip(new, embeddings, strict=True))
         return np.stack([self._known[p] for p in positions])
 
@@ -129,7 +128,7 @@ class _People:
 
     def __init__(self, embed: EmbedFaces, selection: Selection) -> None:
         self.selection = selection
-        self.references = None if selection.references is None else normalise(selection.references)
+        self.references = selection.references
         self.tracks: list[Track] = []
         self.similarity: dict[int, float] = {}  # person -> largest cosine of the last frame's faces to the reference
         self._embed = embed

@@ -17,7 +17,7 @@ from utils.inference.types import FrameFaces, Swap, TrackedFace
 
 if TYPE_CHECKING:
     from coordinate_reg.landmarks import Landmarks
-    from utils.inference.stages import SwapSettings
+    from utils.inference.settings import SwapSettings
 
 
 class TrackMasks:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.device import full_memory_as_error, half_of_the_cores, shared_processor
-from utils.errors import NOTHING_WRITTEN, OutputError, ResourceError, SkippedError
+from utils.errors import NOTHING_WRITTEN, InputError, OutputError, ResourceError, SkippedError
 from utils.inference.config import InferenceConfig
 from utils.inference.frames import FramePipeline
 from utils.inference.people import photos_of, say_low_threshold
@@ -30,6 +30,7 @@ from utils.io.frame import Frame
 from utils.io.image import Photo, check_input, write_photo
 from utils.io.mark import Mark
 from utils.io.span import Span
+from utils.io.stills import check_sizes
 from utils.io.video import Video, VideoInfo, open_video
 from utils.memory import give_freed_frames_back, uncollected
 from utils.paths import is_folder, is_there
@@ -68,6 +69,8 @@ def check_video(
         if of_images and is_picture(result) and path.parent.resolve() == Path(target).resolve():
             raise OutputError(f"{result} would lie among the pictures of {target}; write it to another folder")
     check_writable(path)
+    if of_images:
+        check_sizes(Path(target), Span(config.start, config.end))
 
 
 def swap_video(
@@ -125,13 +128,13 @@ def _stream(pipeline: FramePipeline, video: Video, writer: VideoWriter, output: 
         closing(prefetch(report.timed("decode", partial.expecting(video.frames)), _DECODED_AHEAD)) as frames,
         closing(prefetch(pipeline.run(frames), waiting)) as swapped,
         progress(video.info.frames, pipeline.config.quiet, "frames") as advance,
-        partial.kept_when_memory_is_full() if pipeline.config.keep_partial else nullcontext(),
+        partial.kept_when_frames_fail() if pipeline.config.keep_partial else nullcontext(),
     ):
         for result in swapped:
             with report.stage("encode"):
                 writer.write(result)
-            if every and result.index % every == 0:
-                _preview(result, output, pipeline.config.provenance)
+            if every and result.index % every == 0 and not _preview(result, output, pipeline.config.provenance, report):
+                every = 0
             advance()
             partial.reached(result)
 
@@ -164,13 +167,13 @@ class _Partial:
         return self._signals.listening()
 
     @contextmanager
-    def kept_when_memory_is_full(self) -> Iterator[None]:
-        """Keep what is done when memory does not suffice; raises ResourceError."""
+    def kept_when_frames_fail(self) -> Iterator[None]:
+        """Keep what is done when a frame cannot be read or memory is full; raises InputError, ResourceError."""
         try:
             with full_memory_as_error("close other programs, or use --device cpu"):
                 yield
-        except ResourceError as error:
-            raise ResourceError(f"{error}; {self._keep()}") from error
+        except (InputError, ResourceError) as error:
+            raise type(error)(f"{error}; {self._keep()}") from error
 
     def _keep(self) -> str:
         """Complete what is done; returns where it is, in words."""
@@ -189,10 +192,16 @@ def _between(time: float, following: float | None) -> float:
     return max(first, math.floor(((following or 0.0) + _ROUNDING) * 1000)) / 1000
 
 
-def _preview(result: SwappedFrame, output: Path, provenance: str) -> None:
-    """Show how far it is, in a picture beside the output, which is quickly replaced and not worth a manifest."""
+def _preview(result: SwappedFrame, output: Path, provenance: str, report: RunReport) -> bool:
+    """Show how far it is, in a picture beside the output, which is quickly replaced and not worth a manifest; whether
+    that went well, since a video must not end because of it."""
     mark = Mark("off" if provenance == "off" else "metadata")
-    write_photo(_preview_path(output), Photo(result.image), mark=mark)
+    try:
+        write_photo(_preview_path(output), Photo(result.image), mark=mark)
+    except OutputError as error:
+        report.note(f"no more previews: {error}")
+        return False
+    return True
 
 
 def _partial_path(output: Path) -> Path:

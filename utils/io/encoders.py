@@ -175,8 +175,13 @@ def choose_encoder(
     wanted = wanted or Layout()
     options = _options(name, choice)
     layout = Layout() if name == "gif" else _layout(name, choice, wanted)
-    if layout is not None:
-        return name, options, layout
+    return (name, options, layout) if layout is not None else _software_instead(name, choice, note, wanted)
+
+
+def _software_instead(
+    name: str, choice: EncodeOptions, note: Note, wanted: Layout
+) -> tuple[str, dict[str, str], Layout]:
+    """What `choose_encoder` gives where an encoder does not work; raises OptionError."""
     software = ENCODERS[name].software
     if software is None and choice.preset is None:
         raise OptionError(f"the encoder {name} does not work with this PyAV; choose another --encoder, or install "

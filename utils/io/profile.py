@@ -5,17 +5,23 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from PIL import ImageCms
 
-from utils.io.frame import Box
+from utils.io.frame import Box, to_uint8
 from utils.io.gamut import convert_primaries
-from utils.io.image import Photo
+from utils.io.image import Photo, read_photo
 
 _SRGB = np.array([[0.1431, 0.3851, 0.4361], [0.0606, 0.7169, 0.2225], [0.7141, 0.0971, 0.0139]])  # XYZ by BGR, ICC's
 _WIDE = 0.3  # share of sRGB's red that a profile's red has beside all of it; Display P3, with 0.22, needs no conversion
 _ROWS = 512  # that are converted at once, for the sake of memory
+
+
+def read_in_srgb(path: Path | str) -> np.ndarray:
+    """A photo as networks are to see it, (H, W, 3) uint8 BGR, upright; raises InputError."""
+    return to_uint8(to_srgb(read_photo(path)))
 
 
 def to_srgb(photo: Photo) -> np.ndarray:

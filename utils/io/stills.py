@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from utils.errors import InputError
+from utils.io.crops import size_of
 from utils.io.folder import pictures_in, unread_in
 from utils.io.frame import to_uint8
 from utils.io.image import read_photo
+from utils.io.profile import to_srgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -83,6 +85,29 @@ def _see_through(picture: Picture) -> bool:
     return picture.mode == "RGBA" and bool((np.asarray(picture.getchannel("A")) < 255).any())
 
 
+def files_of(path: Path, span: Span) -> list[tuple[Path, float]]:
+    """The pictures of the part of a folder and their times, in seconds; raises InputError."""
+    timed = ((name, float(index / FOLDER_RATE)) for index, name in enumerate(pictures_in(path)))
+    return [(name, time) for name, time in timed if span.holds(time)]
+
+
+def check_sizes(path: Path, span: Span) -> None:
+    """Refuse, before any work, a folder of pictures of which one cannot be opened or has another size than the first.
+
+    Which side is the longer one is left to the reader, since it depends on how a picture is turned. Raises InputError.
+    """
+    first: tuple[Path, tuple[int, int]] | None = None
+    for name, _ in files_of(path, span):
+        size = size_of(name)
+        if size is None:
+            _picture(name, lambda text: None)  # which says what is wrong
+            continue
+        first = first or (name, size)
+        if sorted(size) != sorted(first[1]):
+            raise InputError(f"the pictures of {path} differ in size: {first[0].name} has {first[1][0]}x{first[1][1]} "
+                             f"pixels, {name.name} has {size[0]}x{size[1]}; make them alike")
+
+
 def folder(path: Path, span: Span, note: Note) -> Iterator[Still]:
     """Pictures of the part of a folder.
 
@@ -90,12 +115,8 @@ def folder(path: Path, span: Span, note: Note) -> Iterator[Still]:
     """
     if unread := unread_in(path):
         note(unread)
-    for index, name in enumerate(pictures_in(path)):
-        time = float(index / FOLDER_RATE)
-        if span.ended(time):
-            return
-        if span.holds(time):
-            yield _picture(name, note), time, float(1 / FOLDER_RATE)
+    for name, time in files_of(path, span):
+        yield _picture(name, note), time, float(1 / FOLDER_RATE)
 
 
 def _picture(name: Path, note: Note) -> np.ndarray:
@@ -105,7 +126,9 @@ def _picture(name: Path, note: Note) -> np.ndarray:
         raise InputError(f"{error}; remove it from the folder or replace it") from error
     deep = photo.image.dtype == np.uint16
     see_through = photo.alpha is not None and photo.alpha.min() < np.iinfo(photo.alpha.dtype).max
-    notes = [text.replace(str(name), "a picture of the folder") for text in photo.notes]  # each is said once
+    view = to_srgb(photo)
+    converted = [f"{name}: converted to sRGB by its colour profile"] if view is not photo.image else []
+    notes = [text.replace(str(name), "a picture of the folder") for text in (*photo.notes, *converted)]  # said once
     for text in (*notes, *[OPAQUE] * bool(see_through), *["16-bit colour becomes 8-bit"] * deep):
         note(text)
-    return to_uint8(photo.image)
+    return to_uint8(view)

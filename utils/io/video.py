@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from utils.io.folder import no_pictures, pictures_in
 from utils.io.frame import Frame, Pixels
 from utils.io.layout import Layout, layout_of
 from utils.io.span import LONGEST_WAIT, Span
-from utils.io.stills import FOLDER_RATE, OPAQUE, Note, Still, animation, folder, loops, only_pillow_animates
+from utils.io.stills import FOLDER_RATE, OPAQUE, Note, Still, animation, files_of, folder, loops, only_pillow_animates
 from utils.io.timecode import advanced
 from utils.io.upright import Upright, upright_of
 from utils.paths import is_file, is_folder
@@ -99,11 +100,11 @@ def open_video(
     if is_folder(path):
         if not pictures_in(path):
             raise no_pictures(path)
-        yield _from_pictures(path, folder(path, span, note), span)
+        yield _from_pictures(path, folder(path, span, note), span, len(files_of(path, span)))
     elif not is_file(path):
         raise InputError(f"there is no video {path}; check the name")
     elif only_pillow_animates(path):
-        yield _from_pictures(path, animation(path, span, note), span, loops(path, "WEBP"))
+        yield _from_pictures(path, animation(path, span, note), span, repeats=loops(path, "WEBP"))
     else:
         with closing(_File(path, span, note, threads, card, deep)) as file:
             yield file.open()
@@ -238,7 +239,7 @@ class _File:
         from av.video.reformatter import VideoReformatter
 
         time, end, latest, converter = 0.0, 0.0, 0.0, VideoReformatter()
-        for index, (time, end, frame) in enumerate(_chain(first, rest)):
+        for index, (time, end, frame) in enumerate(chain((first,), rest)):
             latest = max(latest, end)
             yield Frame(self._pixels(frame, info, upright, converter), index, time)
         end = max(end, min(latest, self._seconds() or end))  # reordered, the last duration is not the last frame's
@@ -357,13 +358,10 @@ class _File:
             self._note(f"the pictures end early, after {end:.2f} of {seconds:.2f} s; what is there is used")
 
 
-def _chain(first: Any, rest: Iterable[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
-
-
-def _from_pictures(path: Path, pictures: Iterator[Still], span: Span, repeats: int = 0) -> Video:
-    """A video from pictures with their times; repeats: as `loops` says."""
+def _from_pictures(
+    path: Path, pictures: Iterator[Still], span: Span, frames: int | None = None, repeats: int = 0
+) -> Video:
+    """A video from pictures with their times; frames: how many, where that is known. repeats: as `loops` says."""
     first = next(pictures, None)
     if first is None and span.start:
         raise OptionError(f"--start {span.start:g} s is after the end of {path}")
@@ -371,10 +369,10 @@ def _from_pictures(path: Path, pictures: Iterator[Still], span: Span, repeats: i
         raise InputError(f"{path} has no pictures in the chosen part")
     height, width = first[0].shape[:2]
     info = VideoInfo(
-        path, width, height, time_base=MILLISECOND, span=span, colour=Colour(RGB).of_result(deep=False),
+        path, width, height, time_base=MILLISECOND, frames=frames, span=span, colour=Colour(RGB).of_result(deep=False),
         layout=_NOT_SHARED, rgb=True, container=False, loops=repeats,
     )
-    return Video(info, _same_size(info, _chain(first, pictures)))
+    return Video(info, _same_size(info, chain((first,), pictures)))
 
 
 def _same_size(info: VideoInfo, pictures: Iterable[Still]) -> Iterator[Frame]:

@@ -16,8 +16,8 @@ from utils import set_index
 from utils.errors import InputError, NoFaceInTargetError
 from utils.io.atomic import atomic_path
 from utils.io.folder import INDEX, SHEET
-from utils.io.frame import to_uint8
-from utils.io.image import Photo, read_photo, write_photo
+from utils.io.image import Photo, write_photo
+from utils.io.profile import read_in_srgb
 from utils.preprocess.config import PreprocessConfig
 from utils.preprocess.records import Record
 
@@ -132,7 +132,7 @@ def _sheet(config: PreprocessConfig, kept: Sequence[Record], refused: Sequence[R
 def _tile(path: Path, record: Record) -> np.ndarray:
     tile = np.full((_TILE + _CAPTION, _TILE, 3), 255, np.uint8)
     try:
-        image = to_uint8(read_photo(path).image)
+        image = read_in_srgb(path)
     except InputError:
         image = np.full((_TILE, _TILE, 3), 200, np.uint8)  # what cannot be read cannot be shown
     scale = _TILE / max(image.shape[:2])

@@ -17,8 +17,8 @@ from utils.inference.embeddings import normalise
 from utils.inference.track import prominence
 from utils.inference.types import Face
 from utils.inference.warp import apply, warp
-from utils.io.frame import to_uint8
-from utils.io.image import Photo, read_photo, write_photo
+from utils.io.image import Photo, write_photo
+from utils.io.profile import read_in_srgb
 from utils.preprocess.choose import ENOUGH, agreeing, refusal
 from utils.preprocess.config import PreprocessConfig
 from utils.preprocess.models import load_detector, load_identifier
@@ -89,7 +89,7 @@ class Worker:
         return self._write(photo, image, look)
 
     def _read(self, photo: SourcePhoto) -> np.ndarray:
-        return to_uint8(read_photo(Path(self.config.path_to_dataset) / photo.file).image)
+        return read_in_srgb(Path(self.config.path_to_dataset) / photo.file)
 
     def _look(self, photo: SourcePhoto) -> tuple[np.ndarray | None, Look]:
         try:

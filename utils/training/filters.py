@@ -81,8 +81,11 @@ def _colourfulness(cells: Tensor) -> Tensor:
 
 
 def kept_rim(Y: Tensor, Xt: Tensor, sure: Tensor, contrast: float) -> Tensor:
-    """By how much utils.inference.rim.limit_mask lowers a mask, hair and turned heads apart: swaps Y and targets Xt, each
-    (B, 3, S, S) float [-1, 1] RGB; sure: (B, 1, SIDE, SIDE), its `features`. Returns (B, 1, S, S) without a gradient."""
+    """By how much utils.inference.rim.limit_mask lowers a mask, were it not for hair and turned heads.
+
+    Y, Xt: swaps and targets, (B, 3, S, S) float [-1, 1] RGB. sure: (B, 1, SIDE, SIDE), its `features`. Returns
+    (B, 1, S, S) without a gradient.
+    """
     with torch.no_grad():
         small = F.adaptive_avg_pool2d(torch.stack((Y, Xt)).flatten(0, 1), rim.SIDE).unflatten(0, (2, -1))
         one, other = (small + 1) * 127.5

@@ -20,11 +20,10 @@ from utils.command import carried_out
 from utils.errors import InputError
 from utils.inference.config import InferenceConfig
 from utils.inference.glasses import KINDS, Glasses
-from utils.inference.people import read
-from utils.inference.report import RunReport
 from utils.inference.stages import Stages, load_stages
 from utils.inference.track import most_prominent
 from utils.io.folder import pictures_in
+from utils.io.profile import read_in_srgb
 from utils.name_lists import places_of, read_names
 from utils.options import Parser
 from utils.progress import counted
@@ -49,7 +48,7 @@ def embeddings(photos: Sequence[Path], stages: Stages) -> dict[Path, np.ndarray]
     """Raw embedding (D,) float32 of the most prominent face of every photo that shows one."""
     result = {}
     for path in counted(photos, "photos", quiet=False):
-        image = read(path, RunReport()).image
+        image = read_in_srgb(path)
         faces = stages.detector.detect(image, careful=True)
         if faces:
             result[path] = stages.identifier.embed(image, [faces[most_prominent(faces, image.shape)]])[0]
