@@ -69,7 +69,7 @@ def limit_mask(
     points = rescaled_points(landmarks, SIDE / len(mask))
     inner = _hull(points[len(CONTOUR) :])
     sure, strict = features(landmarks, len(mask)), _hair(target, inner)
-    turned = float(_rising(np.float32(yaw), *_TURNED))
+    turned = float(_rising(np.asarray(yaw, np.float32), *_TURNED))
     if turned:
         near = _near_its_end(mask)
         shown = np.maximum(_blurred(inner) * (1 - _rising(near, *_ENDS)), 1 - near)
