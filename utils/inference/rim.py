@@ -89,7 +89,8 @@ def _hair(target: np.ndarray, inner: np.ndarray) -> np.ndarray:
     if not len(inside):  # of a face that lies outside
         return np.zeros((SIDE, SIDE), np.float32)
     skin = np.median(inside, axis=0)  # brows and eyes are the smaller part
-    darker = -cv2.log((target + np.float32(_SKIN)) / (skin + np.float32(_SKIN))).min(axis=2)
+    blue, green, red = cv2.split((target + np.float32(_SKIN)) / (skin + np.float32(_SKIN)))
+    darker = -cv2.log(cv2.min(cv2.min(blue, green), red))
     return _blurred(cv2.dilate(_rising(darker, *_HAIR), np.ones((WIDER, WIDER), np.uint8)))
 
 
