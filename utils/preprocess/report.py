@@ -22,6 +22,7 @@ from utils.preprocess.config import PreprocessConfig
 from utils.preprocess.records import Record
 
 REPORT = "report.json"
+FILES = (INDEX, REPORT, SHEET)  # beside the crops
 _TILE, _CAPTION, _COLUMNS = 128, 30, 10
 _SHOWN = 60  # most photos of either kind on the sheet
 _LETTERS = 21  # of a caption line that fit on a tile

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -16,16 +16,19 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from utils.errors import GhostError, OptionError, ResourceError
+from utils.io.folder import listed
+from utils.paths import is_file, is_folder, is_there
 from utils.preprocess import report
 from utils.preprocess.config import PreprocessConfig
 from utils.preprocess.models import models_used
 from utils.preprocess.photos import SourcePhoto, Unit, list_units
-from utils.preprocess.records import Journal, Record
+from utils.preprocess.records import FILE, Journal, Record
 from utils.preprocess.work import Worker
 from utils.progress import progress
 from utils.stop import leave_to_parent
 
 _AHEAD = 4  # units handed out per worker beyond the one it works on
+_FIRST = Unit((), one_person=False)  # takes a worker that can work, and no time
 _worker: Worker | GhostError | None = None  # of a worker process, or why there is none
 
 
@@ -71,25 +74,38 @@ def _work(unit: Unit) -> list[Record]:
     return _worker(unit)
 
 
+def _results(config: PreprocessConfig, units: list[Unit]) -> Iterator[list[Record]]:
+    """Records of units as they are done, and before the first crop, once all is loaded, none: the journal begins."""
+    if not units:
+        return iter(())
+    if config.processes == 1:  # needs no pool; Ctrl-C stops it between two system calls, and crops are written whole
+        return map(Worker(config), [_FIRST, *units])
+    return _in_processes(config, units)
+
+
 def _in_processes(config: PreprocessConfig, units: list[Unit]) -> Iterator[list[Record]]:
-    """Records of units as they are done, by several processes."""
+    """The same by several processes."""
     # Forking a process that has run ONNX Runtime or PyTorch hangs; spawned ones are the same on every system.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(config.processes, context, _start, (config,)) as pool:
+    processes = min(config.processes, len(units))
+    with ProcessPoolExecutor(processes, context, _start, (config,)) as pool:
         waiting = iter(units)
         # Not concurrent.futures.wait: a signal that comes while it takes all futures' locks leaves some locked.
         done: SimpleQueue[Future[list[Record]]] = SimpleQueue()
 
-        def hand_out(count: int) -> None:
-            for unit in islice(waiting, count):
+        def hand_out(some: Iterable[Unit]) -> None:
+            for unit in some:
                 pool.submit(_work, unit).add_done_callback(done.put)
 
         try:
             with _uninterrupted():  # the first hand-out starts the processes
-                hand_out(config.processes * (1 + _AHEAD))
+                hand_out([_FIRST] * processes)
+            for _ in range(processes):
+                yield done.get().result()
+            hand_out(islice(waiting, processes * (1 + _AHEAD)))
             for _ in units:
                 yield done.get().result()
-                hand_out(1)
+                hand_out(islice(waiting, 1))
         except BrokenProcessPool as error:
             raise ResourceError("a worker process died, probably for lack of memory; use fewer --workers") from error
         finally:
@@ -109,35 +125,46 @@ def _left(units: list[Unit], journal: Journal, config: PreprocessConfig) -> list
     return [unit for unit in units if not all(map(done, unit.photos))]
 
 
-def _check_same_set(config: PreprocessConfig, listed: set[str], journal: Journal) -> None:
+def _check_same_set(config: PreprocessConfig, photos: set[str], journal: Journal) -> None:
     """Refuse a result folder of entirely other photos, whose crops would stay among the new ones; raises OptionError.
 
-    listed: the data set's photos.
+    photos: files of the data set.
     """
     cut = [record.file for record in journal.records.values() if record.crop]
-    if cut and listed.isdisjoint(cut):
+    if cut and photos.isdisjoint(cut):
         raise OptionError(f"{config.save_path} holds crops of other photos: {cut[0]}, for one, is not in "
                           f"{config.path_to_dataset}; give another --save_path, or delete it first")
+
+
+def _check_unclaimed(config: PreprocessConfig, units: list[Unit], journal: Journal) -> None:
+    """Refuse to replace files that no earlier run accounts for, such as the user's own photos; raises OptionError."""
+    folder = Path(config.save_path)
+    if is_file(journal.path) or not is_folder(folder):
+        return
+    crops = (photo.crop(config.format) for unit in units for photo in unit.photos)
+    there = [name for name in (*report.FILES, *crops) if is_there(folder / name)]
+    if there:
+        raise OptionError(f"{config.save_path} holds {listed(there)}, which this run would replace, and no {FILE} of "
+                          "an earlier run that they belong to; give another --save_path, or move them away first")
 
 
 def run(config: PreprocessConfig) -> report.Summary:
     """Preprocess a data set; raises GhostError. Ctrl-C keeps what is done, and the same command goes on from there."""
     folder = Path(config.save_path)
     units = list_units(Path(config.path_to_dataset))
-    listed = {photo.file for unit in units for photo in unit.photos}
+    photos = {photo.file for unit in units for photo in unit.photos}
     models = models_used(config)
     journal = Journal(folder, {**config.decisive(), **models})
-    _check_same_set(config, listed, journal)
+    _check_same_set(config, photos, journal)
+    _check_unclaimed(config, units, journal)
     left = _left(units, journal, config)
     count = sum(len(unit.photos) for unit in left)
     start = time.monotonic()
     kept = 0
     with journal, progress(count, config.quiet, "photos") as advance:
-        # One process needs no pool; its work stops at Ctrl-C between two system calls, and crops are written whole.
-        results = map(Worker(config), left) if config.processes == 1 and left else _in_processes(config, left)
-        for records in results:
+        for records in _results(config, left):
             journal.add(records)
             kept += sum(bool(record.crop) for record in records)
             advance(len(records), f"{kept} kept")
-    records = [journal.records[file] for file in sorted(listed & journal.records.keys())]
+    records = [journal.records[file] for file in sorted(photos & journal.records.keys())]
     return report.write(config, models, records, count, time.monotonic() - start)
