@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -53,8 +54,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _start(config: PreprocessConfig) -> None:
-    """Prepare a worker process: one thread, and Ctrl-C is the main process's to answer."""
+def _start(config: PreprocessConfig, stopped: ctypes.c_bool) -> None:
+    """Prepare a worker process: one thread, and Ctrl-C is the main process's to answer, which sets `stopped`."""
     global _worker
     leave_to_parent()
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -62,7 +63,7 @@ def _start(config: PreprocessConfig) -> None:
 
     cv2.setNumThreads(1)
     try:
-        _worker = Worker(config, threads=1)
+        _worker = Worker(config, threads=1, stopped=lambda: stopped.value)
     except GhostError as error:  # raised here, it would be printed by every process and reach the main one as none
         _worker = error
 
@@ -83,12 +84,13 @@ def _results(config: PreprocessConfig, units: list[Unit]) -> Iterator[list[Recor
     return _in_processes(config, units)
 
 
-def _in_processes(config: PreprocessConfig, units: list[Unit]) -> Iterator[list[Record]]:
+def _in_processes(config: PreprocessConfig, units: list[Unit]) -> Generator[list[Record], None, None]:
     """The same by several processes."""
     # Forking a process that has run ONNX Runtime or PyTorch hangs; spawned ones are the same on every system.
     context = multiprocessing.get_context("spawn")
     processes = min(config.processes, len(units))
-    with ProcessPoolExecutor(processes, context, _start, (config,)) as pool:
+    stopped = context.RawValue(ctypes.c_bool, False)  # without a lock, which a worker that is killed would keep
+    with ProcessPoolExecutor(processes, context, _start, (config, stopped)) as pool:
         waiting = iter(units)
         # Not concurrent.futures.wait: a signal that comes while it takes all futures' locks leaves some locked.
         done: SimpleQueue[Future[list[Record]]] = SimpleQueue()
@@ -108,8 +110,26 @@ def _in_processes(config: PreprocessConfig, units: list[Unit]) -> Iterator[list[
                 hand_out(islice(waiting, 1))
         except BrokenProcessPool as error:
             raise ResourceError("a worker process died, probably for lack of memory; use fewer --workers") from error
+        except KeyboardInterrupt:
+            _end(pool, stopped)
+            yield from _whole(done)
+            raise
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            _end(pool, stopped)
+
+
+def _end(pool: ProcessPoolExecutor, stopped: ctypes.c_bool) -> None:
+    """End the workers after the photo that each is at."""
+    stopped.value = True
+    pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _whole(done: SimpleQueue[Future[list[Record]]]) -> Iterator[list[Record]]:
+    """Records of the units that were done before the stop."""
+    while not done.empty():
+        future = done.get()
+        if not future.cancelled() and future.exception() is None:
+            yield future.result()
 
 
 def _left(units: list[Unit], journal: Journal, config: PreprocessConfig) -> list[Unit]:
