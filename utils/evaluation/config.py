@@ -10,7 +10,7 @@ from typing import Any
 
 from utils.errors import OptionError
 from utils.inference.config import InferenceConfig
-from utils.options import boolean, build_parser, option
+from utils.options import boolean, build_parser, check_names, option
 
 RECOGNISERS = ("dlib", "sface", "arcface", "embedded")
 LANDMARKERS = ("mediapipe", "2d106", "embedded")
@@ -126,7 +126,8 @@ class EvaluateConfig:
     quiet: bool = option(False, "print errors only", type=boolean)
 
     def check(self) -> None:
-        """Refuse combinations that cannot work; raises OptionError."""
+        """Refuse values and combinations that cannot work; raises OptionError."""
+        check_names(self, (entry.name for entry in fields(self) if entry.metadata.get("metavar") == "P"))
         if min(self.pairs, self.self_swaps, self.sheet_rows) < 0:
             raise OptionError("--pairs, --self_swaps and --sheet_rows must be 0 or more")
         if bool(self.video) != bool(self.target_video):

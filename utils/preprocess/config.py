@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import GhostError, InputError, OptionError
-from utils.options import boolean, build_parser, option
+from utils.options import boolean, build_parser, check_names, option
 from utils.paths import sha256_of
 
 _MOST_ON_WINDOWS = 61  # processes that a ProcessPoolExecutor takes there
@@ -70,6 +70,7 @@ class PreprocessConfig:
 
     def check(self) -> None:
         """Refuse values that cannot work; raises OptionError."""
+        check_names(self, ("path_to_dataset", "save_path", "keypoints"))
         if not 32 <= self.size <= 1024:
             raise OptionError(f"--size must be from 32 to 1024, not {self.size}")
         if not 0 <= self.margin <= 1:
