@@ -146,7 +146,7 @@ def load_stages(config: InferenceConfig) -> Stages:
     path, notes = choose_generator(config)
     check_before_loading(config, path)
     generator = registry.load_generator(path, config.backbone, config.num_blocks)
-    identity = registry.load_identity(generator.card["identity"], beside=path)
+    identity = registry.load_identity(generator.card["identity"], path, generator.card.get("identity_sha256"))
     check_pair(generator, identity)
     published = identity.name == registry.PUBLISHED_IDENTITY
     models = [_entry("generator", generator), _entry("identity", identity)]
