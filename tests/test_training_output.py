@@ -117,6 +117,8 @@ def test_a_missing_encoder_is_named(root: Path, capsys: pytest.CaptureFixture) -
     lost = root / "lost" / "ghost_compact_identity.safetensors"
     assert train(options(root, "lost", identity=lost)) == WeightsError.exit_code
     assert str(lost) in capsys.readouterr().err
+    assert train(options(root, "lost", identity="nope")) == WeightsError.exit_code
+    assert "--identity nope: no such encoder; give arcface or ghost_compact_identity" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
