@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -266,6 +267,18 @@ def test_a_set_without_crops_is_an_error_with_a_report(
     shutil.copy(IMAGES / "portrait.jpg", tmp_path / "in/c.jpg")
     monkeypatch.undo()
     assert run(tmp_path / "in", "--check_person", "False") == (0, ""), "the same command with a better photo"
+
+
+def test_the_contact_sheet_shows_names_as_they_are(tmp_path: Path) -> None:
+    def caption(name: str) -> np.ndarray:
+        return report._tile(tmp_path / "nowhere.jpg", Record(name, "a", "1-1"))[report._TILE :]
+
+    cyrillic, unknown = caption("жанна.jpg"), caption("?????.jpg")
+    assert not np.array_equal(cyrillic, unknown) and not np.array_equal(cyrillic, caption("женни.jpg"))
+    for strange in ("a\nb.jpg", os.fsdecode(b"a\xe9b.jpg")):
+        assert np.array_equal(caption(strange), caption("a?b.jpg")), "on its own line, above the score"
+    assert np.array_equal(caption(60 * "w" + "/end.jpg"), caption(70 * "w" + "/end.jpg"))
+    assert np.all(caption("中" * 40)[:, -report._LEFT :] == 255)
 
 
 @pytest.mark.parametrize(("reason", "failure", "advice"), [
