@@ -37,16 +37,18 @@ def test_mean_of_two(tmp_path: Path, options: tuple[str, ...], wanted: float) ->
 
 
 @pytest.mark.parametrize(("name", "share", "code", "text"), [
-    ("c.pth", "0.5", 2, "ends in .safetensors"), ("c.safetensors", "1.5", 2, "from 0 to 1"),
+    ("c.pth", "0.5", 2, "ends in .safetensors"), ("a.safetensors", "0.5", 2, "a.safetensors would be overwritten"),
+    ("b.safetensors", "0.5", 2, "b.safetensors would be overwritten"), ("c.safetensors", "1.5", 2, "from 0 to 1"),
     ("c.safetensors", "0.5", 9, "a.weight is (3, 3), not (3, 2)"),
 ])
 def test_what_cannot_be_averaged(
     tmp_path: Path, name: str, share: str, code: int, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, other = written(tmp_path / "a.safetensors", 1, (3, 3)), written(tmp_path / "b.safetensors", 5)
-    before = sorted(tmp_path.iterdir())
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert main([str(one), str(other), str(tmp_path / name), "--share", share]) == code
-    assert text in capsys.readouterr().err and sorted(tmp_path.iterdir()) == before
+    assert text in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_from_the_command_line(tmp_path: Path) -> None:

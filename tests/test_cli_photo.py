@@ -133,6 +133,7 @@ def test_several_faces_in_the_source_are_said(call: Call, photos: dict[str, str]
     assert code == 0
     assert any("shows 2 faces; the most prominent one" in note for note in result["notes"])
     assert "shows 2 faces" in said
+    assert re.search(r"it is --source_face_index \d of inference\.py, others", said), "evaluate.py says it, too"
 
 
 def test_another_face_of_the_source_can_be_chosen(call: Call, photos: dict[str, str], tmp_path: Path) -> None:

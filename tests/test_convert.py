@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from models.fan import FAN
 from network.AEI_Net import AEI_Net
 from network.MultiscaleDiscriminator import MultiscaleDiscriminator
 from tests.fill import build
-from utils import weights_file
+from utils import convert, weights_file
 from utils.convert import _difference, recognise
-from utils.errors import WeightsError
+from utils.errors import OutputError, WeightsError
 from utils.registry import commercial_use, load_generator, load_identity
 from utils.weights_file import read_state
 
@@ -127,8 +128,62 @@ def test_json_says_how_to_build_the_network(tmp_path: Path, capsys: pytest.Captu
     card = json.loads(target.with_suffix(".json").read_text())
     assert card["sha256"] == hashlib.sha256(target.read_bytes()).hexdigest()
     assert (card["origin"], card["licence"], card["name"]) == ("converted from mine.pth", "unknown", "mine")
-    loaded = load_generator(target)
-    assert loaded.card["crop_size"] == 64 and loaded.card["identity"] == "arcface"
+    assert card["crop_size"] == 64
+
+
+@pytest.mark.parametrize(("numbers", "identity"), [(512, "arcface"), (16, None)])
+def test_an_encoder_of_another_length_is_not_guessed(
+    numbers: int, identity: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = tmp_path / "a.pth", tmp_path / "b.safetensors"
+    save(lambda: AEI_Net("unet", num_blocks=1, c_id=numbers, width=0.125, size=64), source)
+    advice = run(capsys, source, target)["advice"]
+    assert json.loads(target.with_suffix(".json").read_text()).get("identity") == identity
+    if identity:
+        assert not advice and load_generator(target).card["identity"] == identity
+        return
+    assert f"{target.with_suffix('.json')} does not say which identity encoder" in advice
+    with pytest.raises(WeightsError, match="does not say identity"):
+        load_generator(target)
+    assert "embedding of the encoder that it was trained with" in run(capsys, source, tmp_path / "b.onnx")["advice"]
+
+
+def test_a_generator_takes_its_own_encoder_along(
+    random_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, there = shutil.copytree(random_weights, tmp_path / "here"), tmp_path / "there"
+    source, name = here / "ghost_compact_generator.safetensors", "ghost_compact_identity"
+    target, copy = there / "mine.safetensors", there / f"{name}.safetensors"
+    assert f"{copy}: the identity encoder" in run(capsys, source, target)["advice"]
+    loaded = load_identity(load_generator(target).card["identity"], beside=target)
+    assert loaded.path == copy and copy.read_bytes() == (here / copy.name).read_bytes()
+    run(capsys, source, there / "again.safetensors")
+    copy.write_bytes(b"another")
+    code, said = refuse(capsys, source, there / "third.pth")
+    assert code == 2 and f"{copy} is another identity encoder than {here / copy.name}" in said
+    assert copy.read_bytes() == b"another" and not (there / "third.pth").exists()
+
+
+def test_an_installed_encoder_stays_where_it_is(
+    random_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
+    target = tmp_path / "there/mine.safetensors"
+    assert not run(capsys, random_weights / "ghost_compact_generator.safetensors", target)["advice"]
+    assert sorted(path.name for path in target.parent.iterdir()) == ["mine.json", "mine.safetensors"]
+
+
+def test_weights_are_never_left_without_their_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, card: dict) -> None:
+        raise OutputError(f"cannot write {path}: the disk is full")
+
+    monkeypatch.setattr(convert, "write_card", full)
+    save(next(iter(SMALL.values())), tmp_path / "a.pth")
+    code, said = refuse(capsys, tmp_path / "a.pth", tmp_path / "b.safetensors")
+    assert code == OutputError.exit_code and "the disk is full" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
 
 
 def test_converted_identity_encoder_is_taken_from_beside_its_generator(
@@ -160,7 +215,7 @@ def test_pth_beside_its_conversion_still_loads(
     random_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, target = tmp_path / "G.pth", tmp_path / "G.safetensors"
-    save(next(iter(SMALL.values())), source)
+    save(lambda: AEI_Net("unet", num_blocks=1, c_id=512, width=0.125, size=64), source)
     run(capsys, source, target, "--dtype", "float16")
     assert load_generator(source).path == source
     run(capsys, target, source)

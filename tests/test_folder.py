@@ -47,9 +47,17 @@ def test_people_may_be_links(folder: Path) -> None:
     assert set(find_faces(folder, by_folder=True).identities) == {"a", "b", "c"}
 
 
-def test_a_folder_that_links_to_itself_is_said(folder: Path) -> None:
+def test_links_that_lead_back_are_not_followed(folder: Path) -> None:
+    paths = pictures_below(folder)
     (folder / "a" / "again").symlink_to(folder / "a")
-    with pytest.raises(InputError, match=r"cannot read .*again"):
+    (folder / "b" / "up").symlink_to(folder)
+    assert pictures_below(folder) == paths
+    assert [folder / photo.file for unit in list_units(folder) for photo in unit.photos] == paths
+
+
+def test_what_cannot_be_read_is_said(folder: Path) -> None:
+    (folder / "a" / "loop").symlink_to(folder / "a" / "loop")
+    with pytest.raises(InputError, match=f"cannot read {folder / 'a'}: "):
         pictures_below(folder)
 
 

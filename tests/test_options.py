@@ -39,6 +39,30 @@ def test_what_was_meant_is_said(
     assert meant in said and said.count("error: ") == 1 and "usage" not in said
 
 
+@pytest.mark.parametrize(("script", "words", "named"), [
+    (preprocess_vgg, ["--path_to_dataset", ""], "path_to_dataset"),
+    (preprocess_vgg, ["--save_path="], "save_path"),
+    (preprocess_vgg, ["--keypoints", ""], "keypoints"),
+    (evaluate, ["--openpeople", "studio", "--out", ""], "out"),
+    (evaluate, ["--faces", ""], "faces"),
+    (evaluate, ["--faces", "a", "--gallery", "b", ""], "gallery"),
+    (train, ["--run_name", "x", "--dataset_path", ""], "dataset_path"),
+    (train, ["--run_name", "x", "--config", ""], "config"),
+    (train, ["--run_name", "x", "--identity", ""], "identity"),
+    (train, ["--run_name", "x", "--output", ""], "output"),
+])
+def test_an_empty_name_is_no_folder(
+    script: object, words: list[str], named: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """As an unset variable of the shell gives it: Python would take it for the current folder."""
+    monkeypatch.chdir(tmp_path)
+    assert script.main(words) == 2  # type: ignore[attr-defined]
+    said = capsys.readouterr().err
+    assert f"--{named} has an empty name, expected a file or a folder; is a variable unset?" in said
+    assert not list(tmp_path.iterdir())
+
+
 def test_only_what_was_written_is_given() -> None:
     words = ["--num_blocks=2", "--quiet", "--target_path", "b.jpg", "--source_paths", "a", "--tone", "0"]
     assert parser().given(words) == {"num_blocks": 2, "quiet": True, "target_image": "b.jpg", "source_paths": ["a"],

@@ -5,11 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -303,33 +298,3 @@ def test_real_faces_by_the_embedded_detector(
     assert set(listed) == {"portrait.jpg", "group.jpg"}
     kps = np.array([float(listed["portrait.jpg"][name]) for name in COLUMNS]).reshape(5, 2)
     assert np.abs(kps - FRONTAL * 256 / 224).max() < 12
-
-
-@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
-@pytest.mark.parametrize("stop", ["SIGINT", "SIGTERM", "SIGKILL"])
-def test_a_stop_is_clean_and_the_next_run_goes_on(tmp_path: Path, stop: str) -> None:
-    names = [f"{i:04}.jpg" for i in range(640)]  # some seconds' work
-    write_photos(tmp_path / "in", names[:32])
-    for i, name in enumerate(names[32:]):
-        shutil.copy(tmp_path / "in" / names[i % 32], tmp_path / "in" / name)
-    keys = write_keypoints(tmp_path / "k.csv", [Path(name).stem for name in names])
-    argv = [sys.executable, "preprocess_vgg.py", "--path_to_dataset", str(tmp_path / "in"), "--keypoints", str(keys),
-            "--save_path", str(tmp_path / "out"), "--workers", "2", "--size", "512"]
-    process = subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    records = tmp_path / "out/records.jsonl"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not (records.exists() and len(records.read_text().splitlines()) > 1):
-        time.sleep(0.05)
-    if stop == "SIGINT":
-        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers as well
-    else:
-        process.send_signal(signal.Signals[stop])
-    _, errors = process.communicate(timeout=60)  # the workers hold the pipe: they have ended, too
-    assert process.returncode == (-signal.SIGKILL if stop == "SIGKILL" else 130)
-    assert "Traceback" not in errors
-    assert stop == "SIGKILL" or not list((tmp_path / "out").glob(".*"))
-    done = len(records.read_text().splitlines()) - 1
-    assert 0 < done < 640
-    assert subprocess.run([*argv, "--quiet"], cwd=ROOT, check=False).returncode == 0
-    report = json.loads((tmp_path / "out/report.json").read_text())
-    assert (report["kept"], report["this_run"]["photos"]) == (640, 640 - done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from preprocess_vgg import main
 from tests.test_preprocess import IMAGES, rows, write_keypoints, write_photos
 from utils import registry
-from utils.errors import GhostError, InputError, NoFaceInTargetError, OptionError, WeightsError
+from utils.errors import INTERRUPTED, GhostError, InputError, NoFaceInTargetError, OptionError, WeightsError
 from utils.io.image import read_photo
 from utils.preprocess import models, report, work
 from utils.preprocess.config import PreprocessConfig
@@ -132,6 +133,43 @@ def test_a_photo_that_comes_back_is_cut_again_where_another_took_its_crop(tmp_pa
     assert np.array_equal(read_photo(tmp_path / "out/a.jpg").image, crop)
 
 
+@pytest.mark.parametrize("name", ["a/1.jpg", *report.FILES])
+def test_files_of_no_earlier_run_are_never_replaced(tmp_path: Path, run: Run, name: str) -> None:
+    write_photos(tmp_path / "in", ["a/1.jpg", "a/2.jpg"])
+    (tmp_path / "out/a").mkdir(parents=True)
+    for others in (name, "a/mine.jpg"):
+        (tmp_path / "out" / others).write_text("precious")
+    keys = ["--keypoints", str(write_keypoints(tmp_path / "k.csv", ["1", "2"]))]
+    before = sorted((tmp_path / "out").rglob("*"))
+    code, said = run(tmp_path / "in", *keys)
+    assert code == OptionError.exit_code and f"out holds {name}, which this run would replace" in said
+    assert (tmp_path / "out" / name).read_text() == "precious" and sorted((tmp_path / "out").rglob("*")) == before
+    (tmp_path / "out" / name).unlink()
+    assert run(tmp_path / "in", *keys)[0] == 0 and (tmp_path / "out/a/mine.jpg").read_text() == "precious"
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_crops_of_a_run_that_was_killed_at_once_are_its_own(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, processes: str
+) -> None:
+    """Its options are noted before its first crop, so that the same command goes on."""
+    write_photos(tmp_path / "in", ["a/1.jpg"])
+    keys = ["--keypoints", str(write_keypoints(tmp_path / "k.csv", ["1"]))]
+
+    add = Journal.add
+
+    def killed(journal: Journal, records: list[Record]) -> None:
+        if records:
+            raise KeyboardInterrupt
+        add(journal, records)
+
+    monkeypatch.setattr(Journal, "add", killed)
+    assert run(tmp_path / "in", *keys, "--workers", processes)[0] == INTERRUPTED
+    assert (tmp_path / "out/a/1.jpg").exists()
+    monkeypatch.undo()
+    assert run(tmp_path / "in", *keys)[0] == 0
+
+
 def test_options_that_differ_are_named_with_both_values(tmp_path: Path) -> None:
     made_with = {"size": 256, "margin": 0.0, "min_face": 96, "keypoints_sha256": None}
     with Journal(tmp_path, made_with) as journal:
@@ -229,6 +267,18 @@ def test_a_set_without_crops_is_an_error_with_a_report(
     shutil.copy(IMAGES / "portrait.jpg", tmp_path / "in/c.jpg")
     monkeypatch.undo()
     assert run(tmp_path / "in", "--check_person", "False") == (0, ""), "the same command with a better photo"
+
+
+def test_the_contact_sheet_shows_names_as_they_are(tmp_path: Path) -> None:
+    def caption(name: str) -> np.ndarray:
+        return report._tile(tmp_path / "nowhere.jpg", Record(name, "a", "1-1"))[report._TILE :]
+
+    cyrillic, unknown = caption("жанна.jpg"), caption("?????.jpg")
+    assert not np.array_equal(cyrillic, unknown) and not np.array_equal(cyrillic, caption("женни.jpg"))
+    for strange in ("a\nb.jpg", os.fsdecode(b"a\xe9b.jpg")):
+        assert np.array_equal(caption(strange), caption("a?b.jpg")), "on its own line, above the score"
+    assert np.array_equal(caption(60 * "w" + "/end.jpg"), caption(70 * "w" + "/end.jpg"))
+    assert np.all(caption("中" * 40)[:, -report._LEFT :] == 255)
 
 
 @pytest.mark.parametrize(("reason", "failure", "advice"), [

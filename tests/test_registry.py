@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,16 +47,20 @@ def generator_file(folder: Path) -> Path:
     return folder / "ghost_compact_generator.safetensors"
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state_dict of a published architecture without its weight: tensors of stride 0, so the file is small."""
+def light(path: Path, backbone: str, **arguments: Any) -> Path:
+    """Save a state_dict of an architecture without its weight: tensors of stride 0, so the file is small."""
     with torch.device("meta"):
-        shapes = AEI_Net("linknet", num_blocks=1, c_id=512).state_dict()
+        shapes = AEI_Net(backbone, num_blocks=1, **arguments).state_dict()
     state = {name: torch.zeros(1, dtype=torch.float32).expand(t.shape) if t.is_floating_point() else
              torch.zeros(t.shape, dtype=t.dtype) for name, t in shapes.items()}
-    path = tmp_path_factory.mktemp("pth") / "G_linknet_1block.pth"
     torch.save(state, path)
     return path
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published architecture."""
+    return light(tmp_path_factory.mktemp("pth") / "G_linknet_1block.pth", "linknet", c_id=512)
 
 
 def test_every_model_says_where_it_comes_from() -> None:
@@ -100,6 +106,14 @@ def test_options_are_read_from_tensors(backbone: str, blocks: int) -> None:
         state = AEI_Net(backbone, num_blocks=blocks, c_id=512).state_dict()
     assert registry.generator_options(state) == (backbone, blocks)
     assert registry.generator_options({"fc.weight": torch.zeros(1)}) is None
+
+
+@pytest.mark.parametrize("change", [{"width": 0.125}, {"c_id": 128}, {"size": 128}, {"size": 512}])
+def test_a_generator_that_lost_its_json(change: dict, tmp_path: Path) -> None:
+    path = light(tmp_path / "mine.pth", "unet", **{"c_id": 512, **change})
+    for blocks in (1, 2):
+        with pytest.raises(WeightsError, match=r"not the published sizes.* put the JSON .* there as mine\.json"):
+            registry.load_generator(path, "unet", blocks)
 
 
 def test_missing_file_says_what_to_do(tmp_path: Path) -> None:
@@ -217,6 +231,27 @@ def test_pair_is_never_mixed(folder: Path) -> None:
     loaded = registry.load_generator(generator_file(folder))
     with pytest.raises(WeightsError, match="somebody_else"):
         registry.load_identity(loaded.card["identity"], beside=loaded.path)
+
+
+def test_an_encoder_that_learned_with_its_generator_is_not_replaced_by_its_namesake(
+    folder: Path, tmp_path: Path
+) -> None:
+    name, mine = "ghost_compact_identity", tmp_path / "mine"
+    mine.mkdir()
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(generator_file(folder).with_suffix(suffix), mine)
+        shutil.copy(folder / f"{name}{suffix}", tmp_path)
+    path = generator_file(mine)
+    card, config = json.loads(path.with_suffix(".json").read_text()), InferenceConfig(device="cpu", G_path=str(path))
+    installed = hashlib.sha256((folder / f"{name}.safetensors").read_bytes()).hexdigest()
+    path.with_suffix(".json").write_text(json.dumps({**card, "identity_sha256": installed}))
+    assert load_stages(config).model("identity").file == str(folder / f"{name}.safetensors")
+    path.with_suffix(".json").write_text(json.dumps({**card, "identity_sha256": "0" * 64}))
+    with pytest.raises(WeightsError, match=f"another identity encoder than {folder}.*: put {name}.safetensors and"):
+        load_stages(config)
+    for suffix in (".safetensors", ".json"):
+        shutil.move(tmp_path / f"{name}{suffix}", mine)
+    assert load_stages(config).model("identity").file == str(mine / f"{name}.safetensors")
 
 
 def test_encoder_of_another_length_is_refused(folder: Path) -> None:

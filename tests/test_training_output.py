@@ -19,6 +19,7 @@ from tests.conftest import Call, People
 from tests.training_set import options, prepared, train
 from utils import registry
 from utils.errors import DivergedError, OutputError, ResourceError, WeightsError
+from utils.paths import sha256_of
 from utils.training.checkpoints import Checkpoints
 from utils.training.checkpoints import read_state as read_checkpoint
 from utils.training.config import parse
@@ -44,6 +45,7 @@ def test_users_files_load_where_swaps_are_made(root: Path) -> None:
         loaded = registry.load_generator(folder / name)
         assert loaded.card["crop_size"] == 64 and loaded.card["identity"] == "tiny_identity"
         encoder = registry.load_identity(loaded.card["identity"], beside=loaded.path)
+        assert loaded.card["identity_sha256"] == sha256_of(encoder.path)
         with torch.no_grad():
             z_id = encoder.network(torch.zeros(1, 3, 112, 112))
             assert loaded.network(torch.zeros(1, 3, 64, 64), z_id)[0].shape == (1, 3, 64, 64)
@@ -115,6 +117,8 @@ def test_a_missing_encoder_is_named(root: Path, capsys: pytest.CaptureFixture) -
     lost = root / "lost" / "ghost_compact_identity.safetensors"
     assert train(options(root, "lost", identity=lost)) == WeightsError.exit_code
     assert str(lost) in capsys.readouterr().err
+    assert train(options(root, "lost", identity="nope")) == WeightsError.exit_code
+    assert "--identity nope: no such encoder; give arcface or ghost_compact_identity" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from utils.training.pasting import Pasting
 from utils.training.setup import build_task, missing_for_compile
 from utils.training.terms import SwapBatch, shown_to_critics
 from utils.training.watch import Watch
+from utils.weights_file import read_card
 
 CPU = torch.device("cpu")
 PRESETS = Path(__file__).resolve().parents[1] / "utils/training/presets"
@@ -157,6 +158,7 @@ def test_an_encoder_learns_while_its_first_state_goes_on_judging(root: Path) -> 
     task.export(root / "learned", "a test")
     loaded = registry.load_identity("tiny_identity", beside=root / "learned/G_latest.pth")
     assert loaded.path.parent == root / "learned" and loaded.card["origin"] == "a test"
+    assert read_card(root / "learned/G_latest.pth")["identity_sha256"] == loaded.card["sha256"]
     assert "glasses" not in loaded.card
     for name, tensor in loaded.network.state_dict().items():
         assert torch.allclose(tensor.float(), after[name].float(), rtol=2e-3, atol=1e-4), name

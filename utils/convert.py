@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from utils import onnx_export, registry
 from utils.errors import OptionError, WeightsError
 from utils.io.atomic import atomic_path
-from utils.paths import sha256_of
+from utils.paths import is_file, sha256_of
 from utils.weights_file import build, cast, read_card, read_state, write_card
 
 SUFFIXES = (".pth", ".safetensors")
@@ -64,14 +65,14 @@ def _generator(state: Mapping[str, Tensor]) -> Architecture | None:
 
     arguments: dict[str, Any] = {"backbone": options[0], "num_blocks": options[1],
                                  "c_id": state["generator.up1.weight"].shape[0]}
-    size = 256
+    size, published = 256, arguments["c_id"] == _PUBLISHED_IDENTITY["num_features"]
     if options[0] != "resnet":
         levels = _count(state, r"encoder\.conv(\d+)\.")
         size = 2 ** (levels + 1)
         arguments |= {"width": state["encoder.conv1.0.weight"].shape[0] / 32, "size": size}
     return Architecture("AEI_Net", arguments, lambda: AEI_Net(**arguments),
                         ((1, 3, size, size), (1, arguments["c_id"])),
-                        {"crop_size": size, "identity": registry.PUBLISHED_IDENTITY})
+                        {"crop_size": size, **({"identity": registry.PUBLISHED_IDENTITY} if published else {})})
 
 
 def _identity(state: Mapping[str, Tensor]) -> Architecture | None:
@@ -165,7 +166,7 @@ def convert(source: Path, target: Path, dtype: str, program: str = "facefusion")
     if source.resolve() == target.resolve():
         raise OptionError(f"{source} would be overwritten by its own conversion; give another output")
     state = read_state(source)
-    known = read_card(source) if source.with_suffix(".json").is_file() else {}
+    known = _known(source)
     architecture = recognise(state, source)
     written = cast(state, dtype, source)
     with atomic_path(target) as temporary:
@@ -179,17 +180,61 @@ def convert(source: Path, target: Path, dtype: str, program: str = "facefusion")
         if not relative < _MOST_DIFFERENCE:
             raise WeightsError(f"{source}: as {dtype} its network gives something else, by up to {relative:.2g} of the "
                                "largest value; its weights are broken, or need --dtype float32")
-    advice = ""
+        advice = ""
+        if target.suffix != ".onnx":  # before the weights get their name: a disk that is full leaves none without it
+            advice = _describe(architecture, source, target, known, sha256_of(temporary))
     if target.suffix == ".onnx":
-        identity = known.get("identity", registry.PUBLISHED_IDENTITY)
+        identity = known.get("identity", architecture.facts.get("identity", "the encoder that it was trained with"))
         advice = onnx_export.complete(architecture.network, architecture.arguments, identity, target, program)
-    elif target.suffix == ".safetensors":
-        _write_card(architecture, source, target, known | {"sha256": sha256_of(target)})
-    elif known and target.with_suffix("") != source.with_suffix(""):
-        _write_card(architecture, source, target, {key: value for key, value in known.items() if key != "sha256"})
     return {"source": str(source), "output": str(target), "architecture": str(architecture), "dtype": dtype,
             "source_bytes": source.stat().st_size, "output_bytes": target.stat().st_size,
             "largest_difference": absolute, "relative_difference": relative, "advice": advice}
+
+
+def _known(source: Path) -> dict[str, Any]:
+    """What the JSON of the source says, empty where there is none; raises WeightsError."""
+    if not source.with_suffix(".json").is_file():
+        return {}
+    card = read_card(source)
+    registry.check_facts(card, source.with_suffix(".json"))
+    return card
+
+
+def _describe(architecture: Architecture, source: Path, target: Path, known: Mapping[str, Any], sha256: str) -> str:
+    """Write what belongs beside a conversion: its JSON and, of a generator, its encoder; returns what to say of them.
+
+    sha256: of the conversion, which only the JSON of a .safetensors names. Raises OptionError, WeightsError,
+    OutputError.
+    """
+    advice = _take_encoder_along(source, target, known.get("identity", ""))
+    if target.suffix == ".safetensors":
+        _write_card(architecture, source, target, {**known, "sha256": sha256})
+        if architecture.network == "AEI_Net" and "identity" not in {**architecture.facts, **known}:
+            advice = (f"{target.with_suffix('.json')} does not say which identity encoder it was trained with: add its "
+                      'name as "identity"')
+    elif known and target.with_suffix("") != source.with_suffix(""):
+        _write_card(architecture, source, target, {key: value for key, value in known.items() if key != "sha256"})
+    return advice
+
+
+def _take_encoder_along(source: Path, target: Path, name: str) -> str:
+    """Copy the encoder that lies beside a generator, and is no installed model, to its conversion; returns what to say.
+
+    Raises OptionError where another one of its name lies there, WeightsError, OutputError.
+    """
+    own, copy = source.with_name(f"{name}.safetensors"), target.with_name(f"{name}.safetensors")
+    installed = registry.locate(name) if name in registry.SPECS else None
+    if not is_file(own) or own.resolve() in (copy.resolve(), installed and installed.resolve()):
+        return ""
+    sha256 = sha256_of(own)
+    read_card(own)
+    if is_file(copy) and sha256_of(copy) != sha256:
+        raise OptionError(f"{copy} is another identity encoder than {own}, with which {source} was trained: give an "
+                          "output in another folder")
+    for suffix in (".json", ".safetensors"):
+        with atomic_path(copy.with_suffix(suffix)) as temporary:
+            shutil.copyfile(own.with_suffix(suffix), temporary)
+    return f"{copy}: the identity encoder that it was trained with, a copy of {own}"
 
 
 def _serialise(state: dict[str, Tensor], suffix: str) -> bytes:

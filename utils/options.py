@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, Field, field, fields
 from difflib import get_close_matches
 from numbers import Integral, Real
@@ -80,6 +80,17 @@ def check_choices(options: Any) -> None:
         choices, value = entry.metadata.get("choices"), getattr(options, entry.name)
         if choices is not None and value not in choices:
             raise OptionError(f"--{entry.name} must be one of {', '.join(map(str, choices))}, not {value!r}")
+
+
+def check_names(options: Any, names: Iterable[str]) -> None:
+    """Refuse empty names of files and folders, which would stand for the current folder; raises OptionError.
+
+    names: options that hold one name or several.
+    """
+    for name in names:
+        value = getattr(options, name)
+        if "" in (value if isinstance(value, (list, tuple)) else [value]):
+            raise OptionError(f"--{name} has an empty name, expected a file or a folder; is a variable unset?")
 
 
 def check_ranges(options: Any) -> None:

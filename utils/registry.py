@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.errors import OptionError, WeightsError
-from utils.paths import is_file, is_there
+from utils.paths import is_file, is_there, sha256_of
 from utils.weights_file import build, read_card, read_state
 
 if TYPE_CHECKING:
@@ -176,18 +176,31 @@ def load_generator(path: Path, backbone: str = "unet", num_blocks: int = 2) -> L
     from network.AEI_Net import AEI_Net
 
     state = read_state(path)
-    _check_generator_options(state, path, backbone, num_blocks)
+    _check_published(state, path, backbone, num_blocks)
     expected = f"a published generator (AEI_Net, {backbone}, num_blocks {num_blocks})"
     network = build(lambda: AEI_Net(backbone, num_blocks=num_blocks, c_id=512), state, path, expected)
     return Loaded(network, path, name_of(path), {"crop_size": 256, "identity": PUBLISHED_IDENTITY})
 
 
-def _check_generator_options(state: Mapping[str, Tensor], path: Path, backbone: str, num_blocks: int) -> None:
-    """Where a file is a published generator of other options, say which."""
+def _check_published(state: Mapping[str, Tensor], path: Path, backbone: str, num_blocks: int) -> None:
+    """Where a file holds a generator of other sizes or options than the published ones, say what to do."""
     found = generator_options(state)
-    if found is not None and found != (backbone, num_blocks):
+    if found is None:
+        return
+    if _other_sizes(state):
+        raise WeightsError(f"{path} holds a generator that has not the published sizes, and no JSON beside it says "
+                           f"which it has: put the JSON that its training wrote there as {path.stem}.json")
+    if found != (backbone, num_blocks):
         raise OptionError(f"{path} was made with --backbone {found[0]} --num_blocks {found[1]}, not with "
                           f"--backbone {backbone} --num_blocks {num_blocks}: set the options accordingly")
+
+
+def _other_sizes(state: Mapping[str, Tensor]) -> bool:
+    """Whether a generator's tensors are for other embeddings, crops or channels than those of the published ones."""
+    embedding, first = state.get("generator.up1.weight"), state.get("encoder.conv1.0.weight")  # resnet has no latter
+    sizes = (embedding is None or embedding.shape[:1] == (512,)) and (first is None or first.shape[:1] == (32,))
+    levels = sum(re.fullmatch(r"encoder\.conv\d+\.0\.weight", name) is not None for name in state)
+    return not sizes or (first is not None and levels != 7)
 
 
 def generator_options(state: Mapping[str, Tensor]) -> tuple[str, int] | None:
@@ -205,10 +218,11 @@ def generator_options(state: Mapping[str, Tensor]) -> tuple[str, int] | None:
     return ("linknet" if joined.shape[0] == first.shape[1] else "unet"), last // 3 + 1
 
 
-def load_identity(name: str, beside: Path | None = None) -> Loaded:
+def load_identity(name: str, beside: Path | None = None, sha256: str | None = None) -> Loaded:
     """The identity encoder that a generator names as its pair.
 
-    beside: the generator's file; an encoder of that name in the same folder comes first. Raises WeightsError.
+    beside: the generator's file; an encoder of that name in the same folder comes first. sha256: of the encoder that
+    the generator was trained with, where its JSON says so. Raises WeightsError.
     """
     own = beside.with_name(f"{name}.safetensors") if beside is not None else None
     if own is not None and is_file(own):
@@ -216,6 +230,9 @@ def load_identity(name: str, beside: Path | None = None) -> Loaded:
     if name not in SPECS or SPECS[name].role != "identity":
         raise WeightsError(f"{beside} was trained with the identity encoder {name!r}: put {name}.safetensors beside it")
     path = require(name)
+    if sha256 is not None and sha256_of(path) != sha256:
+        raise WeightsError(f"{beside} was trained with another identity encoder than {path}: put {name}.safetensors "
+                           f"and {name}.json, which lay beside the generator, there, too")
     if path.suffix == ".safetensors":
         return _load_described(path, ("iresnet",))
     from arcface_model.iresnet import iresnet100
@@ -246,7 +263,7 @@ def _load_described(path: Path, networks: tuple[str, ...], facts: tuple[str, ...
     missing = [fact for fact in facts if fact not in card]
     if missing:
         raise WeightsError(f"{path.with_suffix('.json')} does not say {' and '.join(missing)}; add it")
-    _check_facts(card, path.with_suffix(".json"))
+    check_facts(card, path.with_suffix(".json"))
     make = _makers()[card["network"]]
     expected = f"the {card['network']} of its JSON ({card['arguments']})"
     layers = card["arguments"].get("layers")
@@ -259,7 +276,7 @@ def _load_described(path: Path, networks: tuple[str, ...], facts: tuple[str, ...
     return Loaded(network, path, path.stem, card)
 
 
-def _check_facts(card: Mapping[str, Any], beside: Path) -> None:
+def check_facts(card: Mapping[str, Any], beside: Path) -> None:
     """Raises WeightsError where a fact of a card is not of its kind."""
     for fact in _NUMBERS & card.keys():
         value = card[fact]

@@ -10,7 +10,7 @@ from typing import Any
 
 from utils.errors import OptionError
 from utils.inference.config import InferenceConfig
-from utils.options import boolean, build_parser, check_ranges, option
+from utils.options import boolean, build_parser, check_names, check_ranges, option
 
 RECOGNISERS = ("dlib", "sface", "arcface", "embedded")
 LANDMARKERS = ("mediapipe", "2d106", "embedded")
@@ -129,6 +129,7 @@ class EvaluateConfig:
     def check(self) -> None:
         """Refuse values and combinations that cannot work; raises OptionError."""
         check_ranges(self)
+        check_names(self, (entry.name for entry in fields(self) if entry.metadata.get("metavar") == "P"))
         if bool(self.video) != bool(self.target_video):
             raise OptionError("flicker needs both --video and --target_video")
         if self.openpeople and (self.faces or self.sources or self.targets):

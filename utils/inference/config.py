@@ -12,7 +12,17 @@ from typing import Literal, get_args
 from utils.errors import OptionError
 from utils.inference.framing import BASE
 from utils.io.mark import LEVELS
-from utils.options import Parser, boolean, build_parser, check_choices, check_ranges, check_types, clock, option
+from utils.options import (
+    Parser,
+    boolean,
+    build_parser,
+    check_choices,
+    check_names,
+    check_ranges,
+    check_types,
+    clock,
+    option,
+)
 from utils.paths import is_folder
 
 Select = Literal["reference", "largest", "all"]
@@ -173,10 +183,7 @@ class InferenceConfig:
 
     def _check_names(self) -> None:
         kind = "image" if self.image_to_image else "video"
-        for name in ("source_paths", "target_faces_paths", f"target_{kind}", f"out_{kind}_name", "G_path"):
-            value = getattr(self, name)
-            if "" in (value if isinstance(value, (list, tuple)) else [value]):
-                raise OptionError(f"--{name} has an empty name, expected a file or a folder; is a variable unset?")
+        check_names(self, ("source_paths", "target_faces_paths", f"target_{kind}", f"out_{kind}_name", "G_path"))
 
     def check_references(self) -> None:
         """Refuse reference photos where they would have no effect; raises OptionError."""

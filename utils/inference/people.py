@@ -159,7 +159,8 @@ def _seen(
         number = most_prominent(faces, image.shape)
         if len(faces) > 1:
             x, y = faces[number].kps.mean(axis=0)
-            choice = f"; it is --source_face_index {number}, others are counted from the left" if choosable else ""
+            choice = f"; it is --source_face_index {number} of inference.py, others are counted from the left" \
+                if choosable else ""
             report.note(f"{kind} {path} shows {len(faces)} faces; the most prominent one, at ({x:.0f}, {y:.0f}), is "
                         f"used{choice}")
     if number >= len(faces):

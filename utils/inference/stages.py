@@ -168,7 +168,7 @@ def _pair(config: InferenceConfig, path: Path) -> tuple[registry.Loaded, registr
     """The generator of this file and its identity encoder; raises WeightsError, OptionError."""
     check_before_loading(config, path)
     generator = registry.load_generator(path, config.backbone, config.num_blocks)
-    identity = registry.load_identity(generator.card["identity"], beside=path)
+    identity = registry.load_identity(generator.card["identity"], path, generator.card.get("identity_sha256"))
     check_pair(generator, identity)
     if config.only_permissive:
         refuse_restricted({entry.name: entry.commercial_use for entry in _pair_entries(generator, identity)})

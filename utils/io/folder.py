@@ -58,11 +58,15 @@ def shown_in(folder: Path) -> list[Path]:
         raise InputError(f"cannot read the folder {folder}: {error.strerror or error}") from error
 
 
-def pictures_below(folder: Path) -> list[Path]:
+def pictures_below(folder: Path, inside: Sequence[str] = ()) -> list[Path]:
     """The pictures of a folder and of those in it, by name; raises InputError.
 
-    Hidden files and folders and the contact sheets of training sets are left out, and links to folders followed.
+    Hidden files and folders and the contact sheets of training sets are left out, and links to folders followed, unless
+    they lead back to a folder that the link lies in. inside: the real paths of those that this one was found in.
     """
+    real = os.path.realpath(folder)
+    if real in inside:
+        return []
     found: list[Path] = []
     sheet = SHEET if is_file(folder / INDEX) else ""
     try:
@@ -72,7 +76,7 @@ def pictures_below(folder: Path) -> list[Path]:
                 if entry.name.startswith("."):
                     continue
                 if entry.is_dir():
-                    found += pictures_below(path)
+                    found += pictures_below(path, (*inside, real))
                 elif is_picture(path) and entry.name != sheet:
                     found.append(path)
     except OSError as error:

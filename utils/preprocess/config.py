@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import GhostError, InputError, OptionError
-from utils.options import boolean, build_parser, check_ranges, option
+from utils.options import boolean, build_parser, check_names, check_ranges, option
 from utils.paths import sha256_of
 
 _MOST_ON_WINDOWS = 61  # processes that a ProcessPoolExecutor takes there
@@ -71,6 +71,7 @@ class PreprocessConfig:
     def check(self) -> None:
         """Refuse values that cannot work; raises OptionError."""
         check_ranges(self)
+        check_names(self, ("path_to_dataset", "save_path", "keypoints"))
         photos, crops = Path(self.path_to_dataset).resolve(), Path(self.save_path).resolve()
         if crops.is_relative_to(photos):
             raise OptionError(f"--save_path {self.save_path} lies in --path_to_dataset {self.path_to_dataset}: crops "

@@ -53,7 +53,7 @@ def _record(line: str) -> Record:
 class Journal:
     """The records of a result folder: earlier ones at the start, new ones appended as they come.
 
-    Nothing is written before the first new one: a run that fails at once leaves no options for the next to differ from.
+    Nothing is written before the first `add`: a run that fails at once leaves no options for the next to differ from.
     """
 
     def __init__(self, folder: Path, options: dict[str, Any]) -> None:

@@ -22,9 +22,10 @@ from utils.preprocess.config import PreprocessConfig
 from utils.preprocess.records import Record
 
 REPORT = "report.json"
+FILES = (INDEX, REPORT, SHEET)  # beside the crops
 _TILE, _CAPTION, _COLUMNS = 128, 30, 10
 _SHOWN = 60  # most photos of either kind on the sheet
-_LETTERS = 21  # of a caption line that fit on a tile
+_FONT, _LEFT = cv2.FONT_HERSHEY_SIMPLEX, 3  # of texts; pixels before them
 _UNREADABLE, _UNLISTED = "cannot be read", "no keypoints in the list"  # reasons that faces have no part in
 _ADVICE = {  # by kind of reason; other limits make another training set
     _UNREADABLE: "Give photos that can be opened, such as JPEG or PNG files",
@@ -138,12 +139,15 @@ def _tile(path: Path, record: Record) -> np.ndarray:
     scale = _TILE / max(image.shape[:2])
     size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
     tile[: size[1], : size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    _text(tile, record.file[-_LETTERS:], _TILE + 12, 0.33)
+    _text(tile, record.file, _TILE + 12, 0.33)
     _text(tile, kind(record.reason) or f"score {record.score:.2f}", _TILE + 25, 0.33)
     return tile
 
 
 def _text(image: np.ndarray, text: str, bottom: int, size: float) -> None:
-    """OpenCV draws ASCII only."""
-    plain = text.encode("ascii", "replace").decode()
-    cv2.putText(image, plain, (3, bottom), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 1, cv2.LINE_AA)
+    """Draw a line of text, of a longer one the end."""
+    # OpenCV goes to the next line where the text does, and crashes at what stands for bytes in no encoding.
+    line = "".join(letter if letter.isprintable() else "?" for letter in text)
+    while cv2.getTextSize(line, _FONT, size, 1)[0][0] > image.shape[1] - 2 * _LEFT:
+        line = line[1:]
+    cv2.putText(image, line, (_LEFT, bottom), _FONT, size, (0, 0, 0), 1, cv2.LINE_AA)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,9 +51,14 @@ class Look:
 class Worker:
     """Everything a process needs, loaded once."""
 
-    def __init__(self, config: PreprocessConfig, threads: int = 0) -> None:
-        """threads: of each network, 0 for one per core. Raises InputError, WeightsError, ResourceError."""
-        self.config = config
+    def __init__(
+        self, config: PreprocessConfig, threads: int = 0, stopped: Callable[[], bool] = lambda: False
+    ) -> None:
+        """threads: of each network, 0 for one per core. stopped: asked at every photo, whether to end there.
+
+        Raises InputError, WeightsError, ResourceError.
+        """
+        self.config, self._stopped = config, stopped
         self._keypoints = read_keypoints(Path(config.keypoints)) if config.keypoints else None
         self._detector: Detector | None = None
         self._identifier: Identifier | None = None
@@ -69,7 +74,8 @@ class Worker:
             self._identifier, self._stranger = found
 
     def __call__(self, unit: Unit) -> list[Record]:
-        """Write the crops of a unit and return a record for each of its photos."""
+        """Write the crops of a unit and return a record for each of its photos; raises KeyboardInterrupt where it is
+        stopped before the last one."""
         if not unit.one_person or self._identifier is None:
             return [self._alone(photo) for photo in unit.photos]
         looks = []
@@ -89,6 +95,8 @@ class Worker:
         return self._write(photo, image, look)
 
     def _read(self, photo: SourcePhoto) -> np.ndarray:
+        if self._stopped():
+            raise KeyboardInterrupt
         return read_in_srgb(Path(self.config.path_to_dataset) / photo.file)
 
     def _look(self, photo: SourcePhoto) -> tuple[np.ndarray | None, Look]:

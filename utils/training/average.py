@@ -27,6 +27,8 @@ def average(first: Path, second: Path, output: Path, share: float) -> None:
     """
     if output.suffix != ".safetensors":
         raise OptionError(f"{output}: give a name that ends in .safetensors")
+    if output.resolve() in (first.resolve(), second.resolve()):
+        raise OptionError(f"{output} would be overwritten by the mean of itself and another; give another output")
     if not 0 <= share <= 1:
         raise OptionError(f"--share must be from 0 to 1, not {share:g}")
     one, other, card = read_state(first), read_state(second), read_card(second)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import OptionError
-from utils.options import check_ranges
+from utils.options import check_names, check_ranges
 
 if TYPE_CHECKING:
     from utils.training.config import TrainConfig
@@ -20,6 +20,7 @@ def check(config: TrainConfig) -> None:
     """Refuse values and combinations that cannot work."""
     if config.run_name in ("", "..") or Path(config.run_name).name != config.run_name:
         raise OptionError("give --run_name with a name for this run, without slashes")
+    check_names(config, ("config", "dataset_path", "identity", "output"))  # '' of --G_path and --D_path: from scratch
     _check_numbers(config)
     _check_combinations(config)
     if config.task == "generator" and not config.weights():

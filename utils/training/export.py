@@ -31,17 +31,23 @@ def _portable(state: State) -> State:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
 
 
+def half(state: State, path: Path) -> bytes:
+    """A state_dict as .safetensors with float16 numbers; raises WeightsError, which names `path`, for numbers that are
+    too large."""
+    from safetensors.torch import save as packed
+
+    return packed(cast(_portable(state), "float16", path))
+
+
 def write_half(path: Path, state: State) -> str:
-    """A state_dict as .safetensors with float16 numbers; returns the file's sha256.
+    """Write a state_dict as .safetensors with float16 numbers; returns the file's sha256.
 
     Raises OutputError, WeightsError for numbers that are too large.
     """
-    from safetensors.torch import save as packed
-
-    half = cast(_portable(state), "float16", path)
+    content = half(state, path)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(packed(half))  # save_file() would let nobody else read the file
-    return sha256_of(path)
+        temporary.write_bytes(content)  # save_file() would let nobody else read the file
+    return hashlib.sha256(content).hexdigest()
 
 
 def digest(state: State) -> str:
@@ -62,10 +68,11 @@ def write_network(folder: Path, latest: str, config: TrainConfig, state: State, 
         write_card(folder / f"{name}.json", {**card, "name": name, "sha256": sha256})
 
 
-def generator_card(config: TrainConfig, arguments: dict[str, Any], origin: str) -> dict[str, Any]:
-    """What a generator's JSON says."""
+def generator_card(config: TrainConfig, arguments: dict[str, Any], origin: str, encoder: str) -> dict[str, Any]:
+    """What a generator's JSON says. encoder: the sha256 of the identity encoder's file, where it lies beside."""
     card = {"name": config.run_name, "network": "AEI_Net", "arguments": arguments, "crop_size": config.size,
             "identity": Path(config.identity).stem, "licence": config.licence, "origin": origin}
+    card |= {"identity_sha256": encoder} if encoder else {}
     asked = {name: getattr(config, name) for name in registry.PIPELINE_OPTIONS}
     return card | {name: value for name, value in asked.items() if value != getattr(TrainConfig, name)}
 
@@ -87,6 +94,11 @@ class UsersEncoder:
         path = None if config.lr_identity else identity_file(config)
         files = () if path is None else (path, path.with_suffix(".json"))
         self._sums = {file: sha256_of(file) for file in files if is_file(file)}
+
+    @property
+    def sha256(self) -> str:
+        """Of the encoder's weights; empty where --identity names no file."""
+        return next((known for file, known in self._sums.items() if file.suffix == ".safetensors"), "")
 
     def lay_beside(self, folder: Path) -> None:
         """Copy the files into a generator's folder, unless they are there; raises OutputError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -263,7 +264,11 @@ class GeneratorTask(Task[Callable[[], SwapBatch]]):
 
     def card(self, origin: str) -> dict[str, Any]:
         """See Task."""
-        return export.generator_card(self._config, self._arguments, origin)
+        encoder = self._users_encoder.sha256
+        if self._E_updater is not None:
+            content = export.half(self._E_updater.best.state_dict(), Path(self._config.identity))
+            encoder = hashlib.sha256(content).hexdigest()
+        return export.generator_card(self._config, self._arguments, origin, encoder)
 
     def export(self, folder: Path, origin: str) -> None:
         """G_latest.pth, D_latest.pth and the card; the identity encoder beside them where it is not a model by name."""

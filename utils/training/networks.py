@@ -30,8 +30,13 @@ def frozen(network: nn.Module, device: torch.device) -> nn.Module:
 
 
 def identity_file(config: TrainConfig) -> Path | None:
-    """The user's own encoder, where --identity names a file; raises WeightsError where that is not there."""
+    """The user's own encoder, where --identity names a file; raises WeightsError where neither that nor a model of
+    this name is there."""
     if not Path(config.identity).suffix:
+        known = [spec.name for spec in registry.SPECS.values() if spec.role == "identity"]
+        if config.identity not in known:
+            raise WeightsError(f"--identity {config.identity}: no such encoder; give {' or '.join(known)}, or a "
+                               ".safetensors file with its JSON beside it")
         return None
     path = registry.resolve_file(config.identity)
     if path.suffix != ".safetensors" or not is_file(path):
