@@ -286,5 +286,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, caplog:
     with pytest.raises(InputError, match=r"state_000000002\.pt is damaged: .* another checksum"):
         read_state(checkpoints.states()[0])
     checkpoints.states()[0].write_bytes(b"")
-    with pytest.raises(InputError, match="none of its 1 checkpoints"):
+    assert checkpoints.newest_usable()["step"] == 1 and checkpoints.holding(1) == checkpoints.best
+    checkpoints.best.write_bytes(b"")
+    with pytest.raises(InputError, match="none of its 2 checkpoints"):
         checkpoints.newest_usable()

@@ -113,7 +113,7 @@ class Training:
         self.metrics.names, self.metrics.means = state["metrics"]["names"], state["metrics"]["means"].to(self._device)
         if rank() < len(state["random"]):
             set_random_states(state["random"][rank()])
-        self._last_good = named or self.checkpoints.path_of(self.progress.step)
+        self._last_good = named or self.checkpoints.holding(self.progress.step)
         if auto:
             self._saved = self.progress.step
         log.info("going on at step %d", self.progress.step)
