@@ -13,7 +13,7 @@ from tests.training_set import options
 from utils.errors import InputError, OptionError, WeightsError
 from utils.inference.config import InferenceConfig
 from utils.training.config import TrainConfig, parse, parser
-from utils.training.networks import build_generator
+from utils.training.networks import build_discriminator, build_generator
 from utils.training.setup import build_task, device_for
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,6 +74,8 @@ def test_training_and_inference_take_the_same_numbers(name: str) -> None:
     ("--run_name x --weight_encoder 3", "--weight_encoder and --weight_id"),
     ("--run_name x --width 0", "--width"),
     ("--run_name x --discr_scales 0", "--discr_scales must be 1 or more, not 0"),
+    ("--run_name x --discr_scales 9", "--discr_scales 9 halves --size 256 to nothing: expected 8 or fewer"),
+    ("--run_name x --seed 4294967296", "--seed must be from 0 to 4294967295, not 4294967296"),
     ("--run_name x --weight_id -1", "--weight_id must be 0 or more, not -1"),
     ("--run_name x --max_minutes inf", "--max_minutes must be 0 or more, not inf"),
     ("--run_name x --tone 2", "--tone"),
@@ -85,6 +87,18 @@ def test_refusals_name_the_option(words: str, part: str) -> None:
     missing_file = part.endswith(".pth")
     with pytest.raises(WeightsError if missing_file else OptionError, match=part.replace(".", r"\.")):
         parse(words.split())
+
+
+@pytest.mark.parametrize("size", [64, 72])
+def test_the_most_scales_of_a_discriminator(size: int) -> None:
+    most = TrainConfig(run_name="x", pretrained=False, size=size, discr_scales=(size - 1).bit_length())
+    most.check()
+    build_discriminator(most)(torch.zeros(1, 3, size, size))
+    more = replace(most, discr_scales=most.discr_scales + 1)
+    with pytest.raises(ValueError, match="more than 1 spatial element"):
+        build_discriminator(more)(torch.zeros(1, 3, size, size))
+    with pytest.raises(OptionError, match="--discr_scales"):
+        more.check()
 
 
 def test_a_start_in_another_folder_of_weights_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

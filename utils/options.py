@@ -89,7 +89,7 @@ def check_ranges(options: Any) -> None:
             continue
         (least, most), value = entry.metadata.get("within", (0, math.inf)), getattr(options, entry.name)
         if value is not None and not (least <= value <= most and value < math.inf):
-            expected = f"from {least:g} to {most:g}" if most < math.inf else f"{least:g} or more"
+            expected = f"from {least} to {most}" if most < math.inf else f"{least} or more"
             raise OptionError(f"--{entry.name} must be {expected}, not {value}")
 
 

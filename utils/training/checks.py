@@ -37,6 +37,9 @@ def _check_numbers(config: TrainConfig) -> None:
                           f"{config.validation}")
     if config.beta1 >= 1:
         raise OptionError(f"--beta1 must be below 1, not {config.beta1}")
+    if config.task == "generator" and config.discr_scales > (most := max((config.size - 1).bit_length(), 1)):
+        raise OptionError(f"--discr_scales {config.discr_scales} halves --size {config.size} to nothing: expected "
+                          f"{most} or fewer")
     if config.task == "identity" and config.batch_size == 1:
         raise OptionError("--task identity needs a --batch_size of 2 or more: embeddings are normalised over the batch")
     if config.student_size < 16 or config.student_size % 16:

@@ -51,7 +51,7 @@ class TrainConfig:
         False, "build everything, take one step, print what would be done, write nothing", type=boolean,
         alias="--dry-run",
     )
-    seed: int = option(0, "seed of weights, pairs and augmentation", type=int, metavar="N")
+    seed: int = option(0, "seed of weights, pairs and augmentation", type=int, metavar="N", within=(0, 2**32 - 1))
     device: str = option("auto", "where to train", choices=("auto", "cpu", "cuda", "mps"))
     quiet: bool = option(False, "print errors only", type=boolean)
 
