@@ -76,6 +76,8 @@ def test_training_and_inference_take_the_same_numbers(name: str) -> None:
     ("--run_name x --discr_scales 0", "--discr_scales must be 1 or more, not 0"),
     ("--run_name x --discr_scales 9", "--discr_scales 9 halves --size 256 to nothing: expected 8 or fewer"),
     ("--run_name x --seed 4294967296", "--seed must be from 0 to 4294967295, not 4294967296"),
+    *((f"--run_name x --identity nets/mine.safetensors --export_name {name}", f"--export_name {name}: the run has")
+      for name in ("config", "Config", "G_latest", "mine")),
     ("--run_name x --weight_id -1", "--weight_id must be 0 or more, not -1"),
     ("--run_name x --max_minutes inf", "--max_minutes must be 0 or more, not inf"),
     ("--run_name x --tone 2", "--tone"),

@@ -15,6 +15,8 @@ _ABOVE_ZERO = ("lr_G", "lr_D", "width")
 _STUDENT = ("student_depth", "student_width", "student_features", "student_size", "student_novel", "student_centred",
             "weight_hints")  # options of --task identity
 
+_OWN_FILES = ("config", "G_latest", "D_latest")  # of a run, without their endings, which --export_name could replace
+
 
 def check(config: TrainConfig) -> None:
     """Refuse values and combinations that cannot work."""
@@ -83,6 +85,15 @@ def _check_combinations(config: TrainConfig) -> None:
         raise OptionError("--weight_distill needs an encoder that learns, --lr_identity, and --critic sface")
     if config.cosine and config.scheduler:
         raise OptionError("--cosine and --scheduler are two ways to lower the learning rates: choose one")
-    if config.export_name and Path(config.export_name).name != config.export_name:
-        raise OptionError(f"--export_name {config.export_name}: expected a plain name without slashes")
+    if config.export_name:
+        _check_export_name(config, config.export_name)
+
+
+def _check_export_name(config: TrainConfig, name: str) -> None:
+    """The exported files must replace none that the run writes into their folder."""
+    if Path(name).name != name:
+        raise OptionError(f"--export_name {name}: expected a plain name without slashes")
+    encoder = [Path(config.identity).stem] if config.task == "generator" else []
+    if name.casefold() in {own.casefold() for own in (*_OWN_FILES, *encoder)}:  # one file on many file systems
+        raise OptionError(f"--export_name {name}: the run has a file of this name itself; give another one")
 
