@@ -108,6 +108,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, **settings)
+        # Those of Python know no exponents, and take -1e-3 for an option.
+        self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE)
         self.add_argument("--version", action="version", version=TOOL, help="print name and version, and exit")
 
     def error(self, message: str) -> NoReturn:

@@ -367,7 +367,7 @@ def read_preset(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot read --config {path}: {error}") from error
     if not isinstance(content, dict) or any(isinstance(value, (dict, list)) for value in content.values()):
         raise InputError(f"--config {path}: expected lines such as `batch_size: 16`")
-    argv = [word for name, value in content.items() if value is not None for word in (f"--{name}", str(value))]
+    argv = [f"--{name}={value}" for name, value in content.items() if value is not None]
     try:
         return parser().given(argv)
     except OptionError as error:
