@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,14 @@ from tests.training_set import options
 from utils.errors import InputError, OptionError, WeightsError
 from utils.inference.config import InferenceConfig
 from utils.training.config import TrainConfig, parse, parser
-from utils.training.networks import build_discriminator, build_generator
+from utils.training.networks import (
+    build_discriminator,
+    build_generator,
+    load_eyes,
+    load_faceres,
+    load_landmarks,
+    load_sface,
+)
 from utils.training.setup import build_task, device_for
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,6 +116,18 @@ def test_a_start_in_another_folder_of_weights_is_named(tmp_path: Path, monkeypat
     file = tmp_path / "ghost_compact_generator.safetensors"
     with pytest.raises(WeightsError, match=f"no such file, where GHOST_WEIGHTS looks for it: {file}\\."):
         parse(["--run_name", "x", "--G_path", "weights/ghost_compact_generator.safetensors", "--D_path", ""])
+
+
+@pytest.mark.parametrize(("option", "load", "needed"), [
+    ("landmarks", load_landmarks, {"weight_pose": 1.0}), ("eye_path", load_eyes, {"eye_detector_loss": True}),
+    ("sface", load_sface, {}), ("faceres", load_faceres, {"weight_faceres": 1.0}),
+])
+def test_a_missing_file_names_its_option(
+    option: str, load: Callable[[TrainConfig, torch.device], object], needed: dict[str, object]
+) -> None:
+    config = TrainConfig(**{option: "nowhere/file.pth"} | needed)
+    with pytest.raises(WeightsError, match=rf"--{option} nowhere/file\.pth: no such file; MODELS\.md says"):
+        load(config, torch.device("cpu"))
 
 
 def test_default_places_of_weights_may_be_empty() -> None:

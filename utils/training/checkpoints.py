@@ -166,7 +166,8 @@ def read_state(path: Path) -> dict[str, Any]:
     except _DAMAGE as error:
         raise InputError(f"{path} is not a whole checkpoint ({type(error).__name__})") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise InputError(f"{path} is not a checkpoint of train.py in format {FORMAT}")
+        raise InputError(f"{path} is not a checkpoint of train.py in format {FORMAT}, such as "
+                         "saved_models_<run>/checkpoints/state_*.pt; weights alone are for --G_path and --D_path")
     return state
 
 
