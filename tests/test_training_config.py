@@ -160,12 +160,15 @@ def test_command_line_wins_over_preset(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "error"), [("batchsize: 3", OptionError), ("batch_size: many", OptionError),
-                                             ("- 3", InputError), ("a: [", InputError)])
+                                             ("- 3", InputError), ("a: [", InputError), ("a: \x01", InputError),
+                                             ("# A title\n\na: b: c", InputError)])
 def test_broken_presets_are_named(tmp_path: Path, text: str, error: type[Exception]) -> None:
     preset = tmp_path / "p.yaml"
     preset.write_text(text)
-    with pytest.raises(error, match=str(preset)):
+    with pytest.raises(error, match=str(preset)) as caught:
         parse(["--config", str(preset), "--run_name", "x"])
+    assert "\n" not in str(caught.value)
+    assert "a: b" not in text or "(line 3: mapping values are not allowed here)" in str(caught.value)
 
 
 def test_steps_of_a_training_are_those_of_its_epochs_or_fewer() -> None:

@@ -1,16 +1,19 @@
-"""What options of train.py can be; each fault is an OptionError that names the option."""
+"""What options of train.py can be; each fault is an error that names the option."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from utils.errors import OptionError
+from utils import registry
+from utils.errors import OptionError, WeightsError
 from utils.options import check_ranges
+from utils.paths import is_file
 
 if TYPE_CHECKING:
     from utils.training.config import TrainConfig
 
+_SOURCES = ("G_path", "D_path")
 _ABOVE_ZERO = ("lr_G", "lr_D", "width")
 _STUDENT = ("student_depth", "student_width", "student_features", "student_size", "student_novel", "student_centred",
             "weight_hints")  # options of --task identity
@@ -97,3 +100,16 @@ def _check_export_name(config: TrainConfig, name: str) -> None:
     if name.casefold() in {own.casefold() for own in (*_OWN_FILES, *encoder)}:  # one file on many file systems
         raise OptionError(f"--export_name {name}: the run has a file of this name itself; give another one")
 
+
+def check_sources(config: TrainConfig, chosen: dict[str, Any]) -> None:
+    """A start that was asked for has to be there (WeightsError); `--D_path ''` asks for a fresh discriminator."""
+    asked = any(name in chosen for name in (*_SOURCES, "pretrained"))
+    for name in _SOURCES if config.task == "generator" else _SOURCES[:1]:
+        path = getattr(config, name)
+        file = registry.resolve_file(path)
+        if asked and path and not is_file(file):
+            moved = "" if file == Path(path) else f", where {registry.WEIGHTS_VARIABLE} looks for it: {file}"
+            raise WeightsError(
+                f"--{name} {path}: no such file{moved}. Give the file to start from, --pretrained False to start "
+                f"from scratch, or --{name} '' to start this network alone from scratch"
+            )
