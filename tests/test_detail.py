@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from coordinate_reg.points import INNER_LIPS, LEFT_EYE, RIGHT_EYE
+from coordinate_reg.points import BROWS, INNER_LIPS, LEFT_EYE, RIGHT_EYE
 from utils.errors import NoFaceInReferenceError, NoFaceInSourceError
 from utils.inference import align, stages
 from utils.inference.config import InferenceConfig
@@ -114,6 +114,13 @@ def test_hair_over_the_sources_face_is_not_laid_over_the_swap(scene: Scene) -> N
     assert apart(shown, scene.soft)[cheek].mean() < 3
     nose = box(scene.landmarks[72:75])
     assert apart(shown, clean)[nose].mean() < 1 < apart(shown, scene.soft)[nose].mean()
+
+
+def test_a_fringes_edge_leaves_hardly_a_mark_on_the_forehead(scene: Scene) -> None:
+    crop, edge = scene.crop.copy(), int(scene.landmarks[list(BROWS), 1].min()) - 18
+    crop[edge - 42 : edge, 60:200] //= 2
+    marks = apart(scene.detailed(scene.source(crop)), scene.soft)[edge - 3 : edge + 3, 90:160].mean()
+    assert marks < 7  # 16 where it counts as little as elsewhere in the face
 
 
 def test_light_from_one_side_is_no_difference_of_shades(scene: Scene) -> None:

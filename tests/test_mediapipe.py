@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.training_set import write_set
+from utils.errors import WeightsError
 from utils.teachers import mediapipe
+from utils.training.faces import decoded, find_faces
+from utils.training.labels import label
 
 
 class Recording:
@@ -44,3 +49,14 @@ def test_large_faces_do_not_alias(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(network.shown) == 2 and all(shown.shape == (1, 256, 256, 3) for shown in network.shown)
     assert max(float(shown[0, 64:-64, 64:-64].std()) for shown in network.shown) < 0.05
     assert mesh.score > 0.9 and mesh.points[:, :2].min() > 0 and mesh.points[:, :2].max() < 1200
+
+
+def test_a_missing_file_names_its_option_and_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GHOST_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr(mediapipe, "_interpreter", mediapipe._read_model)
+    faces = decoded(find_faces(write_set(tmp_path / "set", 1, 1), True))
+    looked_for = re.escape(str(tmp_path / "face_landmarker.task"))
+    with pytest.raises(WeightsError, match=f"--face_landmarker {looked_for}: no such file; .*requirements-teachers"):
+        label(faces, "weights/face_landmarker.task")

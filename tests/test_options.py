@@ -17,6 +17,7 @@ import train
 from utils.errors import OptionError
 from utils.inference.config import InferenceConfig, parser
 from utils.inference.pipeline import load_pipeline
+from utils.training.config import read_preset
 
 
 @pytest.mark.parametrize(("script", "words", "meant"), [
@@ -68,6 +69,14 @@ def test_only_what_was_written_is_given() -> None:
     assert parser().given(words) == {"num_blocks": 2, "quiet": True, "target_image": "b.jpg", "source_paths": ["a"],
                                      "tone": 0.0}
     assert parser().given([]) == {}
+
+
+@pytest.mark.parametrize("number", ["-1e-3", "-1E-3", "-1.5e+0", "-.5e1", "-1.", "-2", "-0.00001"])
+def test_negative_numbers_in_all_forms(number: str, tmp_path: Path) -> None:
+    assert parser().given(["--mask_higher", number]) == {"mask_higher": float(number)}
+    preset = tmp_path / "p.yaml"
+    preset.write_text(f"mask_higher: {number}\n")
+    assert read_preset(preset) == {"mask_higher": float(number)}
 
 
 @pytest.mark.parametrize(("words", "printed"), [

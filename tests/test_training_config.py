@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,14 @@ from tests.training_set import options
 from utils.errors import InputError, OptionError, WeightsError
 from utils.inference.config import InferenceConfig
 from utils.training.config import TrainConfig, parse, parser
-from utils.training.networks import build_generator
+from utils.training.networks import (
+    build_discriminator,
+    build_generator,
+    load_eyes,
+    load_faceres,
+    load_landmarks,
+    load_sface,
+)
 from utils.training.setup import build_task, device_for
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,6 +82,10 @@ def test_training_and_inference_take_the_same_numbers(name: str) -> None:
     ("--run_name x --weight_encoder 3", "--weight_encoder and --weight_id"),
     ("--run_name x --width 0", "--width"),
     ("--run_name x --discr_scales 0", "--discr_scales must be 1 or more, not 0"),
+    ("--run_name x --discr_scales 9", "--discr_scales 9 halves --size 256 to nothing: expected 8 or fewer"),
+    ("--run_name x --seed 4294967296", "--seed must be from 0 to 4294967295, not 4294967296"),
+    *((f"--run_name x --identity nets/mine.safetensors --export_name {name}", f"--export_name {name}: the run has")
+      for name in ("config", "Config", "G_latest", "mine")),
     ("--run_name x --weight_id -1", "--weight_id must be 0 or more, not -1"),
     ("--run_name x --max_minutes inf", "--max_minutes must be 0 or more, not inf"),
     ("--run_name x --tone 2", "--tone"),
@@ -87,11 +99,35 @@ def test_refusals_name_the_option(words: str, part: str) -> None:
         parse(words.split())
 
 
+@pytest.mark.parametrize("size", [64, 72])
+def test_the_most_scales_of_a_discriminator(size: int) -> None:
+    most = TrainConfig(run_name="x", pretrained=False, size=size, discr_scales=(size - 1).bit_length())
+    most.check()
+    build_discriminator(most)(torch.zeros(1, 3, size, size))
+    more = replace(most, discr_scales=most.discr_scales + 1)
+    with pytest.raises(ValueError, match="more than 1 spatial element"):
+        build_discriminator(more)(torch.zeros(1, 3, size, size))
+    with pytest.raises(OptionError, match="--discr_scales"):
+        more.check()
+
+
 def test_a_start_in_another_folder_of_weights_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GHOST_WEIGHTS", str(tmp_path))
     file = tmp_path / "ghost_compact_generator.safetensors"
     with pytest.raises(WeightsError, match=f"no such file, where GHOST_WEIGHTS looks for it: {file}\\."):
         parse(["--run_name", "x", "--G_path", "weights/ghost_compact_generator.safetensors", "--D_path", ""])
+
+
+@pytest.mark.parametrize(("option", "load", "needed"), [
+    ("landmarks", load_landmarks, {"weight_pose": 1.0}), ("eye_path", load_eyes, {"eye_detector_loss": True}),
+    ("sface", load_sface, {}), ("faceres", load_faceres, {"weight_faceres": 1.0}),
+])
+def test_a_missing_file_names_its_option(
+    option: str, load: Callable[[TrainConfig, torch.device], object], needed: dict[str, object]
+) -> None:
+    config = TrainConfig(**{option: "nowhere/file.pth"} | needed)
+    with pytest.raises(WeightsError, match=rf"--{option} nowhere/file\.pth: no such file; MODELS\.md says"):
+        load(config, torch.device("cpu"))
 
 
 def test_default_places_of_weights_may_be_empty() -> None:
@@ -124,12 +160,15 @@ def test_command_line_wins_over_preset(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "error"), [("batchsize: 3", OptionError), ("batch_size: many", OptionError),
-                                             ("- 3", InputError), ("a: [", InputError)])
+                                             ("- 3", InputError), ("a: [", InputError), ("a: \x01", InputError),
+                                             ("# A title\n\na: b: c", InputError)])
 def test_broken_presets_are_named(tmp_path: Path, text: str, error: type[Exception]) -> None:
     preset = tmp_path / "p.yaml"
     preset.write_text(text)
-    with pytest.raises(error, match=str(preset)):
+    with pytest.raises(error, match=str(preset)) as caught:
         parse(["--config", str(preset), "--run_name", "x"])
+    assert "\n" not in str(caught.value)
+    assert "a: b" not in text or "(line 3: mapping values are not allowed here)" in str(caught.value)
 
 
 def test_steps_of_a_training_are_those_of_its_epochs_or_fewer() -> None:

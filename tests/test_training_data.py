@@ -20,9 +20,11 @@ from tests.training_set import KPS, MARGIN, SIZE, write_set
 from utils.errors import InputError, OptionError
 from utils.training import augment, geometry
 from utils.training.augment import Changes, Framing
+from utils.training.config import TrainConfig
 from utils.training.draws import Draws
 from utils.training.faces import Faces, Paths, decoded, digest, find_faces, hold_out
 from utils.training.pairs import PairPlan, Share, batches, plan_batch
+from utils.training.setup import load_set
 from utils.training.validation import sources_of
 
 PEOPLE = [f"p{i // 3}" for i in range(30)]
@@ -93,6 +95,20 @@ def test_a_set_is_the_same_however_its_folder_is_written(tmp_path: Path, monkeyp
     shutil.move(folder / "n000/0000.png", folder / "n000/moved.png")
     (folder / "index.csv").write_text((folder / "index.csv").read_text().replace("0000.png", "moved.png"))
     assert digest(".", find_faces(Path(), True)) not in found
+
+
+def test_crops_that_are_resampled_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_set(tmp_path / "set")
+    (folder / "index.csv").unlink()
+    for more, said in (({}, False), ({"size": SIZE + 2 * MARGIN + 16}, True)):
+        config = TrainConfig(run_name="x", dataset_path=str(folder), output=str(tmp_path), **{"size": SIZE} | more)
+        load_set(config)
+        assert ("show faces of 80 pixels, which --size 96 enlarges" in caplog.text) == said
+    assert "the side of the first one" not in caplog.text
+    cv2.imwrite(str(sorted(folder.rglob("*.png"))[-1]), np.zeros((42, 42, 3), np.uint8))
+    sorted(folder.rglob("*.png"))[3].write_bytes(b"broken")
+    assert find_faces(folder, True).framing == Framing(80, 80)
+    assert "sides from 42 to 80 pixels: all are brought to 80, the side of the first one" in caplog.text
 
 
 def test_broken_pictures_are_skipped_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,7 @@ import math
 import re
 import resource
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,7 @@ from utils.training.checkpoints import read_state as read_checkpoint
 from utils.training.config import parse
 from utils.training.export import digest, write_half, write_weights
 from utils.training.generator import GeneratorTask
-from utils.training.logging import Console, Files, TensorBoard, Wandb
+from utils.training.logging import Console, Files, TensorBoard, Wandb, time_left
 from utils.training.watch import Watch
 from utils.weights_file import read_state
 
@@ -70,7 +71,7 @@ def test_512_pixels_from_training_to_the_swap(root: Path, call: Call, people: Pe
 
 
 def test_the_best_state_is_one_that_was_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = iter([0.5, 0.1, 0.4, 0.45, 0.1, 0.05, 0.3, 0.3, 0.3])  # of step 1, 2 and 2's checkpoint, and so on
+    scores = iter([0.1, 0.5, 0.6, 0.4, 0.45, 0.6])  # a state is kept at each second step
     monkeypatch.setattr(GeneratorTask, "validate", lambda self: {"val_score": next(scores)})
     folder, run = root / "saved_models_best", {"validate_step": 1, "validation": "0.3"}
 
@@ -235,6 +236,31 @@ def test_console_is_quiet_between_pictures_in_a_pipe(caplog: pytest.LogCaptureFi
     for step in range(1, 12):
         console.numbers(step, {"G": 1.0})
     assert [record.getMessage().split()[1] for record in caplog.records] == ["5", "10"]
+
+
+def test_a_narrow_terminal_shows_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"COLUMNS": "80", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    console = Console(parse(["--run_name", "x", "--max_minutes", "61"]), 10**9, 0)
+    values = {f"loss_{number}": 0.12345 for number in range(12)}
+    for step in (1, 2):
+        console.numbers(step, values)
+    console.close()
+    last = capsys.readouterr().err.rpartition("1:00:5")[2]
+    assert last and all(name in last for name in values)
+
+
+@pytest.mark.parametrize(("given", "text"), [
+    ((None, None, 0.0), "-:--:--"), ((90.9, 5.0, 0.0), "0:01:30"), ((1e5, 6.0, 0.6), "0:00:30"),
+    ((20.0, 6.0, 0.6), "0:00:20"), ((1e5, 40.0, 0.6), "0:00:00"),
+])
+def test_the_session_ends_with_the_training_or_before(
+    given: tuple[float | None, float | None, float], text: str
+) -> None:
+    assert time_left(*given) == text
 
 
 def test_tensorboard_and_wandb_write_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -258,6 +258,12 @@ def test_a_state_that_does_not_fit_is_said_on_one_line(root: Path, capsys: pytes
     assert said.count(" is missing") == 3 and said.count("\n") == 1
 
 
+def test_weights_are_no_checkpoint(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "G_latest.pth")
+    with pytest.raises(InputError, match=r"G_latest\.pth is not a checkpoint .*state_\*\.pt; weights .* for --G_path"):
+        read_state(tmp_path / "G_latest.pth")
+
+
 def test_states_without_second_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*paths: object) -> None:
         raise PermissionError
@@ -286,5 +292,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, caplog:
     with pytest.raises(InputError, match=r"state_000000002\.pt is damaged: .* another checksum"):
         read_state(checkpoints.states()[0])
     checkpoints.states()[0].write_bytes(b"")
-    with pytest.raises(InputError, match="none of its 1 checkpoints"):
+    assert checkpoints.newest_usable()["step"] == 1 and checkpoints.holding(1) == checkpoints.best
+    checkpoints.best.write_bytes(b"")
+    with pytest.raises(InputError, match="none of its 2 checkpoints"):
         checkpoints.newest_usable()

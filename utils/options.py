@@ -100,7 +100,7 @@ def check_ranges(options: Any) -> None:
             continue
         (least, most), value = entry.metadata.get("within", (0, math.inf)), getattr(options, entry.name)
         if value is not None and not (least <= value <= most and value < math.inf):
-            expected = f"from {least:g} to {most:g}" if most < math.inf else f"{least:g} or more"
+            expected = f"from {least} to {most}" if most < math.inf else f"{least} or more"
             raise OptionError(f"--{entry.name} must be {expected}, not {value}")
 
 
@@ -119,6 +119,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, **settings)
+        # Those of Python know no exponents, and take -1e-3 for an option.
+        self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE)
         self.add_argument("--version", action="version", version=TOOL, help="print name and version, and exit")
 
     def error(self, message: str) -> NoReturn:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 
-from coordinate_reg.points import EYE_CENTRES, MOUTH_CORNERS
+from coordinate_reg.points import BROWS, EYE_CENTRES, MOUTH_CORNERS
 from utils.inference.align import BASE
 from utils.inference.keypoints import eye_distance
 from utils.inference.regions import face_region, openings
@@ -37,6 +37,7 @@ _LIGHT_CELLS = 32  # along a side, at which these are seen
 _SOFT = 1.0  # cells of blur of what is trusted
 _NEAR = 5  # cells, of which the one with the largest difference of shades counts: a hair's edge is detail beside it
 _NOSTRILS = 0.62  # of the way from eyes to mouth: glasses end above
+_FOREHEAD = np.array((5.0, 2.0), np.float32)  # cells above the brows: all of it forehead, none of it
 _FADE = 0.05  # share of the side over which detail sets in there
 _LIKE_TARGET = 1.5  # times as much detail as the target's: more of it would not fit into a blurred picture
 # From the first to the second, trust falls from whole to none, or a source's share rises from none to whole.
@@ -207,9 +208,16 @@ def _trust(coarse: np.ndarray, landmarks: np.ndarray, bent: np.ndarray, source: 
     unbent = cv2.GaussianBlur(_falling(np.log(_stretch(bent)), *np.log(_STRETCHED)), (0, 0), _SOFT)
     blue, green, red = cv2.split(cv2.absdiff(_shades(coarse, landmarks), _remapped(source.shades, bent)))
     apart = cv2.dilate(cv2.max(cv2.max(blue, green), red), np.ones((_NEAR, _NEAR), np.uint8))
+    apart *= 1 + _above_the_brows(landmarks)  # where a fringe's edge is faint and skin is even
     agree = cv2.GaussianBlur(_falling(apart, *_APART), (0, 0), _SOFT)
     seen = _enlarged(unbent * agree * _remapped(source.skin, bent), _DRAWN)
     return face_region(_scaled(landmarks), _DRAWN, _WITHIN) * seen
+
+
+def _above_the_brows(landmarks: np.ndarray) -> np.ndarray:
+    """1 in the rows of the forehead, 0 from the brows down, (_CELLS, 1) float32."""
+    rows = np.arange(_CELLS, dtype=np.float32)[:, None]
+    return _falling(rows, *_scaled(landmarks, _CELLS)[list(BROWS), 1].min() - _FOREHEAD)
 
 
 def _falling(values: np.ndarray, whole: float, none: float) -> np.ndarray:

@@ -35,7 +35,8 @@ class Mesh(NamedTuple):
 def _read_model(path: Path) -> bytes:
     """The landmarker's bytes, from the .tflite itself or from the .task archive that holds it."""
     if not is_file(path):
-        raise WeightsError(f"{path}: no such file; expected MediaPipe's face_landmarker.task or {_LANDMARKER}")
+        raise WeightsError(f"--face_landmarker {path}: no such file; expected MediaPipe's face_landmarker.task or "
+                           f"{_LANDMARKER}; requirements-teachers.txt says where it comes from")
     if path.suffix != ".task":
         return path.read_bytes()
     try:

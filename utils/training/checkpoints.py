@@ -93,6 +93,11 @@ class Checkpoints:
         """The newest state."""
         return next(iter(reversed(self.states())), None)
 
+    def holding(self, step: int) -> Path:
+        """The file from which a run went on at this step."""
+        own = self.path_of(step)
+        return own if is_file(own) else self.best
+
     def path_of(self, step: int) -> Path:
         """The state of a step."""
         return self.folder / f"state_{step:09d}.pt"
@@ -123,16 +128,16 @@ class Checkpoints:
                 path.replace(path.with_name(f"abandoned_{path.name}"))
 
     def newest_usable(self) -> dict[str, Any] | None:
-        """The newest state that can be read; None where there is none at all.
+        """The newest state that can be read, or else the best one; None where there is none at all.
 
         Raises InputError where there are states but all are damaged.
         """
-        paths = self.states()[::-1]
+        paths = [*self.states()[::-1], *([self.best] if is_file(self.best) else [])]
         for path in paths:
             try:
                 return read_state(path)
             except InputError as error:
-                log.warning("%s; trying an older one", error)
+                log.warning("%s; trying another one", error)
         if paths:
             raise InputError(
                 f"{self.folder}: none of its {len(paths)} checkpoints can be read; start again with another --run_name"
@@ -161,7 +166,8 @@ def read_state(path: Path) -> dict[str, Any]:
     except _DAMAGE as error:
         raise InputError(f"{path} is not a whole checkpoint ({type(error).__name__})") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise InputError(f"{path} is not a checkpoint of train.py in format {FORMAT}")
+        raise InputError(f"{path} is not a checkpoint of train.py in format {FORMAT}, such as "
+                         "saved_models_<run>/checkpoints/state_*.pt; weights alone are for --G_path and --D_path")
     return state
 
 

@@ -1,19 +1,24 @@
-"""What options of train.py can be; each fault is an OptionError that names the option."""
+"""What options of train.py can be; each fault is an error that names the option."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from utils.errors import OptionError
+from utils import registry
+from utils.errors import OptionError, WeightsError
 from utils.options import check_names, check_ranges
+from utils.paths import is_file
 
 if TYPE_CHECKING:
     from utils.training.config import TrainConfig
 
+_SOURCES = ("G_path", "D_path")
 _ABOVE_ZERO = ("lr_G", "lr_D", "width")
 _STUDENT = ("student_depth", "student_width", "student_features", "student_size", "student_novel", "student_centred",
             "weight_hints")  # options of --task identity
+
+_OWN_FILES = ("config", "G_latest", "D_latest")  # of a run, without their endings, which --export_name could replace
 
 
 def check(config: TrainConfig) -> None:
@@ -38,6 +43,9 @@ def _check_numbers(config: TrainConfig) -> None:
                           f"{config.validation}")
     if config.beta1 >= 1:
         raise OptionError(f"--beta1 must be below 1, not {config.beta1}")
+    if config.task == "generator" and config.discr_scales > (most := max((config.size - 1).bit_length(), 1)):
+        raise OptionError(f"--discr_scales {config.discr_scales} halves --size {config.size} to nothing: expected "
+                          f"{most} or fewer")
     if config.task == "identity" and config.batch_size == 1:
         raise OptionError("--task identity needs a --batch_size of 2 or more: embeddings are normalised over the batch")
     if config.student_size < 16 or config.student_size % 16:
@@ -81,6 +89,28 @@ def _check_combinations(config: TrainConfig) -> None:
         raise OptionError("--weight_distill needs an encoder that learns, --lr_identity, and --critic sface")
     if config.cosine and config.scheduler:
         raise OptionError("--cosine and --scheduler are two ways to lower the learning rates: choose one")
-    if config.export_name and Path(config.export_name).name != config.export_name:
-        raise OptionError(f"--export_name {config.export_name}: expected a plain name without slashes")
+    if config.export_name:
+        _check_export_name(config, config.export_name)
 
+
+def _check_export_name(config: TrainConfig, name: str) -> None:
+    """The exported files must replace none that the run writes into their folder."""
+    if Path(name).name != name:
+        raise OptionError(f"--export_name {name}: expected a plain name without slashes")
+    encoder = [Path(config.identity).stem] if config.task == "generator" else []
+    if name.casefold() in {own.casefold() for own in (*_OWN_FILES, *encoder)}:  # one file on many file systems
+        raise OptionError(f"--export_name {name}: the run has a file of this name itself; give another one")
+
+
+def check_sources(config: TrainConfig, chosen: dict[str, Any]) -> None:
+    """A start that was asked for has to be there (WeightsError); `--D_path ''` asks for a fresh discriminator."""
+    asked = any(name in chosen for name in (*_SOURCES, "pretrained"))
+    for name in _SOURCES if config.task == "generator" else _SOURCES[:1]:
+        path = getattr(config, name)
+        file = registry.resolve_file(path)
+        if asked and path and not is_file(file):
+            moved = "" if file == Path(path) else f", where {registry.WEIGHTS_VARIABLE} looks for it: {file}"
+            raise WeightsError(
+                f"--{name} {path}: no such file{moved}. Give the file to start from, --pretrained False to start "
+                f"from scratch, or --{name} '' to start this network alone from scratch"
+            )

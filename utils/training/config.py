@@ -10,15 +10,12 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from utils import registry
-from utils.errors import InputError, OptionError, WeightsError
+from utils.errors import InputError, OptionError
 from utils.inference.config import InferenceConfig
 from utils.options import Parser, boolean, build_parser, option
-from utils.paths import is_file
 from utils.training import checks
 
 TASKS = ("generator", "identity", "landmarks")
-SOURCES = ("G_path", "D_path")
 _UNSEEN = "see inference.py; written to the exported card, training does not see it"
 
 
@@ -51,7 +48,7 @@ class TrainConfig:
         False, "build everything, take one step, print what would be done, write nothing", type=boolean,
         alias="--dry-run",
     )
-    seed: int = option(0, "seed of weights, pairs and augmentation", type=int, metavar="N")
+    seed: int = option(0, "seed of weights, pairs and augmentation", type=int, metavar="N", within=(0, 2**32 - 1))
     device: str = option("auto", "where to train", choices=("auto", "cpu", "cuda", "mps"))
     quiet: bool = option(False, "print errors only", type=boolean)
 
@@ -363,11 +360,15 @@ def read_preset(path: Path) -> dict[str, Any]:
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read --config {path}: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        fault = f"line {mark.line + 1}: {getattr(error, 'problem', '')}" if mark else " ".join(str(error).split())
+        raise InputError(f"--config {path}: expected lines such as `batch_size: 16` ({fault})") from error
     if not isinstance(content, dict) or any(isinstance(value, (dict, list)) for value in content.values()):
         raise InputError(f"--config {path}: expected lines such as `batch_size: 16`")
-    argv = [word for name, value in content.items() if value is not None for word in (f"--{name}", str(value))]
+    argv = [f"--{name}={value}" for name, value in content.items() if value is not None]
     try:
         return parser().given(argv)
     except OptionError as error:
@@ -382,19 +383,5 @@ def parse(argv: Sequence[str]) -> TrainConfig:
     config = TrainConfig(**chosen)
     config.check()
     if config.pretrained and (config.task == "generator" or config.G_path != TrainConfig.G_path):
-        _check_sources(config, chosen)
+        checks.check_sources(config, chosen)
     return config
-
-
-def _check_sources(config: TrainConfig, chosen: dict[str, Any]) -> None:
-    """A start that was asked for has to be there (WeightsError); `--D_path ''` asks for a fresh discriminator."""
-    asked = any(name in chosen for name in (*SOURCES, "pretrained"))
-    for name in SOURCES if config.task == "generator" else SOURCES[:1]:
-        path = getattr(config, name)
-        file = registry.resolve_file(path)
-        if asked and path and not is_file(file):
-            moved = "" if file == Path(path) else f", where {registry.WEIGHTS_VARIABLE} looks for it: {file}"
-            raise WeightsError(
-                f"--{name} {path}: no such file{moved}. Give the file to start from, --pretrained False to start "
-                f"from scratch, or --{name} '' to start this network alone from scratch"
-            )

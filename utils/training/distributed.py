@@ -164,4 +164,4 @@ def parallel(network: nn.Module, device: torch.device) -> nn.Module:
         return network
     ids = [device.index] if device.type == "cuda" else None
     # The batch norms above keep the buffers alike, and broadcasting would change them between two uses in one pass.
-    return nn.parallel.DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+    return nn.parallel.DistributedDataParallel(network, device_ids=ids, forward_sync_buffers=False)

@@ -148,20 +148,26 @@ def _plain(folder: Path, by_folder: bool) -> Faces:
                 "give --vgg False --same_identity False for a flat folder"
             )
         check_people(folder, (path.relative_to(folder).as_posix() for path in paths), "--dataset_path")
-    _check_square(paths, folder)
+    looked_at = _squares(paths, folder)
     side = _side(paths)
+    if len(sides := looked_at | {side}) > 1:
+        log.warning("pictures in %s have sides from %d to %d pixels: all are brought to %d, the side of the first one",
+                    folder, min(sides), max(sides), side)
     names = [path.relative_to(folder).as_posix() for path in paths]
     return Faces(Paths(folder, names), [name.split("/")[0] for name in names], None, Framing(side, side))
 
 
-def _check_square(paths: list[Path], folder: Path) -> None:
-    """Refuse photos that nobody cut; raises InputError."""
+def _squares(paths: list[Path], folder: Path) -> set[int]:
+    """Sides of some of the crops. Refuses photos that nobody cut; raises InputError."""
+    sides = set()
     for path in paths[:: -(-len(paths) // _LOOKED_AT)]:
         width, height = size_of(path) or (0, 0)
         if width != height:
             raise InputError(f"{path} has {width} x {height} pixels, but training takes square crops of aligned faces: "
                              f"cut them with preprocess_vgg.py --path_to_dataset {folder}, and give its --save_path as "
                              "--dataset_path")
+        sides.add(width)
+    return sides - {0}  # of broken ones
 
 
 def _side(paths: Sequence[Path]) -> int:

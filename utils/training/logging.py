@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -153,17 +154,38 @@ def _remedy(error: Exception) -> str:
     return "give --wandb_mode offline, and send the run later with `wandb sync`; or restore the connection"
 
 
+def time_left(training: float | None, running: float | None, most_minutes: float) -> str:
+    """How long this session goes on, as h:mm:ss.
+
+    training, running: seconds to the end of the training, and since the session began; None where unknown.
+    """
+    ends = [training] if training is not None else []
+    if most_minutes:
+        ends.append(max(60 * most_minutes - (running or 0.0), 0.0))
+    return str(timedelta(seconds=int(min(ends)))) if ends else "-:--:--"
+
+
 class Console:
-    """A progress line on a terminal; in a pipe, a plain line at every sample picture. Errors come elsewhere."""
+    """Time left and numbers on a terminal; in a pipe, a plain line at every sample picture. Errors come elsewhere."""
 
     def __init__(self, config: TrainConfig, total: int, first_step: int) -> None:
         self._every, self._last = config.show_step, first_step
         self._progress: Any = None
         if not config.quiet and sys.stderr.isatty():
             from rich.console import Console as Terminal
-            from rich.progress import Progress, TimeRemainingColumn
+            from rich.progress import Progress, ProgressColumn, Task, TextColumn
+            from rich.table import Column
+            from rich.text import Text
 
-            self._progress = Progress("{task.description}", TimeRemainingColumn(), console=Terminal(stderr=True))
+            class TimeLeft(ProgressColumn):
+                """Never cut, whatever the numbers need."""
+
+                def render(self, task: Task) -> Text:
+                    return Text(time_left(task.time_remaining, task.elapsed, config.max_minutes))
+
+            numbers = TextColumn("{task.description}", markup=False, table_column=Column())  # on several lines if long
+            self._progress = Progress(TimeLeft(table_column=Column(no_wrap=True)), numbers,
+                                      console=Terminal(stderr=True))
             self._task = self._progress.add_task("", total=total, completed=first_step)
             self._progress.start()
 

@@ -88,6 +88,7 @@ class Training:
         self._watch = Watch(config.collapse_steps, task.scaled)
         self._sinks: list[Sink] = []
         self._last_good: Path | None = None
+        self._measured = -1, math.inf  # step of the newest validation, and its score
         self._saved = -1  # step of the newest state; each process remembers, since only one of them writes
         self._resume()
 
@@ -113,7 +114,7 @@ class Training:
         self.metrics.names, self.metrics.means = state["metrics"]["names"], state["metrics"]["means"].to(self._device)
         if rank() < len(state["random"]):
             set_random_states(state["random"][rank()])
-        self._last_good = named or self.checkpoints.path_of(self.progress.step)
+        self._last_good = named or self.checkpoints.holding(self.progress.step)
         if auto:
             self._saved = self.progress.step
         log.info("going on at step %d", self.progress.step)
@@ -244,11 +245,13 @@ class Training:
             sink.numbers(self.progress.step, values)
 
     def _validate(self) -> float:
-        """Measure; returns the score, which is lower for better networks."""
-        values = self.task.validate() if rank() == 0 else {}
-        if values:
-            self._numbers(values)
-        return values.get("val_score", self._running_loss())
+        """Measure, once at each step; returns the score, which is lower for better networks."""
+        if self._measured[0] != self.progress.step:
+            values = self.task.validate() if rank() == 0 else {}
+            if values:
+                self._numbers(values)
+            self._measured = self.progress.step, values.get("val_score", self._running_loss())
+        return self._measured[1]
 
     def _score(self) -> float:
         """What the best state is chosen by, lower is better; NaN would keep all later ones from being the best."""

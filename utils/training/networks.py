@@ -54,11 +54,19 @@ def load_identity(config: TrainConfig, device: torch.device) -> tuple[IResNet, d
     return network, dict(loaded.card)
 
 
+def _named(config: TrainConfig, option: str) -> Path:
+    """The file that an option names; raises WeightsError, which names the option, where it is not there."""
+    path = registry.resolve_file(getattr(config, option))
+    if not is_file(path):
+        raise WeightsError(f"--{option} {path}: no such file; MODELS.md says where it comes from")
+    return path
+
+
 def load_landmarks(config: TrainConfig, device: torch.device) -> LandmarkNet | None:
     """The landmark network, where a loss or a measure asks for it; raises WeightsError."""
     if not config.uses_landmarks:
         return None
-    network = registry.load_landmarks(registry.resolve_file(config.landmarks)).network
+    network = registry.load_landmarks(_named(config, "landmarks")).network
     frozen(network, device)
     assert isinstance(network, LandmarkNet)
     return network
@@ -68,12 +76,12 @@ def load_eyes(config: TrainConfig, device: torch.device) -> EyeHeatmaps | None:
     """The eye landmark detector, where the eye loss is on; raises WeightsError."""
     if not config.eye_detector_loss:
         return None
-    return EyeHeatmaps(registry.resolve_file(config.eye_path)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return EyeHeatmaps(_named(config, "eye_path")).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def load_sface(config: TrainConfig, device: torch.device) -> SFace:
     """The SFace teacher; raises WeightsError."""
-    teacher = SFace(registry.resolve_file(config.sface))
+    teacher = SFace(_named(config, "sface"))
     frozen(teacher, device)
     return teacher
 
@@ -82,7 +90,7 @@ def load_faceres(config: TrainConfig, device: torch.device) -> FaceRes | None:
     """The second teacher of likeness, where a loss asks for it; raises WeightsError."""
     if not (config.weight_faceres or config.weight_features):
         return None
-    teacher = FaceRes(registry.resolve_file(config.faceres))
+    teacher = FaceRes(_named(config, "faceres"))
     frozen(teacher, device)
     return teacher
 

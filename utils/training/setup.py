@@ -100,6 +100,10 @@ def load_set(config: TrainConfig) -> tuple[Faces, Faces]:
     if config.task == "generator" and config.same_identity and config.same_person > 0 and _single(train):
         log.warning("nobody in %s has a second photo, so --same_identity True shows the same one twice: give a folder "
                     "with several photos of a person, or --same_identity False", config.dataset_path)
+    if config.task == "generator" and (face := train.framing.face) < config.size:
+        log.warning("crops in %s show faces of %d pixels, which --size %d enlarges: cut larger ones with "
+                    "preprocess_vgg.py --size %d, or give a smaller --size", config.dataset_path, face, config.size,
+                    config.size)
     if not config.dry_run and not rank():
         check_writable(config.saved_models / "config.json")
     if train.bytes <= config.cache_gb * 2**30:

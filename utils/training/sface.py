@@ -16,7 +16,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from arcface_model.iresnet import PReLU
 from utils.errors import WeightsError
-from utils.paths import is_file
 from utils.training.halving import Halving
 
 _SCALE = 127.5 / 128  # SFace takes 0..255 and maps it to about [-1, 1] itself: (x - 127.5) / 128
@@ -67,10 +66,6 @@ def _rebuild(path: Path) -> nn.Sequential:
     from google.protobuf.message import DecodeError
     from onnx import numpy_helper
 
-    if not is_file(path):
-        raise WeightsError(
-            f"{path}: the SFace teacher is missing; see requirements-teachers.txt for where it comes from"
-        )
     layers: list[nn.Module] = []
     try:
         graph = onnx.load(str(path)).graph
