@@ -62,8 +62,9 @@ def limit_mask(
 ) -> np.ndarray:
     """A mask that shows the target around the features where the swap differs much from it.
 
-    mask: (T, T) float32 [0, 1]. landmarks: (106, 2) float, pixels of the mask. swap: (S, S, 3) uint8 BGR. target: the
-    same, not of the same size. contrast: the largest, see `agreement`. yaw: degrees. Returns the same as mask.
+    mask: (T, T) float32 [0, 1]. landmarks: (106, 2) float, pixels of the mask. swap, target: (S, S, 3) uint8 BGR, the
+    same framing in any two sizes. contrast: the largest that is allowed, see `agreement`. yaw: of the face, degrees.
+    Returns the same as mask.
     """
     swap, target = small(swap), small(target)
     points = rescaled_points(landmarks, SIDE / len(mask))
