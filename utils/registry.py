@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED_IDENTITY, PUBLISHED_THRESHOLD = "arcface", 0.15  # and the cosine similarity from which it knows a person
 EMBEDDED_GENERATOR, EMBEDDED_IDENTITY = "ghost_compact_generator", "ghost_compact_identity"
-EMBEDDED_LANDMARKS = "ghost_compact_landmarks"
+EMBEDDED_LANDMARKS, EMBEDDED_OCCLUSION = "ghost_compact_landmarks", "ghost_compact_occlusion"
 WEIGHTS_VARIABLE = "GHOST_WEIGHTS"  # names a folder that is used instead of weights/
 # What a generator's JSON may ask of the pipeline, all numbers.
 PIPELINE_OPTIONS = ("max_yaw", "grain", "identity_reach", "tone", "sharpen", "detail", "match_blur", "mask_wider",
@@ -44,7 +44,7 @@ class ModelSpec:
     """What is known of a model before its file is opened."""
 
     name: str
-    role: str  # generator, identity, detector, landmarks, enhancer
+    role: str  # generator, identity, detector, landmarks, occlusion, enhancer
     places: tuple[str, ...]  # files, best first, from the repository's root; `package:` = inside an installed package
     architecture: str
     licence: str
@@ -78,6 +78,8 @@ SPECS = {spec.name: spec for spec in (
               "iresnet, compact; see the JSON beside it", "Apache-2.0", _OURS, "yes"),
     ModelSpec(EMBEDDED_LANDMARKS, "landmarks", ("weights/ghost_compact_landmarks.safetensors",),
               "106 landmarks; see the JSON beside it", "Apache-2.0", _OURS, "yes"),
+    ModelSpec(EMBEDDED_OCCLUSION, "occlusion", ("weights/ghost_compact_occlusion.safetensors",),
+              "U-Net, 64 pixels; see the JSON beside it", "Apache-2.0", _OURS, "yes"),
 )}
 
 
@@ -246,6 +248,11 @@ def load_landmarks(path: Path) -> Loaded:
     return _load_described(path, ("LandmarkNet",))
 
 
+def load_occlusion(path: Path) -> Loaded:
+    """The network that sees what covers a face; raises WeightsError."""
+    return _load_described(path, ("OcclusionNet",))
+
+
 def load_enhancer(path: Path) -> Loaded:
     """The enhancer of --use_sr; raises WeightsError."""
     from models.enhancer import LIPSPADEGenerator
@@ -292,8 +299,10 @@ def _makers() -> dict[str, Callable[..., nn.Module]]:
     from arcface_model.iresnet import IResNet, iresnet
     from coordinate_reg.network import LandmarkNet
     from network.AEI_Net import AEI_Net
+    from network.occlusion import OcclusionNet
 
     def identity(**arguments: Any) -> nn.Module:
         return iresnet(**arguments) if "depth" in arguments else IResNet(**arguments)
 
-    return {"AEI_Net": AEI_Net, "iresnet": identity, "LandmarkNet": LandmarkNet}
+    return {"AEI_Net": AEI_Net, "iresnet": identity, "LandmarkNet": LandmarkNet,
+            "OcclusionNet": OcclusionNet}
