@@ -39,6 +39,7 @@ _BUILT_BY = {
     "generator": ("backbone", "num_blocks", "size", "width", "discr_layers", "discr_channels", "discr_scales"),
     "identity": ("student_depth", "student_width", "student_features", "student_size"),
     "landmarks": (),
+    "occlusion": (),
 }
 # Options that the validation's score depends on, beside the weights of the losses.
 _SCORED = {

@@ -1,4 +1,4 @@
-"""Options of train.py: one dataclass for the three networks that it trains; presets are YAML files of the same
+"""Options of train.py: one dataclass for the four networks that it trains; presets are YAML files of the same
 names."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from utils.inference.config import InferenceConfig
 from utils.options import Parser, boolean, build_parser, option
 from utils.training import checks
 
-TASKS = ("generator", "identity", "landmarks")
+TASKS = ("generator", "identity", "landmarks", "occlusion")
 _UNSEEN = "see inference.py; written to the exported card, training does not see it"
 
 
@@ -36,7 +36,8 @@ class TrainConfig:
     )
     config: str | None = option(None, "preset: a YAML file of options; options given beside it win", metavar="FILE")
     task: str = option(
-        "generator", "what to train: the generator, or one of the two small networks, by distillation", choices=TASKS
+        "generator", "what to train: the generator; one of two small networks, by distillation; or the one that sees "
+        "what covers a face, on drawn occluders", choices=TASKS
     )
     resume: str = option(
         "none",
@@ -160,8 +161,9 @@ class TrainConfig:
         metavar="X",
     )
     teacher_reuse: int = option(
-        1, "steps that share the same prepared faces, because preparing them is slow: at once and in other views or, "
-        "for the generator, later and unchanged", type=int, metavar="N", within=(1, inf),
+        1, "steps that share the same prepared faces, because preparing them is slow: at once and in other views "
+        "(occlusion: mirrored in turn) or, for the generator, later and unchanged",
+        type=int, metavar="N", within=(1, inf),
     )
 
     # losses

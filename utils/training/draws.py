@@ -54,9 +54,15 @@ class Draws:
 
     def normal(self, *shape: int) -> Tensor:
         """(B, *shape) float32, standard normal, on the device."""
-        seeds = (self.next() * 2**53).astype(np.int64)
-        rows = [torch.randn(shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
+        rows = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in self._seeds()]
         return torch.stack(rows).to(self.device)
+
+    def generators(self) -> list[np.random.Generator]:
+        """One for each sample, for as many more numbers as it takes."""
+        return [np.random.default_rng(seed) for seed in self._seeds()]
+
+    def _seeds(self) -> list[int]:
+        return (self.next() * 2**53).astype(np.int64).tolist()
 
     def chance(self, probability: float) -> Tensor:
         """(B,) bool, True with that probability."""

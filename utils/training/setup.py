@@ -22,6 +22,7 @@ from utils.training.config import TrainConfig
 from utils.training.distributed import rank, world_size
 from utils.training.faces import Faces, decoded, digest, find_faces, hold_out
 from utils.training.generator import GeneratorTask
+from utils.training.occlusion import OcclusionTask
 from utils.training.pairs import Share
 from utils.training.students import IdentityTask, LandmarkTask
 from utils.training.task import Task
@@ -71,7 +72,8 @@ def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
             f"{what} keeps its faces in memory: {train.bytes / 2**30:.1f} GB; raise --cache_gb"
         )
     share = Share(config.batch_size, config.accumulate, rank(), world_size())
-    tasks: dict[str, type[Any]] = {"generator": GeneratorTask, "identity": IdentityTask, "landmarks": LandmarkTask}
+    tasks: dict[str, type[Any]] = {"generator": GeneratorTask, "identity": IdentityTask, "landmarks": LandmarkTask,
+                                   "occlusion": OcclusionTask}
     task: Task[Any] = tasks[config.task](config, train, held, share, device)
     task.inputs = {"dataset_path": digest(config.dataset_path, train, held)}
     if isinstance(task, GeneratorTask):

@@ -1,11 +1,11 @@
-"""What the trainings of the two small networks have in common: one network that learns from a teacher."""
+"""What the trainings of the small networks beside the generator have in common."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,10 +24,11 @@ from utils.training.pairs import Share
 from utils.training.task import Task
 
 Lesson = tuple[Tensor, Any]
+Prepared = TypeVar("Prepared")
 
 
 class StudentTask(Task[Callable[[], Lesson]]):
-    """One network that learns from a teacher; faces in memory."""
+    """One network that learns what crops show; faces in memory."""
 
     def __init__(self, network: nn.Module, side: int, config: TrainConfig, faces: Faces, held: Faces, share: Share,
                  device: torch.device) -> None:
@@ -44,10 +45,11 @@ class StudentTask(Task[Callable[[], Lesson]]):
         self._network = parallel(placed, device)
         self._how = Changes(config.rotation, config.zoom, config.shift, config.mirror, config.jitter, config.hue)
         self.epoch_steps = max(len(faces) // share.step_samples, 1)
+        self._reused: dict[int, Any] = {}  # by the place in the run of the first sample of each turn of a step
 
     @abstractmethod
     def lesson(self, indices: np.ndarray, number: int) -> Lesson:
-        """Crops (B, 3, S, S) float32 [-1, 1] RGB and what the teacher says of them.
+        """Crops (B, 3, S, S) float32 [-1, 1] RGB and what is to be learned of them.
 
         indices: (B,) places of the samples in the run; number: of the step.
         """
@@ -133,11 +135,23 @@ class StudentTask(Task[Callable[[], Lesson]]):
     def _views(self, draws: Draws) -> Tensor:
         return augment.views(self._faces.framing, self._side, self._how, draws)
 
-    def _held_crops(self) -> Tensor:
+    def _prepared(self, indices: np.ndarray, number: int, prepare: Callable[[np.ndarray], Prepared]) -> Prepared:
+        """What `--teacher_reuse` steps share, since it is slow to make: `prepare` is given the first one's samples."""
+        if self._config.teacher_reuse == 1:
+            return prepare(indices)
+        first = indices - number % self._config.teacher_reuse * self._share.step_samples
+        place = int(first[0])
+        if place not in self._reused:
+            if len(self._reused) == self._share.accumulate:  # of steps that are over
+                self._reused.clear()
+            self._reused[place] = prepare(first)
+        return self._reused[place]
+
+    def _held_crops(self, side: int) -> Tensor:
         assert self._held.images is not None
         framing = self._held.framing
-        views = augment.plain_views(framing, self._side, len(self._held), self._device)
-        return augment.cut(augment.to_float(self._held.images.to(self._device)), views, self._side, framing, still=True)
+        views = augment.plain_views(framing, side, len(self._held), self._device)
+        return augment.cut(augment.to_float(self._held.images.to(self._device)), views, side, framing, still=True)
 
     @torch.no_grad()
     def _answers(self, crops: Tensor) -> Tensor:

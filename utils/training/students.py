@@ -81,7 +81,6 @@ class IdentityTask(StudentTask):
             self._centre = embed_set(faces, self._teacher, device, self._dtype).mean(0)
         self._known = self._centred(embed_set(self._held, self._teacher, device, self._dtype)) if len(held) else None
         self._ask = torch.compile(self._teacher.observed) if config.compile else self._teacher.observed
-        self._taught: dict[int, Taught] = {}  # by the place in the run of the first face of each turn of a step
         self._stock = Stock(faces, config.face_landmarker if config.source_novel else None, device)
 
     @torch.no_grad()
@@ -106,7 +105,8 @@ class IdentityTask(StudentTask):
     @torch.no_grad()
     def lesson(self, indices: np.ndarray, number: int) -> tuple[Tensor, tuple[Tensor, Hints | None]]:
         """Blended faces; the teacher's normalised embeddings (B, D) of the same, aligned, and what led to them."""
-        taught = self._teaching(indices, number)
+        # The teacher is slow: some steps see other views of the same.
+        taught = self._prepared(indices, number, self._look_at)
         draws = self._draws("lesson", indices)
         M_view = self._views(draws)
         crops = augment.degrade(geometry.warp(taught.images, M_view, self._side), self._how, draws)
@@ -122,20 +122,9 @@ class IdentityTask(StudentTask):
         shares = self._statistics.shares_of(taught.seen, self._centre)
         return Hints(maps, shares_seen(shares, taught.M_align, M_view, self._side, sides[-1]))
 
-    def _teaching(self, indices: np.ndarray, number: int) -> Taught:
-        """What the teacher has seen; it is slow, so `--teacher_reuse` steps see other views of the same."""
-        if self._config.teacher_reuse == 1:
-            return self._look_at(self._draws("faces", indices))
-        first = indices - number % self._config.teacher_reuse * self._share.step_samples
-        place = int(first[0])
-        if place not in self._taught:
-            if len(self._taught) == self._share.accumulate:  # of steps that are over
-                self._taught.clear()
-            self._taught[place] = self._look_at(self._draws("faces", first))
-        return self._taught[place]
-
-    def _look_at(self, draws: Draws) -> Taught:
+    def _look_at(self, indices: np.ndarray) -> Taught:
         """New faces, and what the teacher sees in them."""
+        draws = self._draws("faces", indices)
         images, kps = invent.mirrored(self._faces_to_teach(draws), self._config.mirror, draws)
         M_align = alignment(kps)
         aligned = geometry.warp(images, M_align, 112).contiguous(memory_format=self._layout)
@@ -187,7 +176,7 @@ class IdentityTask(StudentTask):
         """Agreement with the teacher, retrieval of the person by it, and how alike strangers look to the student."""
         if self._known is None or len(self._known) < 2:
             return {}
-        z_id = F.normalize(self._answers(self._held_crops()))
+        z_id = F.normalize(self._answers(self._held_crops(self._side)))
         alike, among = z_id @ self._known.T, z_id @ z_id.T
         cosine = float(alike.diagonal().mean())
         people = np.array(self._held.identities)
@@ -244,7 +233,7 @@ class LandmarkTask(StudentTask):
             return {}
         views = augment.plain_views(self._held.framing, self._side, len(self._held), self._device)
         wanted = geometry.transform(geometry.invert(views), self._known)
-        found = (self._answers(self._held_crops()) + 0.5) * self._side - 0.5
+        found = (self._answers(self._held_crops(self._side)) + 0.5) * self._side - 0.5
         eyes = [wanted[:, list(lids)].mean(1) for lids in _EYES]
         error = (found - wanted).norm(dim=2).mean(1) / (eyes[0] - eyes[1]).norm(dim=1)
         return {
