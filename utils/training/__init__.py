@@ -1,1 +1,1 @@
-"""Training: data, losses, steps, loops, checkpoints; distillation of the two small networks from teachers."""
+"""Training: data, losses, steps, loops, checkpoints; distillation of small networks; drawn occluders."""

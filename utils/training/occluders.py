@@ -124,7 +124,8 @@ def blob(rng: np.random.Generator, photos: Photos) -> Occluder:
     mask = _polygon(_somewhere(rng) + around * (1, rng.uniform(0.4, 1.6)))
     if rng.random() < 0.5:
         soft = cv2.GaussianBlur(mask, (0, 0), rng.uniform(1, 6)).astype(np.float32)
-        mask = np.clip((soft - 110) * 8, 0, 255).astype(np.uint8)
+        whole = max(float(soft.max()), 1.0)  # less for small ones, which remain all the same
+        mask = (np.clip((soft / whole - 0.43) * 8, 0, 1) * 255).astype(np.uint8)
     return Occluder(mask, texture(rng, photos))
 
 
