@@ -33,6 +33,7 @@ def test_make_names_the_versions_of_python_for_which_there_are_packages(
     other = tmp_path / "python"
     other.write_text(OTHER.format(python=sys.executable, version=version))
     other.chmod(0o755)
-    done = subprocess.run(["make", f"PYTHON={other}", "lint"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = ["make", f"PYTHON={other}", "lint"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     said = "The venv module is missing" if fits else f"Python 3.11 to 3.14 is needed; found: Python 3.{version[1]}."
     assert done.returncode and done.stdout.startswith(said), done.stdout
