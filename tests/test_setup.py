@@ -37,3 +37,19 @@ def test_make_names_the_versions_of_python_for_which_there_are_packages(
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     said = "The venv module is missing" if fits else f"Python 3.11 to 3.14 is needed; found: Python 3.{version[1]}."
     assert done.returncode and done.stdout.startswith(said), done.stdout
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_scripts_keep_their_line_ends_where_git_converts_them(tmp_path: Path) -> None:
+    files = ["download_models.sh", "Makefile", ".ci/run", "utils/preprocess/synthetic_faces/index.csv"]
+    for name in (".gitattributes", *files):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    before = {name: (tmp_path / name).read_bytes() for name in files}
+    git = ["git", "-C", str(tmp_path), "-c", "core.autocrlf=true"]
+    for command in (["init", "--quiet"], ["add", "."]):
+        subprocess.run([*git, *command], check=True, capture_output=True)
+    for name in files:
+        (tmp_path / name).unlink()
+    subprocess.run([*git, "checkout-index", "--all"], check=True, capture_output=True)
+    assert {name: (tmp_path / name).read_bytes() for name in files} == before
