@@ -6,7 +6,7 @@ NOT_FOUND=4 NETWORK=5 MISMATCH=6 CANNOT_WRITE=7
 MANIFEST=weights/manifest.tsv
 case ${GHOST_WEIGHTS:-} in
     '') FOLDER=weights ;;
-    /*) FOLDER=$GHOST_WEIGHTS ;;
+    /* | [A-Za-z]:[\\/]*) FOLDER=$GHOST_WEIGHTS ;; # the latter in Git Bash
     *) FOLDER=$PWD/$GHOST_WEIGHTS ;;
 esac
 MIRROR=${GHOST_MIRROR:-}
@@ -61,7 +61,7 @@ choose_tools() {
 }
 
 size_of() { wc -c <"$1" | tr -d ' '; }
-sha256_of() { $hasher "$1" | cut -c1-64; }
+sha256_of() { $hasher <"$1" | cut -c1-64; } # for a name with backslashes, hashers print one before the sum
 
 # Two runs would write to the same partial files.
 lock() {
@@ -210,7 +210,7 @@ matches() {
 # expected PATH: what an earlier run recorded, where the manifest knows nothing; sets bytes and sha
 expected() {
     [ "$sha" = - ] && [ -f "$RECORDED" ] || return 0
-    line=$(awk -F '\t' -v path="$1" '$1 == path' "$RECORDED" | tail -n 1)
+    line=$(path=$1 awk -F '\t' '$1 == ENVIRON["path"]' "$RECORDED" | tail -n 1) # -v would take backslashes for escapes
     [ -n "$line" ] || return 0
     bytes=$(printf '%s' "$line" | cut -f 2)
     sha=$(printf '%s' "$line" | cut -f 3)

@@ -16,11 +16,11 @@ def run(config: TrainConfig) -> int:
     from utils.device import full_memory_as_error
     from utils.training.distributed import process_group  # PyTorch and all: --help must not wait for it
     from utils.training.loop import Training
-    from utils.training.setup import build_task, device_for, rehearse
+    from utils.training.setup import build_task, rehearse
 
     remedy = (f"it does not suffice for --batch_size {config.batch_size}: give a smaller one, with --accumulate to "
               "keep the number of pairs a step, or close other programs that use it")
-    with process_group(device_for(config)) as device, full_memory_as_error(remedy):
+    with process_group(config.device) as device, full_memory_as_error(remedy):
         if device.type == "cpu":
             keep_freed_memory()
         task = build_task(config, device)

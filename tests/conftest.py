@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 
 from tests.random_weights import write_weights
 from utils.device import choose_device
+from utils.errors import ResourceError
 from utils.io.image import read_photo
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,10 +54,10 @@ def heard() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def gpu() -> torch.device:
     """A card of NVIDIA's, else the GPU of a Mac; tests that need one are skipped without either."""
-    device = choose_device()
-    if device.type == "cpu":
-        pytest.skip("no CUDA device and no MPS device")
-    return device
+    for name in ("cuda", "mps"):
+        with suppress(ResourceError):
+            return choose_device(name)
+    pytest.skip("no CUDA device and no MPS device")
 
 
 @pytest.fixture(scope="session")

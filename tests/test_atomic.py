@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,41 @@ def test_errors_of_other_files_are_not_blamed_on_the_output(tmp_path: Path) -> N
         temporary.unlink()
         temporary.read_text()
     assert not list(tmp_path.iterdir())
+
+
+def refusing(times: int) -> Callable[[Path, Path], None]:
+    """os.replace as on Windows while another program has the file open."""
+    left = [times]
+
+    def replace(temporary: Path, path: Path, plain: Callable[[Path, Path], None] = os.replace) -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise PermissionError(13, "Access is denied", str(temporary))
+        plain(temporary, path)
+
+    return replace
+
+
+def test_a_file_that_is_open_for_a_moment_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("an older result")
+    monkeypatch.setattr("utils.io.atomic.os.replace", refusing(3))
+    write(path, "a result")
+    assert path.read_text() == "a result" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_result_stays_whole_beside_a_file_that_cannot_be_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("utils.io.atomic.os.replace", refusing(999))
+    monkeypatch.setattr("utils.io.atomic._PATIENCE", 0.1)
+    path = tmp_path / "a.txt"
+    with pytest.raises(OutputError, match=r"cannot write .*a\.txt: permission denied"):
+        write(path, "a result")
+    assert not list(tmp_path.iterdir()), "nothing was there that would be in the way"
+    path.write_text("an older result")
+    for number in (1, 2):
+        with pytest.raises(OutputError, match=rf"cannot replace .*a\.txt, .*open.*named .*a\.new{number}\.txt"):
+            write(path, f"result {number}")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "a.txt": "an older result", "a.new1.txt": "result 1", "a.new2.txt": "result 2"}

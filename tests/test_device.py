@@ -54,6 +54,14 @@ def test_cards_that_pytorch_was_not_built_for_are_left_alone(
             choose_device("cuda")
 
 
+@pytest.mark.parametrize("card", [True, False])
+def test_the_gpu_of_a_mac_is_taken_only_by_name(card: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: card)
+    monkeypatch.setattr("utils.device._has_kernels", lambda: card)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device("auto").type == ("cuda" if card else "cpu") and choose_device("mps").type == "mps"
+
+
 def test_absent_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -15,21 +16,22 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a shell script"
 NO_NAME = "wget: unable to resolve host address 'nowhere.invalid'"
 
 
-def fetch(folder: Path, downloader: str, script: str) -> tuple[subprocess.CompletedProcess, int]:
+def fetch(folder: Path, downloader: str, script: str, **environment: str) -> tuple[subprocess.CompletedProcess, int]:
     """Fetch one file with a downloader that only runs `script`, in which $part is the partial file; the result, and how
     often it was called."""
-    (folder / "weights").mkdir()
+    (folder / "weights").mkdir(exist_ok=True)
     shutil.copy(ROOT / "download_models.sh", folder)
     header = (ROOT / "weights/manifest.tsv").read_text().splitlines()[0]
     row = "G.pth\tweights/G.pth\thttp://nowhere.invalid/G.pth\t-\t-\tinference\tnone"
     (folder / "weights/manifest.tsv").write_text(f"{header}\n{row}\n")
-    program = folder / downloader
-    program.write_text(f"#!/bin/sh\nprintf . >>'{folder}/calls'\npart='{folder}/weights/G.pth.partial'\n{script}\n")
+    program, calls = folder / downloader, folder / "calls"
+    calls.touch()
+    program.write_text(f"#!/bin/sh\nprintf . >>'{calls}'\npart='{folder}/weights/G.pth.partial'\n{script}\n")
     program.chmod(0o755)
     settings = {"GHOST_DOWNLOADER": str(program), "GHOST_WAIT": "0", "PATH": "/usr/local/bin:/usr/bin:/bin"}
-    result = subprocess.run(["sh", str(folder / "download_models.sh")], env=settings, stdin=subprocess.DEVNULL,
-                            capture_output=True, text=True, timeout=60, check=False)
-    return result, len((folder / "calls").read_text())
+    result = subprocess.run(["sh", str(folder / "download_models.sh")], cwd=folder.parent, env=settings | environment,
+                            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    return result, len(calls.read_text())
 
 
 @pytest.mark.parametrize(("downloader", "script"), [
@@ -55,3 +57,16 @@ def test_what_never_began_was_not_broken_off(tmp_path: Path, downloader: str) ->
     result, calls = fetch(tmp_path, downloader, "exit 56" if downloader == "curl" else "exit 4")
     assert result.returncode == 5 and calls == 5
     assert "nothing came, attempt 2 of 5" in result.stdout and "kept" not in result.stderr
+
+
+def test_a_folder_of_windows_is_taken_as_it_is_and_its_checksums_stay_plain(tmp_path: Path) -> None:
+    checkout, mirror, weights = tmp_path / "checkout", tmp_path / "mirror", r"D:\new"
+    for folder in (checkout, mirror):
+        folder.mkdir()
+    (mirror / "G.pth").write_bytes(b"weights")
+    for said in ("done; no checksum was published", r"D:\new/G.pth: there and verified"):
+        result, calls = fetch(checkout, "curl", "exit 6", GHOST_WEIGHTS=weights, GHOST_MIRROR=str(mirror))
+        assert result.returncode == calls == 0 and said in result.stdout, result.stderr
+    assert (checkout / weights / "G.pth").read_bytes() == b"weights", "here a relative path, but none from elsewhere"
+    checksum = hashlib.sha256(b"weights").hexdigest()
+    assert (checkout / weights / "recorded.tsv").read_text().endswith(f"\t{checksum}\n")

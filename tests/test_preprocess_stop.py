@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import pytest
@@ -71,6 +72,24 @@ def test_what_is_done_at_a_stop_is_on_record(config: PreprocessConfig, monkeypat
             records += next(results)
     crops = list(Path(config.save_path).rglob("*.jpg"))
     assert len(records) == len(crops) - 1 == 2 * PHOTOS - 1, "all but those that were taken before"
+
+
+def test_results_are_waited_for_in_moments(config: PreprocessConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows Ctrl-C is heeded only between two of them."""
+    empty = iter([True, False, True] + [False] * 99)
+
+    class Slow(SimpleQueue):
+        def get(self, block: bool = True, timeout: float | None = None) -> Any:
+            assert timeout is not None and timeout <= 0.5
+            if next(empty):
+                raise Empty
+            return super().get(block, timeout)
+
+    monkeypatch.setattr(run, "ProcessPoolExecutor", AtOnce)
+    monkeypatch.setattr(run, "SimpleQueue", Slow)
+    monkeypatch.setattr(run, "_worker", work.Worker(config))
+    found = run._in_processes(config, list_units(Path(config.path_to_dataset)))
+    assert sum(map(len, found)) == 2 * PHOTOS
 
 
 def test_a_worker_ends_within_a_persons_photos(config: PreprocessConfig) -> None:

@@ -10,7 +10,6 @@ import pytest
 import torch
 import yaml
 
-from tests.training_set import options
 from utils.errors import InputError, OptionError, WeightsError
 from utils.inference.config import InferenceConfig
 from utils.training.config import TrainConfig, parse, parser
@@ -22,7 +21,7 @@ from utils.training.networks import (
     load_landmarks,
     load_sface,
 )
-from utils.training.setup import build_task, device_for
+from utils.training.setup import build_task
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = sorted((ROOT / "utils/training/presets").glob("*.yaml"))
@@ -185,10 +184,13 @@ def test_losses_that_need_landmarks(name: str) -> None:
     assert not TrainConfig().uses_landmarks
 
 
-def test_landmarks_need_a_device_with_float64(tmp_path: Path) -> None:
-    config = parse(options(tmp_path, "step", weight_pose=1))
-    with pytest.raises(OptionError, match="--device cpu"):
-        build_task(config, torch.device("mps"))
+def test_landmarks_and_invented_people_need_a_device_with_float64() -> None:
+    preset = ROOT / "utils/training/presets/compact_identity.yaml"
+    for config in (TrainConfig(weight_pose=1.0), parse(["--config", str(preset), "--run_name", "x"])):
+        assert config.needs_float64
+        with pytest.raises(OptionError, match="--device cpu"):
+            build_task(config, torch.device("mps"))
+    assert not TrainConfig(task="landmarks", weight_pose=1.0).needs_float64
 
 
 @pytest.mark.parametrize("backbone", ["unet", "linknet"])
@@ -196,14 +198,6 @@ def test_a_generator_without_channels_is_refused(backbone: str) -> None:
     config = TrainConfig(run_name="x", width=0.01, backbone=backbone, pretrained=False)
     with pytest.raises(OptionError, match=r"no such generator: width 0\.01: expected 0\.03125 or more"):
         build_generator(config, 512)
-
-
-def test_a_mac_trains_by_landmarks_on_its_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
-    assert device_for(parse(options(tmp_path, "step", weight_pose=1, device="auto"))) == "cpu"
-    assert device_for(parse(options(tmp_path, "step", device="auto"))) == "auto"
-    assert device_for(parse(options(tmp_path, "step", weight_pose=1, device="mps"))) == "mps"
 
 
 def test_resolved_options_are_plain_json() -> None:

@@ -25,6 +25,7 @@ from utils.training.draws import Draws
 from utils.training.faces import Faces, Paths, decoded, digest, find_faces, hold_out
 from utils.training.pairs import PairPlan, Share, batches, plan_batch
 from utils.training.setup import load_set
+from utils.training.stock import Stock
 from utils.training.validation import sources_of
 
 PEOPLE = [f"p{i // 3}" for i in range(30)]
@@ -343,3 +344,21 @@ def test_colours_change_within_their_ranges() -> None:
     turned = augment.jitter(colourful, Changes(hue=0.1), Draws(0, "c", np.arange(4)))
     assert torch.allclose(turned.mean(1), colourful.mean(1), atol=0.15)
     assert not torch.allclose(turned, colourful, atol=0.02)
+
+
+@pytest.mark.parametrize("name", ["cpu", "mps", "cuda"])
+def test_only_cuda_copies_faces_while_the_processor_goes_on(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def copied(tensor: torch.Tensor, device: torch.device, non_blocking: bool) -> torch.Tensor:
+        asked.append(non_blocking)
+        return tensor
+
+    write_set(tmp_path)
+    stock = Stock(find_faces(tmp_path, False), None, torch.device(name))
+    monkeypatch.setattr(torch.Tensor, "to", copied)
+    monkeypatch.setattr(augment, "to_float", lambda images: images)
+    stock.known(pictures(1), np.zeros(1, np.int64))
+    assert asked == [name == "cuda"] * 4

@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+import torch.distributed as dist
 
 from tests.training_set import options, prepared
+from utils.training import distributed
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
@@ -89,3 +92,22 @@ def test_trouble_of_one_process_saves_the_state_of_all(
 def test_a_checkpoint_at_the_last_step(root: Path) -> None:
     losses(root, "often", 2, batch_size=3, max_steps=10, checkpoint_minutes=0)
     assert (root / "saved_models_often" / "checkpoints" / "state_000000010.pt").is_file()
+
+
+@pytest.mark.parametrize(("device", "nccl", "backend"), [
+    ("cuda", True, "cpu:gloo,cuda:nccl"), ("cuda", False, "gloo"), ("cpu", True, "gloo"),
+])
+def test_cards_talk_over_gloo_where_there_is_no_nccl(
+    device: str, nccl: bool, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[str] = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(distributed, "choose_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(dist, "is_nccl_available", lambda: nccl)
+    monkeypatch.setattr(dist, "init_process_group", chosen.append)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    with distributed.process_group(device) as own:
+        assert own == torch.device(device, 1 if device == "cuda" else None)
+    assert chosen == [backend]

@@ -29,7 +29,8 @@ _FULL = ("DefaultCPUAllocator", "MPS backend out of memory", "CUDA error: out of
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device that --device names; auto takes CUDA, then MPS, then the CPU.
+    """The device that --device names; auto takes CUDA or the CPU, and MPS never:
+    it was not tried yet, and is reported to abort where several threads use it at once, as those of a video do.
 
     Raises ResourceError when the machine or the installed PyTorch lacks it.
     """
@@ -38,7 +39,7 @@ def choose_device(name: str = "auto") -> torch.device:
     cuda = torch.cuda.is_available() and _has_kernels()
     present = {"cuda": cuda, "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device(next(device for device, there in present.items() if there))
+        return torch.device("cuda" if cuda else "cpu")
     if not present.get(name):
         raise ResourceError(f"--device {name}: this machine, or its PyTorch {torch.__version__}, has no {name} "
                             "that it can use; give --device auto")

@@ -114,7 +114,8 @@ class InferenceConfig:
     only_permissive: bool = option(False, "refuse models whose licence does not plainly allow commercial use (see "
                                    "MODELS.md)", type=boolean, alias="--only-permissive")
     use_sr: bool = option(False, "enhance swapped faces with the super-resolution network", type=boolean)
-    device: str = option("auto", "where the networks run", choices=("auto", "cpu", "cuda", "mps"))
+    device: str = option("auto", "where the networks run; auto: an NVIDIA card, else the processor",
+                         choices=("auto", "cpu", "cuda", "mps"))
     precision: str = option("auto", "arithmetic of generator and landmarks. auto: bfloat16 where the device has it, "
                             "float32 elsewhere and from the first swap on that comes out flat or not finite; "
                             "float32: always, as exact as the published networks and slower",

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from utils.inference.report import RunReport, in_words
 from utils.inference.stream import prefetch
 from utils.inference.targets import check_not_photo, pictures_of
 from utils.inference.types import SwappedFrame
-from utils.io.atomic import behind, beside, check_place, check_writable
+from utils.io.atomic import behind, beside, check_place, check_writable, free_beside
 from utils.io.encode import VideoWriter, video_writer
 from utils.io.encoders import EncodeOptions, choose_encoder, holds_high_range
 from utils.io.folder import is_picture
@@ -33,7 +32,7 @@ from utils.io.span import Span
 from utils.io.stills import check_sizes
 from utils.io.video import Video, VideoInfo, open_video
 from utils.memory import give_freed_frames_back, uncollected
-from utils.paths import is_folder, is_there
+from utils.paths import is_folder
 from utils.progress import progress
 from utils.stop import StopSignals
 
@@ -206,9 +205,7 @@ def _preview(result: SwappedFrame, output: Path, provenance: str, report: RunRep
 
 def _partial_path(output: Path) -> Path:
     """A free name beside the output, since a part that goes on may be stopped, too."""
-    place = behind(output)  # on the same disk
-    paths = (beside(place, f".partial{number}{place.suffix}") for number in count(1))
-    return next(path for path in paths if not is_there(path))
+    return free_beside(behind(output), "partial")  # on the same disk
 
 
 def _preview_path(output: Path) -> Path:

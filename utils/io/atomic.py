@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from utils.errors import OutputError
-from utils.paths import is_folder, is_there
+from utils.paths import is_file, is_folder, is_there
 
 _LONGEST = 254  # bytes of a name, but for the point of a hidden one
+_PATIENCE, _PAUSE = 2.0, 0.05  # seconds for which a renaming that is refused is tried again, and between two tries
 _ADVICE = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
     errno.EACCES: "permission denied; choose a folder that you may write to",
@@ -42,6 +45,33 @@ def check_place(path: Path, overwrite: bool, inputs: Iterable[Path | str]) -> No
         raise OutputError(f"{path} is a file that is read; choose another name for the result")
 
 
+def _rename(temporary: Path, path: Path) -> None:
+    """Rename, also over what is there. On Windows that is refused while another program has one of the two open, as
+    virus scanners have for a moment. Raises OSError."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            os.replace(temporary, path)
+            return
+        except PermissionError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(_PAUSE)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename over what is there, or keep both; raises OSError, and OutputError that says where the new one is."""
+    try:
+        _rename(temporary, path)
+    except PermissionError as error:
+        if not is_file(path):
+            raise
+        kept = free_beside(path, "new")
+        _rename_to_free(temporary, kept)
+        raise OutputError(f"cannot replace {path}, which another program has open or which may not be replaced; the "
+                          f"new file is whole, and named {kept}") from error
+
+
 def _rename_to_free(temporary: Path, path: Path) -> None:
     """Rename unless there is something by now; raises OutputError, OSError."""
     try:
@@ -51,15 +81,16 @@ def _rename_to_free(temporary: Path, path: Path) -> None:
         pass
     except OSError:  # this file system knows no second names
         if not is_there(path):
-            os.replace(temporary, path)
+            _rename(temporary, path)
             return
     raise OutputError(f"{path} exists by now and --no-overwrite is set; choose another name")
 
 
 def move(temporary: Path, path: Path, overwrite: bool) -> None:
-    """Give a whole file its name; raises OSError, and OutputError where there is something that must stay."""
+    """Give a whole file its name; raises OSError, and OutputError where there is something that must stay or cannot be
+    replaced, in which case the whole file has another name."""
     if overwrite:
-        os.replace(temporary, path)
+        _replace(temporary, path)
     else:
         _rename_to_free(temporary, path)
 
@@ -77,6 +108,12 @@ def beside(path: Path, ending: str) -> Path:
     and then `ending`."""
     stem, room = os.fsencode(path.stem), _LONGEST - len(os.fsencode(ending))
     return path.with_name((path.stem if len(stem) <= room else stem[:room].decode(errors="ignore")) + ending)
+
+
+def free_beside(path: Path, what: str) -> Path:
+    """The first free name of result.new1.mp4, result.new2.mp4 and so on for result.mp4 and `new`."""
+    paths = (beside(path, f".{what}{number}{path.suffix}") for number in count(1))
+    return next(path for path in paths if not is_there(path))
 
 
 def _temporary(path: Path) -> Path:
@@ -115,7 +152,7 @@ def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
 
     overwrite: what is there by then. Folders are created. The temporary name keeps the suffix, which some writers need
     to choose their format. A symbolic link stays one, to a file that is replaced. Raises OutputError when the file
-    system refuses.
+    system refuses; where only what is there cannot be replaced, the new file stays beside it under another name.
     """
     path = Path(path)
     place = behind(path)

@@ -65,7 +65,8 @@ class PreprocessConfig:
 
     # machine
     workers: int = option(0, "processes; 0 for one per core", type=int, metavar="N", group="machine")
-    device: str = option("cpu", "where the identity encoder runs", choices=("auto", "cpu", "cuda", "mps"))
+    device: str = option("cpu", "where the identity encoder runs; auto: an NVIDIA card, else the processor",
+                         choices=("auto", "cpu", "cuda", "mps"))
     quiet: bool = option(False, "print errors only", type=boolean)
 
     def check(self) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
+import unicodedata
+import zlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -50,12 +53,24 @@ def _stamp(path: Path) -> str:
     return f"{state.st_size}-{state.st_mtime_ns}"
 
 
+def _folded(name: str) -> str:
+    """What names have in common that macOS or Windows take for one: capitals or not, and accents in either form."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def _stems(paths: Iterable[Path]) -> dict[Path, str]:
     """A name for the crop of each photo, without ending: the photo's own, with its ending where another photo might
-    claim the same (a.jpg beside a.png)."""
+    claim the same (a.jpg beside a.png), and with a checksum of itself where that does not suffice (a.jpg, A.jpg)."""
     bare = {path: path.with_suffix("").as_posix() for path in paths}
-    count, files = Counter(bare.values()), {path.as_posix() for path in bare}
-    return {path: path.as_posix() if count[stem] > 1 or stem in files else stem for path, stem in bare.items()}
+    stems, files = Counter(map(_folded, bare.values())), Counter(_folded(path.as_posix()) for path in bare)
+
+    def unclaimed(path: Path, stem: str) -> str:
+        if stems[_folded(stem)] == 1 and _folded(stem) not in files:
+            return stem
+        whole = path.as_posix()
+        return whole if files[_folded(whole)] == 1 else f"{whole}.{zlib.crc32(os.fsencode(whole)):08x}"
+
+    return {path: unclaimed(path, stem) for path, stem in bare.items()}
 
 
 def list_units(folder: Path) -> list[Unit]:

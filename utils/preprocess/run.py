@@ -11,10 +11,10 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from utils.errors import GhostError, OptionError, ResourceError
 from utils.io.folder import listed
@@ -29,6 +29,7 @@ from utils.progress import progress
 from utils.stop import leave_to_parent
 
 _AHEAD = 4  # units handed out per worker beyond the one it works on
+_HEED = 0.2  # seconds after which Ctrl-C is heeded at the latest
 _FIRST = Unit((), one_person=False)  # takes a worker that can work, and no time
 _worker: Worker | GhostError | None = None  # of a worker process, or why there is none
 
@@ -103,10 +104,10 @@ def _in_processes(config: PreprocessConfig, units: list[Unit]) -> Generator[list
             with _uninterrupted():  # the first hand-out starts the processes
                 hand_out([_FIRST] * processes)
             for _ in range(processes):
-                yield done.get().result()
+                yield _next(done).result()
             hand_out(islice(waiting, processes * (1 + _AHEAD)))
             for _ in units:
-                yield done.get().result()
+                yield _next(done).result()
                 hand_out(islice(waiting, 1))
         except BrokenProcessPool as error:
             raise ResourceError("a worker process died, probably for lack of memory; use fewer --workers") from error
@@ -116,6 +117,13 @@ def _in_processes(config: PreprocessConfig, units: list[Unit]) -> Generator[list
             raise
         finally:
             _end(pool, stopped)
+
+
+def _next(done: SimpleQueue[Future[list[Record]]]) -> Future[list[Record]]:
+    """Wait for a unit that is done, a moment at a time: on Windows nothing interrupts a wait."""
+    while True:
+        with suppress(Empty):
+            return done.get(timeout=_HEED)
 
 
 def _end(pool: ProcessPoolExecutor, stopped: ctypes.c_bool) -> None:

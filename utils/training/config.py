@@ -50,7 +50,8 @@ class TrainConfig:
         alias="--dry-run",
     )
     seed: int = option(0, "seed of weights, pairs and augmentation", type=int, metavar="N", within=(0, 2**32 - 1))
-    device: str = option("auto", "where to train", choices=("auto", "cpu", "cuda", "mps"))
+    device: str = option("auto", "where to train; auto: an NVIDIA card, else the processor",
+                         choices=("auto", "cpu", "cuda", "mps"))
     quiet: bool = option(False, "print errors only", type=boolean)
 
     # data
@@ -334,9 +335,14 @@ class TrainConfig:
 
     @property
     def uses_landmarks(self) -> bool:
-        """Whether losses of the generator need the landmark network, and with it float64."""
+        """Whether losses of the generator need the landmark network."""
         marked = (self.weight_landmarks, self.weight_pose, self.weight_outside, self.weight_transplant)
         return self.task == "generator" and any(marked)
+
+    @property
+    def needs_float64(self) -> bool:
+        """Whether landmarks are measured, or faces bent by them: both solve equations in float64."""
+        return self.uses_landmarks or (self.task == "identity" and self.source_novel > 0)
 
     def total_steps(self, epoch_steps: int) -> int:
         """Steps of the whole training. epoch_steps: those in which every photo is seen once."""

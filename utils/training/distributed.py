@@ -1,4 +1,5 @@
-"""Several processes that train one network: started by torchrun; tensors on CUDA travel over NCCL, others over gloo.
+"""Several processes that train one network: started by torchrun; tensors on CUDA travel over NCCL where PyTorch
+has it (not on Windows), all others over gloo.
 
 PyTorch's SyncBatchNorm does not run on the CPU, so there batch norm is reduced here, by a differentiable all_reduce.
 """
@@ -38,7 +39,8 @@ def process_group(device_name: str) -> Iterator[torch.device]:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     # Flags travel through gloo, which does not make the processes wait for their devices.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    over_nccl = device.type == "cuda" and dist.is_nccl_available()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if over_nccl else "gloo")
     try:
         yield device
     finally:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from utils.device import choose_device, seed_everything, why_not_cuda
+from utils.device import seed_everything, why_not_cuda
 from utils.errors import OptionError
 from utils.io.atomic import check_writable
 from utils.training.checkpoints import named_state
@@ -32,14 +32,6 @@ _COMPILERS = {"darwin": "clang++", "win32": "cl"}
 _PLENTY = 8  # times a set's size: networks need memory, too
 
 
-def device_for(config: TrainConfig) -> str:
-    """The device to ask for: `auto` is no mps where losses need float64."""
-    if config.device == "auto" and config.uses_landmarks and choose_device("auto").type == "mps":
-        log.info("on the CPU, since losses by landmarks need float64, which mps does not have")
-        return "cpu"
-    return config.device
-
-
 def missing_for_compile(device: torch.device) -> str | None:
     """What torch.compile calls and this machine lacks; None where all is there."""
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
@@ -53,9 +45,9 @@ def missing_for_compile(device: torch.device) -> str | None:
 def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
     """Read the set, build the networks; raises OptionError, InputError, WeightsError, OutputError."""
     named_state(config)  # missing, it is to be said before the work
-    if device.type == "mps" and config.uses_landmarks:
-        raise OptionError("losses by landmarks, such as --weight_pose, need float64, which mps does not have: give "
-                          "--device cpu")
+    if device.type == "mps" and config.needs_float64:
+        raise OptionError("losses by landmarks, such as --weight_pose, and --source_novel need float64, which mps does "
+                          "not have: give --device cpu")
     if idle_card := why_not_cuda(config.device, device):
         log.warning("%s", idle_card)
     if config.compile and (missing := missing_for_compile(device)):

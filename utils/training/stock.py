@@ -35,7 +35,8 @@ class Stock:
         points, sure = torch.zeros(count, 106, 2), torch.zeros(count, dtype=torch.bool)
         if self._labels is not None:
             points, sure = (known[at] for known in self._labels)
-        parts = (x.to(self._device, non_blocking=True) for x in (images, kps, points, sure))
+        # Elsewhere than on CUDA, nothing keeps these tensors until they have been copied.
+        parts = (x.to(self._device, non_blocking=self._device.type == "cuda") for x in (images, kps, points, sure))
         return Known(augment.to_float(next(parts)), *parts)
 
     def drawn(self, draws: Draws) -> tuple[Known, np.ndarray]:
