@@ -1,10 +1,10 @@
 """The published method, written straightforwardly, as the measure of what the pipeline gains.
 
 All frames are read first; then come, frame by frame and in float32: detection, identity of every face, smoothing, the
-generator as it was trained, tone, sharpening, detail, blur and the rim of the mask as its JSON asks for, landmarks of
-the swap, a mask, warps and blending of whole frames; what comes out is kept and encoded at the end. Grain, and what is
-done to embeddings, are left out. Networks, detector and encoder settings are those of the pipeline; every step has all
-cores.
+generator as it was trained, tone, sharpening, detail, blur, the rim of the mask and what covers the face as its JSON
+asks for, landmarks of the swap, a mask, warps and blending of whole frames; what comes out is kept and encoded at the
+end. Grain, and what is done to embeddings, are left out. Networks, detector and encoder settings are those of the
+pipeline; every step has all cores.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ def _swap(pipeline: SwapPipeline, generator: nn.Module, z_id: np.ndarray, detail
     soft = mask.draw(after, params, align.BASE)
     if settings.rim_contrast:
         soft = rim.limit_mask(soft, after, swap, crop.image, settings.rim_contrast, yaw(kps))
+    if pipeline.stages.occlusion is not None:
+        (soft,) = pipeline.stages.occlusion.uncovered([crop.image], [soft])
     faces = [(Frame(image), TrackedFace(kps, person=0, track=0, template=template))]
     detailed = detail.add(faces, [Swap(swap, crop.M_frame2crop, crop.image)], [after], np.zeros(1))
     (placed,) = blur.match(faces, detailed)

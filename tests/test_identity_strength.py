@@ -107,7 +107,7 @@ def test_masks_and_turns_are_the_generators_or_the_users(
 @pytest.mark.parametrize(
     "option",
     [{"max_yaw": -1}, {"mask_wider": 101}, {"mask_higher": float("nan")}, {"rim_contrast": -0.1}, {"sharpen": -1},
-     {"detail": 1.1}, {"match_blur": 1.1}],
+     {"detail": 1.1}, {"match_blur": 1.1}, {"occlusion": -0.1}],
 )
 def test_masks_and_turns_that_cannot_be(option: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=f"--{next(iter(option))} must be from"):

@@ -26,7 +26,8 @@ from utils.training.setup import build_task
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = sorted((ROOT / "utils/training/presets").glob("*.yaml"))
 # Options of both command lines that ask something of the pipeline.
-SHARED = ("tone", "sharpen", "detail", "match_blur", "max_yaw", "mask_wider", "mask_higher", "rim_contrast")
+SHARED = ("tone", "sharpen", "detail", "match_blur", "occlusion", "max_yaw", "mask_wider", "mask_higher",
+          "rim_contrast")
 PUBLISHED = {
     "dataset_path": "/VggFace2-crop/", "G_path": "./saved_models/G.pth", "D_path": "./saved_models/D.pth", "vgg": True,
     "weight_adv": 1, "weight_attr": 10, "weight_id": 20, "weight_rec": 10, "weight_eyes": 0, "backbone": "unet",

@@ -24,8 +24,8 @@ EMBEDDED_GENERATOR, EMBEDDED_IDENTITY = "ghost_compact_generator", "ghost_compac
 EMBEDDED_LANDMARKS, EMBEDDED_OCCLUSION = "ghost_compact_landmarks", "ghost_compact_occlusion"
 WEIGHTS_VARIABLE = "GHOST_WEIGHTS"  # names a folder that is used instead of weights/
 # What a generator's JSON may ask of the pipeline, all numbers.
-PIPELINE_OPTIONS = ("max_yaw", "grain", "identity_reach", "tone", "sharpen", "detail", "match_blur", "mask_wider",
-                    "mask_higher", "rim_contrast", "least_contrast")
+PIPELINE_OPTIONS = ("max_yaw", "grain", "identity_reach", "tone", "sharpen", "detail", "match_blur", "occlusion",
+                    "mask_wider", "mask_higher", "rim_contrast", "least_contrast")
 _NUMBERS = {"crop_size", "similarity_th", *PIPELINE_OPTIONS}  # facts of a JSON beside weights
 
 _GHOST = "releases of github.com/ai-forever/ghost (sber-swap)"

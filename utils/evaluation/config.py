@@ -80,6 +80,7 @@ class EvaluateConfig:
     sharpen: float | None = _as_inference("sharpen")
     detail: float | None = _as_inference("detail")
     match_blur: float | None = _as_inference("match_blur")
+    occlusion: float | None = _as_inference("occlusion")
     max_yaw: float | None = _as_inference("max_yaw")
     mask_wider: int | None = _as_inference("mask_wider")
     mask_higher: float | None = _as_inference("mask_higher")

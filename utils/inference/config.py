@@ -81,6 +81,9 @@ class InferenceConfig:
     match_blur: float | None = option(None, "share, from 0 to 1, of the target's blur, out of focus or by motion, that "
                                       "swaps are given where they are sharper (default: what suits the generator, 0 "
                                       "for the published ones)", type=float, metavar="X", within=(0, 1))
+    occlusion: float | None = option(None, "share, from 0 to 1, of what covers the target's face that stays in front "
+                                     "of the swap: hands, microphones, lettering (default: what suits the generator, 0 "
+                                     "for the published ones)", type=float, metavar="X", within=(0, 1))
     max_yaw: float | None = option(None, "degrees by which a face may be turned away; swaps of others fade, as those "
                                    "of tiny and hidden faces always do; 0: any (default: what suits the generator, 0 "
                                    "for the published ones)", type=float, metavar="X", within=(0, 180))

@@ -264,6 +264,9 @@ class FramePipeline:
         with self.report.stage("mask"):
             settled = tracks.masks.settle(faces, after)
         drawn = tracks.masks.draw(faces, swaps, settled, self.report.stage)
+        if stages.occlusion is not None:
+            with self.report.stage("occlusion"):
+                drawn = stages.occlusion.uncovered(batch.lit, drawn)
         if tracks.detail is not None:
             with self.report.stage("detail"):
                 swaps = tracks.detail.add(faces, swaps, settled, batch.glasses)

@@ -22,6 +22,7 @@ class SwapSettings:
     sharpen: float  # largest share of a swap's detail that is added once more where the target has more
     detail: float  # share of the source photo's detail that swaps are given; 0 with an enhancer, which paints its own
     match_blur: float  # share of the target's blur that swaps are given; 0 with an enhancer, which is to sharpen
+    occlusion: float  # share of what covers the target's face that stays in front of the swap
     glasses: Glasses | None  # how to see them in an embedding and add them to it, where that is known
     target_glasses: bool  # swaps wear the target's
     max_yaw: float  # degrees that a face may be turned; 0: any

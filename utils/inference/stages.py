@@ -21,6 +21,7 @@ from utils.inference.enhance import Enhancer
 from utils.inference.glasses import Glasses
 from utils.inference.identify import Identifier
 from utils.inference.mask import MaskMargin
+from utils.inference.occlusion import Occlusion
 from utils.inference.settings import SwapSettings
 from utils.inference.swap import Swapper
 from utils.inference.turned import AnyWayUp
@@ -61,6 +62,7 @@ class Stages:
     swapper: Swapper
     landmarks: Landmarks
     enhancer: Enhancer | None
+    occlusion: Occlusion | None
     mixer: Mixer
     settings: SwapSettings
     threshold: float  # cosine similarity from which a face is a reference's person: the user's, or the encoder's own
@@ -146,18 +148,22 @@ def load_stages(config: InferenceConfig) -> Stages:
     detector, detector_entry = _detector(published, device, 0 if config.image_to_image else half_of_the_cores())
     landmarks, landmarks_entry = _landmarks(published, device, dtype)
     enhancer, enhancer_entries = _enhancer(device) if config.use_sr else (None, [])
+    settings = _settings(config, generator, identity)
+    occlusion, occlusion_entries = _occlusion(device, settings.occlusion) if settings.occlusion else (None, [])
     return Stages(
         detector=AnyWayUp(detector),
         identifier=Identifier(identity.network, device, direct=identity.mirrored),
         swapper=swapper,
         landmarks=landmarks,
         enhancer=enhancer,
+        occlusion=occlusion,
         mixer=mixer_for(device),
-        settings=_settings(config, generator, identity),
+        settings=settings,
         threshold=_threshold(config, identity),
         encoder_threshold=identity.card.get("similarity_th") if identity.path.suffix == ".safetensors" else None,
         device=str(device),
-        models=[*_pair_entries(generator, identity), detector_entry, landmarks_entry, *enhancer_entries],
+        models=[*_pair_entries(generator, identity), detector_entry, landmarks_entry, *occlusion_entries,
+                *enhancer_entries],
         notes=[*notes, *idle_architecture(config, generator), *idle_looks(config, identity),
                *([idle_card] if idle_card else []), *provider_notes(device, detector.providers)],
         seconds=time.perf_counter() - start,
@@ -193,6 +199,7 @@ def _settings(config: InferenceConfig, generator: registry.Loaded, identity: reg
         sharpen=suits["sharpen"],
         detail=0.0 if config.use_sr else suits["detail"],
         match_blur=0.0 if config.use_sr else suits["match_blur"],
+        occlusion=suits["occlusion"],
         glasses=_glasses(identity),
         target_glasses=config.glasses == "target",
         max_yaw=suits["max_yaw"],
@@ -280,3 +287,8 @@ def _landmarks(published: bool, device: torch.device, dtype: torch.dtype) -> tup
 def _enhancer(device: torch.device) -> tuple[Enhancer, list[ModelEntry]]:
     loaded = registry.load_enhancer(registry.require(_ENHANCER))
     return Enhancer(loaded.network, device), [_entry("enhancer", loaded)]
+
+
+def _occlusion(device: torch.device, share: float) -> tuple[Occlusion, list[ModelEntry]]:
+    loaded = registry.load_occlusion(registry.require(registry.EMBEDDED_OCCLUSION))
+    return Occlusion(loaded.network, device, share), [_entry("occlusion", loaded)]

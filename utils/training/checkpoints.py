@@ -30,9 +30,9 @@ FORMAT = 1
 FREE = {
     "config", "resume", "dry_run", "quiet", "device", "workers", "cache_gb", "compile", "cuda_graphs", "show_step",
     "log_step", "validate_step", "save_epoch", "keep", "output", "checkpoint_minutes", "collapse_steps", "export_name",
-    "max_yaw", "grain", "sharpen", "detail", "match_blur", "identity_reach", "least_contrast", "licence", "tensorboard",
-    "use_wandb", "wandb_project", "wandb_entity", "wandb_mode", "max_steps", "max_epoch", "max_minutes", "run_name",
-    "G_path", "D_path", "pretrained",
+    "max_yaw", "grain", "sharpen", "detail", "match_blur", "occlusion", "identity_reach", "least_contrast", "licence",
+    "tensorboard", "use_wandb", "wandb_project", "wandb_entity", "wandb_mode", "max_steps", "max_epoch", "max_minutes",
+    "run_name", "G_path", "D_path", "pretrained",
 }
 # Options that the networks are built by, for each task: no run goes on with others.
 _BUILT_BY = {

@@ -290,6 +290,7 @@ class TrainConfig:
     sharpen: float = _as_inference("sharpen", _UNSEEN)
     detail: float = _as_inference("detail", _UNSEEN)
     match_blur: float = _as_inference("match_blur", _UNSEEN)
+    occlusion: float = _as_inference("occlusion", _UNSEEN)
     identity_reach: float = option(
         0.0, "distance from targets' embeddings that the exported card asks for; 0: sources'", type=float, metavar="X"
     )
