@@ -310,8 +310,8 @@ def test_the_card_decodes_what_the_processor_decodes(cuda: torch.device, tmp_pat
 
 @pytest.fixture(scope="module")
 def both(gpu: torch.device) -> list[SwapPipeline]:
-    """Pipelines with what ships, on the processor and on the card, or the GPU of a Mac."""
-    return [load_pipeline(device=name, model="embedded", quiet=True) for name in ("cpu", gpu.type)]
+    """Pipelines with what ships, on the processor and on the card, or the GPU of a Mac; encoders lose nothing."""
+    return [load_pipeline(device=name, model="embedded", crf=0, quiet=True) for name in ("cpu", gpu.type)]
 
 
 @pytest.mark.gpu
@@ -334,4 +334,4 @@ def test_videos_become_the_same_on_a_card(cuda: torch.device, both: list[SwapPip
     assert swapper._staged is not None and swapper._staged.recorded, results[-1]["notes"]
     with open_video(tmp_path / "cpu.mp4") as one, open_video(tmp_path / "cuda.mp4") as other:
         means = [apart(a.image, b.image).mean() for a, b in zip(one.frames, other.frames, strict=True)]
-    assert len(means) == 30 and max(means) < 1.0
+    assert len(means) == 30 and max(means) < 0.3
