@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 _AMPERE = (8, 0)  # CUDA cards from this capability on compute in bfloat16 natively
 _MANY_CORES = 4
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container; microseconds of processor time, and the period they are for
-# What PyTorch, NVIDIA's libraries (cuDNN 9 by two new names), OpenCV and ONNX Runtime say when memory is full, in no
-# errors of their own.
+# What PyTorch, NVIDIA's libraries (cuDNN 9 by two new names), NCCL, OpenCV and ONNX Runtime say when memory is full, in
+# no errors of their own.
 _FULL = ("DefaultCPUAllocator", "MPS backend out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
-         "CUDNN_STATUS_ALLOC_FAILED", "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
-         "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED", "(-4:Insufficient memory)", "Failed to allocate memory",
-         "std::bad_alloc", "bad allocation")
+         "CUSOLVER_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
+         "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+         "CUDA failure 2: out of memory", "Cuda failure 2 'out of memory'", "Cuda failure 'out of memory'",
+         "(-4:Insufficient memory)", "Failed to allocate memory", "std::bad_alloc", "bad allocation")
 
 
 def choose_device(name: str = "auto") -> torch.device:

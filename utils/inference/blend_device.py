@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from utils.device import is_out_of_memory
 from utils.inference.blend import BORDER, LARGER, Mixer, enlargement, layers_of, mix
 from utils.inference.grain import EDGE, SECOND_DIFFERENCE, SPAN, WHOLE, Noise, grain_of, noise_of
 from utils.inference.pixels import LUMA
@@ -41,28 +42,30 @@ class DeviceMixer:
         if region.dtype != np.uint8 or scale <= LARGER or min(region.shape[:2]) < _WORTH:
             return mix(region, swap, mask, box, grain)
         side, M_frame2layers = layers_of(len(swap.image), mask)
-        host = self._staging(region)
 
-        def work() -> None:
+        def work() -> Tensor:
+            host = self._staging(region)
             before = host.to(self._device, non_blocking=True).float()
             layers = _layers(self._sent(swap.image), self._sent(mask.alpha), side)
             face, alpha = _laid(layers, torch.from_numpy(_theta(M_frame2layers, box, len(layers[0]))), box)
             if grain:
                 face = (face + _fine_detail(before, alpha, scale, grain)[..., None]).clamp(0, 255)
             result = _composite(face, before, alpha[..., None])
-            host.copy_(result, non_blocking=True)
+            return host.copy_(result, non_blocking=True)
 
         try:
-            self._run(work)
-        except torch.OutOfMemoryError:  # of the device, by a huge face; the region is as it was
-            return mix(region, swap, mask, box, grain)
-        return host.numpy()
+            return self._run(work).numpy()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return mix(region, swap, mask, box, grain)  # a huge face; the region is as it was
 
-    def _run(self, work: Callable[[], None]) -> None:
+    def _run(self, work: Callable[[], Tensor]) -> Tensor:
         with torch.inference_mode(), nullcontext() if self._stream is None else torch.cuda.stream(self._stream):
-            work()
+            result = work()
             if self._stream is not None:
                 self._stream.synchronize()
+        return result
 
     def _sent(self, image: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(image)).to(self._device).float()
