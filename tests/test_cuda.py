@@ -257,8 +257,8 @@ def test_a_face_that_is_too_large_for_the_device_is_blended_by_the_processor(
 
     monkeypatch.setattr(f"utils.inference.blend_device.{where}", broken)
     M = np.array([[0.3, 0, 0.0], [0, 0.3, 0.0]])
-    face, mask, before = Crop(np.full((224, 224, 3), 99, np.uint8), M), Mask(oval(), M), np.zeros((700, 700, 3), np.uint8)
-    wanted, found = before.copy(), before.copy()
+    face, mask = Crop(np.full((224, 224, 3), 99, np.uint8), M), Mask(oval(), M)
+    wanted, found = (np.zeros((700, 700, 3), np.uint8) for _ in range(2))
     blend.paste_back(wanted, face, mask)
     blend.paste_back(found, face, mask, 0.0, DeviceMixer(device))
     assert np.array_equal(found, wanted) and found.any()

@@ -37,8 +37,10 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     import torch
 
+    if name == "cpu":  # which a card that is out of order must not keep from the work
+        return torch.device(name)
     cuda = torch.cuda.is_available() and _has_kernels()
-    present = {"cuda": cuda, "mps": torch.backends.mps.is_available(), "cpu": True}
+    present = {"cuda": cuda, "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device("cuda" if cuda else "cpu")
     if not present.get(name):
@@ -177,9 +179,12 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def onnx_providers(device: torch.device) -> list[str]:
-    """ONNX Runtime's providers for a device, best first; TensorRT is never taken unasked."""
+def onnx_providers(device: torch.device) -> list[str | tuple[str, dict[str, str]]]:
+    """ONNX Runtime's providers for a device, best first, with their options; TensorRT is never taken unasked."""
     import onnxruntime
 
-    wanted = ["CUDAExecutionProvider"] if device.type == "cuda" else []
-    return [name for name in wanted if name in onnxruntime.get_available_providers()] + ["CPUExecutionProvider"]
+    name = "CUDAExecutionProvider"
+    if device.type != "cuda" or name not in onnxruntime.get_available_providers():
+        return ["CPUExecutionProvider"]
+    # By default, all ways to convolve are tried anew for each size of a picture.
+    return [(name, {"cudnn_conv_algo_search": "HEURISTIC"}), "CPUExecutionProvider"]
