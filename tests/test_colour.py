@@ -66,7 +66,8 @@ def test_samples_of_a_card_keep_their_bits(of_card: str, planes: str) -> None:
     for plane in wanted.planes:
         place = pixels_of(plane, layout)
         place[:] = random.integers(0, 2**layout.bits, place.shape)
-    found = to_planar(VideoReformatter().reformat(wanted, format=of_card), Upright(False, False, False), VideoReformatter())
+    decoded = VideoReformatter().reformat(wanted, format=of_card)
+    found = to_planar(decoded, Upright(False, False, False), VideoReformatter())
     assert found.format.name == planes
     for one, other in zip(wanted.planes, found.planes, strict=True):
         assert np.array_equal(pixels_of(one, layout), pixels_of(other, layout))
