@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -20,6 +22,7 @@ from utils.device import (
     has_many_cores,
     onnx_providers,
     seed_everything,
+    to_device,
     why_not_cuda,
 )
 from utils.errors import ResourceError
@@ -81,6 +84,14 @@ def test_a_card_that_is_out_of_order_leaves_the_processor_alone(monkeypatch: pyt
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", broken)
     assert choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize(("name", "waits"), [("cuda", False), ("mps", True), ("cpu", True)])
+def test_only_uploads_to_a_card_are_not_waited_for(name: str, waits: bool) -> None:
+    seen: list[Any] = []
+    tensor: Any = SimpleNamespace(to=lambda device, non_blocking: seen.append((device.type, not non_blocking)))
+    to_device(tensor, torch.device(name))
+    assert seen == [(name, waits)]
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -59,6 +59,12 @@ def _has_kernels() -> bool:
     return not built_for or 10 * major + minor >= min(built_for)
 
 
+def to_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor, most often of the processor, on a device. CUDA keeps what it has still to copy; elsewhere nothing would
+    keep it, so there the copy is waited for."""
+    return x.to(device, non_blocking=device.type == "cuda")
+
+
 def why_not_cuda(name: str, device: torch.device) -> str:
     """What keeps --device auto from an NVIDIA card whose driver is installed, in words; empty where nothing does."""
     import torch

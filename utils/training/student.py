@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from utils.device import to_device
 from utils.training import augment, export
 from utils.training.ahead import prepared
 from utils.training.augment import Changes
@@ -131,7 +132,8 @@ class StudentTask(Task[Callable[[], Lesson]]):
         """Stored crops as float [-1, 1] and their keypoints."""
         assert self._faces.images is not None and self._faces.kps is not None
         at = torch.from_numpy(positions)
-        return augment.to_float(self._faces.images[at].to(self._device)), self._faces.kps[at].to(self._device)
+        images, kps = (to_device(x[to_device(at, x.device)], self._device) for x in (self._faces.images, self._faces.kps))
+        return augment.to_float(images), kps
 
     def _draws(self, purpose: str, indices: np.ndarray) -> Draws:
         return Draws(self._config.seed, purpose, indices, self._device)
