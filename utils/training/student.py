@@ -132,7 +132,8 @@ class StudentTask(Task[Callable[[], Lesson]]):
         """Stored crops as float [-1, 1] and their keypoints."""
         assert self._faces.images is not None and self._faces.kps is not None
         at = torch.from_numpy(positions)
-        images, kps = (to_device(x[to_device(at, x.device)], self._device) for x in (self._faces.images, self._faces.kps))
+        both = (x[to_device(at, x.device)] for x in (self._faces.images, self._faces.kps))
+        images, kps = (to_device(x, self._device) for x in both)
         return augment.to_float(images), kps
 
     def _draws(self, purpose: str, indices: np.ndarray) -> Draws:
