@@ -1,17 +1,20 @@
-"""The benchmarks run: a training step, plain and fast, with small networks; scripts beside packages of their names."""
+"""The benchmarks run: a training step, plain and fast, with small networks; what is measured of cards without networks;
+scripts beside packages of their names."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from arcface_model.iresnet import iresnet
-from benchmarks import training_step
+from benchmarks import nvidia, training_step
 from network.AEI_Net import AEI_Net
 from network.MultiscaleDiscriminator import MultiscaleDiscriminator
 from tests.conftest import ROOT
@@ -31,6 +34,17 @@ def test_both_settings_train_both_networks(make: Make, monkeypatch: pytest.Monke
     assert torch.isfinite(make(models, 2, CPU)())
     changed = [not torch.equal(old, next(module.parameters())) for old, module in zip(before, models, strict=True)]
     assert changed == [True, True, False]
+
+
+def test_the_benchmark_of_cards_is_tried_out_on_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[dict[str, Any]] = []
+    monkeypatch.setattr(nvidia, "write_set", lambda name, folder: None)  # those of the parts that are left out
+    monkeypatch.setattr(nvidia, "keep_results", lambda name, result: kept.append(deepcopy(result)))
+    monkeypatch.setattr(nvidia, "SIZES", {"1080p": (128, 96)})
+    monkeypatch.setattr(sys, "argv", ["nvidia", "--device", "cpu", "--frames", "4", "--side", "16",
+                                      "--skip", "generator", "videos", "videos_cpu", "compile"])
+    assert nvidia.main() == 0
+    assert min(kept[0]["matrix"]["tflops"].values()) >= 0 and kept[-1]["decoder"]["1080p"]["processor"] > 0
 
 
 def test_no_benchmark_stands_in_the_way_of_a_package() -> None:

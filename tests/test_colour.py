@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from av import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from utils.io.colour import Colour, from_bgr, pixels_of, to_bgr, yuv_to_bgr
-from utils.io.layout import Layout
+from utils.io.colour import Colour, from_bgr, pixels_of, to_bgr, to_planar, yuv_to_bgr
+from utils.io.layout import Layout, layout_of
+from utils.io.upright import Upright
 
 HEIGHT = 96
 LAYOUTS = [Layout(), Layout(10), Layout(10, down=1), Layout(across=1, down=1), Layout(12, 1, 1)]
@@ -49,3 +51,23 @@ def test_grey_is_grey_and_white_is_white(layout: Layout) -> None:
         expected = [2**layout.bits - 1 if colour.full_range else white, neutral, neutral]
         assert [int(plane.mean()) for plane in planes] == expected
         assert (yuv_to_bgr(planes, colour, HEIGHT, layout) == 255).all()
+
+
+@pytest.mark.parametrize(("of_card", "planes"), [
+    ("p010le", "yuv420p10le"), ("p012le", "yuv420p12le"), ("p016le", "yuv420p12le"), ("p210le", "yuv422p10le"),
+    ("p212le", "yuv422p12le"), ("p216le", "yuv422p12le"), ("yuv444p10msble", "yuv444p10le"),
+    ("yuv444p12msble", "yuv444p12le"),
+])
+def test_samples_of_a_card_keep_their_bits(of_card: str, planes: str) -> None:
+    """It fills the upper bits of 16, in which there are 12 at most."""
+    layout = layout_of(planes)
+    assert layout is not None
+    wanted, random = VideoFrame(64, 48, planes), np.random.default_rng(0)
+    for plane in wanted.planes:
+        place = pixels_of(plane, layout)
+        place[:] = random.integers(0, 2**layout.bits, place.shape)
+    decoded = VideoReformatter().reformat(wanted, format=of_card)
+    found = to_planar(decoded, Upright(False, False, False), VideoReformatter())
+    assert found.format.name == planes
+    for one, other in zip(wanted.planes, found.planes, strict=True):
+        assert np.array_equal(pixels_of(one, layout), pixels_of(other, layout))

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
+from onnxruntime.capi.onnxruntime_inference_collection import check_and_normalize_provider_args
 
 from utils.device import (
     choose_device,
@@ -18,6 +22,7 @@ from utils.device import (
     has_many_cores,
     onnx_providers,
     seed_everything,
+    to_device,
     why_not_cuda,
 )
 from utils.errors import ResourceError
@@ -70,6 +75,32 @@ def test_absent_device(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ResourceError, match=f"--device {name}"):
             choose_device(name)
     assert onnx_providers(CPU) == ["CPUExecutionProvider"]
+
+
+def test_a_card_that_is_out_of_order_leaves_the_processor_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("CUDA error: unknown error")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", broken)
+    assert choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize(("name", "waits"), [("cuda", False), ("mps", True), ("cpu", True)])
+def test_only_uploads_to_a_card_are_not_waited_for(name: str, waits: bool) -> None:
+    seen: list[Any] = []
+    tensor: Any = SimpleNamespace(to=lambda device, non_blocking: seen.append((device.type, not non_blocking)))
+    to_device(tensor, torch.device(name))
+    assert seen == [(name, waits)]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_onnx_runtime_does_not_search_for_each_size_of_a_picture(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [*["CUDAExecutionProvider"] * there, "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["TensorrtExecutionProvider", *names])
+    providers = onnx_providers(torch.device("cuda"))
+    chosen, options = check_and_normalize_provider_args(providers, None, names)
+    assert chosen == names and options[0] == ({"cudnn_conv_algo_search": "HEURISTIC"} if there else {})
 
 
 @pytest.mark.parametrize(("capability", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -241,14 +242,33 @@ class Means(torch.nn.Module):
 def test_scripted_networks_give_fid_and_lpips(tmp_path: Path) -> None:
     path = tmp_path / "means.pt"
     torch.jit.script(Means()).save(str(path))
-    network = features.load_script(path, "FID")
+    network = features.load_script(path, "FID", torch.device("cpu"))
     white, black = [np.full((8, 8, 3), 255, np.uint8)] * 3, [np.zeros((8, 8, 3), np.uint8)] * 3
     assert features.lpips(network, white, black) == pytest.approx(3)
     assert features.fid(network, white, black) == pytest.approx(3)
     path.write_bytes(b"broken")
     for wrong in (path, tmp_path / "missing.pt"):
         with pytest.raises(WeightsError, match="LPIPS"):
-            features.load_script(wrong, "LPIPS")
+            features.load_script(wrong, "LPIPS", torch.device("cpu"))
+
+
+def test_fid_and_lpips_are_computed_where_the_networks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def script(pictures: torch.Tensor, **options: bool) -> torch.Tensor:
+        assert not torch.backends.cudnn.allow_tf32
+        seen.append(pictures.device.type)
+        return torch.zeros(len(pictures), 3)
+
+    def load(path: str, map_location: torch.device) -> Any:
+        seen.append(map_location.type)
+        return SimpleNamespace(eval=lambda: script)
+
+    monkeypatch.setattr(torch.jit, "load", load)
+    (tmp_path / "vgg.pt").touch()
+    network = features.load_script(tmp_path / "vgg.pt", "LPIPS", torch.device("meta"))
+    assert features.lpips(network, [np.zeros((8, 8, 3), np.uint8)], [np.zeros((8, 8, 3), np.uint8)]) == 0
+    assert seen == ["meta"] * 4
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,9 @@ def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     RuntimeError(MPS_IS_FULL), RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`"),
+    RuntimeError("NCCL error in: NCCLUtils.cpp:77, unhandled cuda error\nLast error:\nCuda failure 2 'out of memory'"),
+    Fail("CUDA failure 2: out of memory ; GPU=0 ; hostname=box ; file=cuda_stream_handle.cc ; expr=cudaMalloc(&p, n);"),
     RuntimeException("BFCArena: Failed to allocate memory for requested buffer of size 9"), Fail("std::bad_alloc"),
 ])
 def test_full_memory_is_known_whoever_says_it(error: Exception) -> None:
@@ -107,6 +110,10 @@ def test_full_memory_is_known_whoever_says_it(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("broken"), cv2.error("(-215:Assertion failed)"), KeyboardInterrupt(),
+                                   RuntimeError("CUDA error: an illegal memory access was encountered"),
+                                   Fail("CUDA failure 700: an illegal memory access was encountered ; GPU=0"),
+                                   RuntimeError("Cuda failure 700 'an illegal memory access was encountered'"),
+                                   RuntimeError("cusolver error: CUSOLVER_STATUS_INTERNAL_ERROR"),
                                    errors.ResourceError("memory is full (DefaultCPUAllocator); use --device cpu")])
 def test_what_is_no_full_memory_passes(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, full_memory_as_error("wait"):

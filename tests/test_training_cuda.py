@@ -47,10 +47,6 @@ def build(root: Path, device: str, **more: Any) -> GeneratorTask:
     return task
 
 
-def first_batches(task: GeneratorTask) -> list[Any]:
-    return [tree_leaves(take()) for take in task.batches(range(4))]
-
-
 def trained(task: GeneratorTask, steps: int) -> list[dict[str, float]]:
     rows = []
     for number, part in enumerate(task.batches(range(steps))):
@@ -155,12 +151,20 @@ def test_recorded_passes_give_the_gradients_of_plain_ones(tmp_path: Path) -> Non
         assert float((recorded - plain).norm() / plain.norm()) < 0.01
 
 
+def near(name: str, a: Tensor, b: Tensor) -> bool:
+    """Whether two of a batch's tensors are alike; drawn masks, and with them swaps by warping, snap to whole pixels."""
+    if name in ("face", "shown", "sure", "openings", "donor"):
+        return float((a - b).abs().mean()) < 5e-3
+    return torch.allclose(a, b, atol=2e-2)
+
+
 @pytest.mark.gpu
 def test_batches_made_beside_the_steps_are_those_of_the_cpu(tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    on_cpu, on_cuda = (first_batches(build(tmp_path, device)) for device in ("cpu", "cuda"))
+    on_cpu, on_cuda = ([vars(take()) for take in build(tmp_path, name).batches(range(4))] for name in ("cpu", "cuda"))
     for wanted, found in zip(on_cpu, on_cuda, strict=True):
-        for a, b in zip(wanted, found, strict=True):
-            assert (a is None and b is None) or torch.allclose(a, b.cpu(), atol=2e-2)
+        for name in wanted:
+            for a, b in zip(*map(tree_leaves, (wanted[name], found[name])), strict=True):
+                assert (a is None and b is None) or near(name, a, b.cpu())

@@ -6,13 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from inspect import Parameter, Signature
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 
 from tests.training_set import options, prepared
+from utils.errors import OptionError
 from utils.training import distributed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,9 +108,34 @@ def test_cards_talk_over_gloo_where_there_is_no_nccl(
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(distributed, "choose_device", torch.device)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(dist, "is_nccl_available", lambda: nccl)
     monkeypatch.setattr(dist, "init_process_group", chosen.append)
     monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
     with distributed.process_group(device) as own:
         assert own == torch.device(device, 1 if device == "cuda" else None)
     assert chosen == [backend]
+
+
+def test_more_processes_than_cards_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setattr(distributed, "choose_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    said = r"process 3 .* no CUDA device of its own \(PyTorch sees 2\); give torchrun --nproc_per_node=2"
+    with pytest.raises(OptionError, match=said), distributed.process_group("cuda"):
+        pass
+
+
+@pytest.mark.parametrize("name", ["forward_sync_buffers", "broadcast_buffers"])
+def test_buffers_are_left_alone_by_every_pytorch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrapped:
+        def __init__(self, module: Any, device_ids: Any = None, **given: Any) -> None:
+            self.given = given
+
+    kinds = [Parameter(part, Parameter.POSITIONAL_OR_KEYWORD) for part in ("module", "device_ids", name)]
+    Wrapped.__signature__ = Signature(kinds)  # type: ignore[attr-defined]
+    monkeypatch.setattr(torch.nn.parallel, "DistributedDataParallel", Wrapped)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    made: Any = distributed.parallel(torch.nn.Linear(1, 1), torch.device("cpu"))
+    assert made.given == {name: False}

@@ -95,6 +95,17 @@ def test_the_threshold_is_that_of_strangers(root: Path, monkeypatch: pytest.Monk
     assert measured["val_retrieval"] == 1.0 and measured["val_strangers_p99"] < 0.5
 
 
+@pytest.mark.parametrize("task", ["identity", "landmarks"])
+def test_of_many_faces_that_are_held_out_some_are_measured(
+    root: Path, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert build(root, task).describe()[0] == "9 faces to learn from, 3 held out"
+    monkeypatch.setattr("utils.training.student._MOST", 2)
+    some = build(root, task)
+    assert len(some._held) == 2 and "val_score" in some.validate()
+    assert some.describe()[0] == "9 faces to learn from, 3 held out, of which 2 are measured"
+
+
 def test_students_that_cannot_be_taught_are_refused(root: Path) -> None:
     with pytest.raises(OptionError, match="--student_features must be 16"):
         build(root, "identity", student_features=512)

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 _AMPERE = (8, 0)  # CUDA cards from this capability on compute in bfloat16 natively
 _MANY_CORES = 4
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container; microseconds of processor time, and the period they are for
-# What PyTorch, NVIDIA's libraries (cuDNN 9 by two new names), OpenCV and ONNX Runtime say when memory is full, in no
-# errors of their own.
+# What PyTorch, NVIDIA's libraries (cuDNN 9 by two new names), NCCL, OpenCV and ONNX Runtime say when memory is full, in
+# no errors of their own.
 _FULL = ("DefaultCPUAllocator", "MPS backend out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
-         "CUDNN_STATUS_ALLOC_FAILED", "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
-         "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED", "(-4:Insufficient memory)", "Failed to allocate memory",
-         "std::bad_alloc", "bad allocation")
+         "CUSOLVER_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
+         "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+         "CUDA failure 2: out of memory", "Cuda failure 2 'out of memory'", "Cuda failure 'out of memory'",
+         "(-4:Insufficient memory)", "Failed to allocate memory", "std::bad_alloc", "bad allocation")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -36,8 +37,10 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     import torch
 
+    if name == "cpu":  # which a card that is out of order must not keep from the work
+        return torch.device(name)
     cuda = torch.cuda.is_available() and _has_kernels()
-    present = {"cuda": cuda, "mps": torch.backends.mps.is_available(), "cpu": True}
+    present = {"cuda": cuda, "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device("cuda" if cuda else "cpu")
     if not present.get(name):
@@ -54,6 +57,12 @@ def _has_kernels() -> bool:
     built_for = [int(name.rstrip("af")) for name in names]
     major, minor = torch.cuda.get_device_capability()
     return not built_for or 10 * major + minor >= min(built_for)
+
+
+def to_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor, most often of the processor, on a device. CUDA keeps what it has still to copy; elsewhere nothing would
+    keep it, so there the copy is waited for."""
+    return x.to(device, non_blocking=device.type == "cuda")
 
 
 def why_not_cuda(name: str, device: torch.device) -> str:
@@ -176,9 +185,12 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def onnx_providers(device: torch.device) -> list[str]:
-    """ONNX Runtime's providers for a device, best first; TensorRT is never taken unasked."""
+def onnx_providers(device: torch.device) -> list[str | tuple[str, dict[str, str]]]:
+    """ONNX Runtime's providers for a device, best first, with their options; TensorRT is never taken unasked."""
     import onnxruntime
 
-    wanted = ["CUDAExecutionProvider"] if device.type == "cuda" else []
-    return [name for name in wanted if name in onnxruntime.get_available_providers()] + ["CPUExecutionProvider"]
+    name = "CUDAExecutionProvider"
+    if device.type != "cuda" or name not in onnxruntime.get_available_providers():
+        return ["CPUExecutionProvider"]
+    # By default, all ways to convolve are tried anew for each size of a picture.
+    return [(name, {"cudnn_conv_algo_search": "HEURISTIC"}), "CPUExecutionProvider"]

@@ -80,8 +80,9 @@ class Session:
         self.landmarker = load_landmarker(config.landmarker, config)
         other = config.landmarks_against
         self.other_landmarker = load_landmarker(other, config) if other else None
-        self._fid = features.load_script(Path(config.fid_network), "FID") if config.fid_network else None
-        self._lpips = features.load_script(Path(config.lpips_network), "LPIPS") if config.lpips_network else None
+        device = choose_device(config.device)
+        self._fid, self._lpips = (features.load_script(Path(name), purpose, device) if name else None for name, purpose
+                                  in ((config.fid_network, "FID"), (config.lpips_network, "LPIPS")))
         out = Path(config.out)
         self._json, self._sheet = out / "metrics.json", out / "sheet.png"
         self._table = Path(config.table) if config.table else out / "table.md"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from utils.device import is_out_of_memory, to_device
 from utils.inference.blend import BORDER, LARGER, Mixer, enlargement, layers_of, mix
 from utils.inference.grain import EDGE, SECOND_DIFFERENCE, SPAN, WHOLE, Noise, grain_of, noise_of
 from utils.inference.pixels import LUMA
@@ -24,6 +26,13 @@ def mixer_for(device: torch.device) -> Mixer:
     return DeviceMixer(device) if device.type == "cuda" else mix
 
 
+class _Filters(NamedTuple):
+    """Constants on the device."""
+
+    luma: Tensor  # (3,) shares of blue, green and red in brightness
+    high_pass: Tensor  # (1, 1, 3, 3), see SECOND_DIFFERENCE
+
+
 class DeviceMixer:
     """Takes a region to the device and back, through pinned memory; a Mixer."""
 
@@ -33,6 +42,9 @@ class DeviceMixer:
         # A stream of its own, before others: this short work must not wait for the generator.
         self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
         self._memory = self._pinned(1)
+        line = torch.tensor(SECOND_DIFFERENCE, dtype=torch.float32)
+        # Waited for, since another stream uses them.
+        self._filters = _Filters(torch.tensor(LUMA[::-1]).to(device), torch.outer(line, line)[None, None].to(device))
 
     def __call__(self, region: np.ndarray, swap: Crop, mask: Mask, box: Box, grain: float) -> np.ndarray:
         """See Mixer. The result is valid until the next call."""
@@ -41,31 +53,33 @@ class DeviceMixer:
         if region.dtype != np.uint8 or scale <= LARGER or min(region.shape[:2]) < _WORTH:
             return mix(region, swap, mask, box, grain)
         side, M_frame2layers = layers_of(len(swap.image), mask)
-        host = self._staging(region)
 
-        def work() -> None:
+        def work() -> Tensor:
+            host = self._staging(region)
             before = host.to(self._device, non_blocking=True).float()
             layers = _layers(self._sent(swap.image), self._sent(mask.alpha), side)
-            face, alpha = _laid(layers, torch.from_numpy(_theta(M_frame2layers, box, len(layers[0]))), box)
+            face, alpha = _laid(layers, self._sent(_theta(M_frame2layers, box, len(layers[0]))), box)
             if grain:
-                face = (face + _fine_detail(before, alpha, scale, grain)[..., None]).clamp(0, 255)
+                face = (face + _fine_detail(before, alpha, scale, grain, self._filters)[..., None]).clamp(0, 255)
             result = _composite(face, before, alpha[..., None])
-            host.copy_(result, non_blocking=True)
+            return host.copy_(result, non_blocking=True)
 
         try:
-            self._run(work)
-        except torch.OutOfMemoryError:  # of the device, by a huge face; the region is as it was
-            return mix(region, swap, mask, box, grain)
-        return host.numpy()
+            return self._run(work).numpy()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return mix(region, swap, mask, box, grain)  # a huge face; the region is as it was
 
-    def _run(self, work: Callable[[], None]) -> None:
+    def _run(self, work: Callable[[], Tensor]) -> Tensor:
         with torch.inference_mode(), nullcontext() if self._stream is None else torch.cuda.stream(self._stream):
-            work()
+            result = work()
             if self._stream is not None:
                 self._stream.synchronize()
+        return result
 
     def _sent(self, image: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(image)).to(self._device).float()
+        return to_device(torch.from_numpy(np.ascontiguousarray(image)), self._device).float()
 
     def _pinned(self, count: int) -> Tensor:
         return torch.empty(count, dtype=torch.uint8, pin_memory=self._stream is not None)
@@ -104,37 +118,36 @@ def _theta(M_frame2layers: np.ndarray, box: Box, side: int) -> np.ndarray:
 def _laid(layers: Tensor, theta: Tensor, box: Box) -> tuple[Tensor, Tensor]:
     """A swap (h, w, 3) and its mask (h, w), whole numbers [0, 255], as a part of the frame shows them."""
     size = [1, 4, box[3] - box[1], box[2] - box[0]]
-    grid = F.affine_grid(theta.to(layers.device), size, align_corners=True)
+    grid = F.affine_grid(theta, size, align_corners=True)
     laid = F.grid_sample(layers[None], grid, padding_mode="zeros", align_corners=True)[0].round_()
     return laid[:3].permute(1, 2, 0), laid[3]
 
 
-def _fine_detail(before: Tensor, alpha: Tensor, scale: float, share: float) -> Tensor:
+def _fine_detail(before: Tensor, alpha: Tensor, scale: float, share: float, filters: _Filters) -> Tensor:
     """Grain and pores, (h, w), whole levels about 0: how brightness differs from that around it, without edges.
 
     before: (h, w, 3) float32 [0, 255] BGR. alpha: (h, w) [0, 255]. scale, share: see `grain_of`.
     """
-    grey = (before @ torch.tensor(LUMA[::-1], device=before.device)).round_()[None, None]
-    side, share, whole = grain_of(scale, share, _noise(grey, alpha))
+    grey = (before @ filters.luma).round_()[None, None]
+    side, share, whole = grain_of(scale, share, _noise(grey, alpha, filters.high_pass))
     mean = F.avg_pool2d(F.pad(grey, (side // 2,) * 4, mode="reflect"), side, stride=1).round_()
     apart = (grey - mean)[0, 0]
     return (apart * share * ((whole + EDGE - apart.abs()) / EDGE).clamp_(0, 1)).round_()
 
 
-def _noise(grey: Tensor, alpha: Tensor) -> Noise:
+def _noise(grey: Tensor, alpha: Tensor, high_pass: Tensor) -> Noise:
     """The noise in a face, (1, 1, h, w) whole levels, whose mask is alpha (h, w) [0, 255]."""
-    response = _high_pass(grey)[0, 0].abs()
+    response = _filtered(grey, high_pass)[0, 0].abs()
     counts = torch.histc(response[alpha > 127].clamp_(max=255), 256, 0, 256)
     height, width = (length // SPAN * SPAN for length in alpha.shape)
     half = F.avg_pool2d(grey[..., :height, :width], 2).add_(0.5).floor_()
-    power = F.avg_pool2d(_high_pass(half).square_(), SPAN // 2)[0, 0]
+    power = F.avg_pool2d(_filtered(half, high_pass).square_(), SPAN // 2)[0, 0]
     inside = F.avg_pool2d(alpha[None, :height, :width], SPAN)[0].round_() > WHOLE
     return noise_of(counts.cpu().numpy(), power[inside].cpu().numpy())
 
 
-def _high_pass(grey: Tensor) -> Tensor:
-    kernel = torch.tensor(SECOND_DIFFERENCE, dtype=torch.float32, device=grey.device)
-    return F.conv2d(F.pad(grey, (1,) * 4, mode="reflect"), torch.outer(kernel, kernel)[None, None])
+def _filtered(grey: Tensor, kernel: Tensor) -> Tensor:
+    return F.conv2d(F.pad(grey, (1,) * 4, mode="reflect"), kernel)
 
 
 def _composite(face: Tensor, before: Tensor, alpha: Tensor) -> Tensor:

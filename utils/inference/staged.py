@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from network.fused import FusedAEINet
+from utils.device import is_out_of_memory
 from utils.inference.pixels import from_levels, to_levels
 from utils.inference.soundness import is_sound
 
@@ -132,9 +133,9 @@ class Staged:
         if self._recording and self._stream is not None:
             try:
                 batch.record(z_id, self._stream, self._pool)
-            except torch.OutOfMemoryError:
-                raise
             except RuntimeError as error:  # of an old driver, for instance
+                if is_out_of_memory(error):
+                    raise
                 self._recording = False
                 note(f"CUDA cannot record the generator ({str(error).splitlines()[0]}); going on without")
         return batch

@@ -26,8 +26,11 @@ _LUMA = {  # shares of red and blue in brightness, by the tag
     _BT709: (0.2126, 0.0722), 4: (0.30, 0.11), _BT601: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593),
 }
 _LIMITED, _FULL = 1, 2
-_PLANES = {"nv12": "yuv420p", "p010le": "yuv420p10le", "nv16": "yuv422p", "yuyv422": "yuv422p", "uyvy422": "yuv422p",
-           "p210le": "yuv422p10le"}
+# Those of 16 bits come from NVIDIA cards, which decode no more than 12.
+_PLANES = {"nv12": "yuv420p", "p010le": "yuv420p10le", "p012le": "yuv420p12le", "p016le": "yuv420p12le",
+           "nv16": "yuv422p", "yuyv422": "yuv422p", "uyvy422": "yuv422p",
+           "p210le": "yuv422p10le", "p212le": "yuv422p12le", "p216le": "yuv422p12le",
+           "yuv444p10msble": "yuv444p10le", "yuv444p12msble": "yuv444p12le"}
 _OF_LIGHT = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID",
              "DOVI_RPU_BUFFER", "DOVI_METADATA")
 _MARGIN = 2  # pixels around a part that its colours are interpolated from

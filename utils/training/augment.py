@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from utils.device import to_device
 from utils.inference.pixels import LUMA
 from utils.training import geometry
 from utils.training.draws import Draws
@@ -62,7 +63,7 @@ def plain_views(framing: Framing, size: int, count: int, device: torch.device) -
     """The views without any change, (count, 2, 3)."""
     scale = framing.face / size
     offset = (framing.side - 1) / 2 - scale * (size - 1) / 2
-    return torch.tensor([[scale, 0.0, offset], [0.0, scale, offset]], device=device).expand(count, 2, 3)
+    return to_device(torch.tensor([[scale, 0.0, offset], [0.0, scale, offset]]), device).expand(count, 2, 3)
 
 
 def mirrored(M_view: Tensor) -> Tensor:
@@ -77,7 +78,8 @@ def seen_points(M_view: Tensor, points: Tensor, swapped: list[int]) -> Tensor:
     swapped: the point that takes each one's place in a mirror.
     """
     seen = geometry.transform(geometry.invert(M_view), points)
-    return torch.where(mirrored(M_view)[:, None, None], seen[:, swapped], seen)
+    places = to_device(torch.tensor(swapped), seen.device)
+    return torch.where(mirrored(M_view)[:, None, None], seen[:, places], seen)
 
 
 KPS_MIRRORED = [1, 0, 2, 4, 3]
@@ -122,7 +124,7 @@ def jitter(images: Tensor, how: Changes, draws: Draws) -> Tensor:
 
 
 def _grey(x: Tensor) -> Tensor:
-    return (x * x.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return (x * to_device(torch.tensor(LUMA), x.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def _turn_hue(x: Tensor, angle: Tensor) -> Tensor:

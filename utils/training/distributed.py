@@ -7,8 +7,9 @@ PyTorch's SyncBatchNorm does not run on the CPU, so there batch norm is reduced 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from utils.device import choose_device
+from utils.errors import OptionError
 
 
 def world_size() -> int:
@@ -30,13 +32,16 @@ def rank() -> int:
 
 @contextmanager
 def process_group(device_name: str) -> Iterator[torch.device]:
-    """Join the processes that torchrun started, if it did; gives this process's device."""
+    """Join the processes that torchrun started, if it did; gives this process's device.
+
+    Raises ResourceError where the device is missing, OptionError where there are more processes than cards.
+    """
     device = choose_device(device_name)
     if "WORLD_SIZE" not in os.environ:
         yield device
         return
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        device = _own_card(int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     # Flags travel through gloo, which does not make the processes wait for their devices.
     over_nccl = device.type == "cuda" and dist.is_nccl_available()
@@ -45,6 +50,14 @@ def process_group(device_name: str) -> Iterator[torch.device]:
         yield device
     finally:
         dist.destroy_process_group()
+
+
+def _own_card(number: int) -> torch.device:
+    count = torch.cuda.device_count()
+    if number >= count:
+        raise OptionError(f"process {number + 1} on this machine has no CUDA device of its own (PyTorch sees {count}); "
+                          f"give torchrun --nproc_per_node={count}")
+    return torch.device("cuda", number)
 
 
 class _SumOverProcesses(torch.autograd.Function):
@@ -166,4 +179,6 @@ def parallel(network: nn.Module, device: torch.device) -> nn.Module:
         return network
     ids = [device.index] if device.type == "cuda" else None
     # The batch norms above keep the buffers alike, and broadcasting would change them between two uses in one pass.
-    return nn.parallel.DistributedDataParallel(network, device_ids=ids, forward_sync_buffers=False)
+    wrap: Callable[..., nn.Module] = nn.parallel.DistributedDataParallel
+    new, old = "forward_sync_buffers", "broadcast_buffers"  # from PyTorch 2.13 on, and before
+    return wrap(network, device_ids=ids, **{new if new in signature(wrap).parameters else old: False})

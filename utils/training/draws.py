@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from utils.device import to_device
+
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -45,17 +47,17 @@ class Draws:
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(B,) float32 in [low, high), on the device."""
-        return torch.from_numpy((self.next() * (high - low) + low).astype(np.float32)).to(self.device)
+        return to_device(torch.from_numpy((self.next() * (high - low) + low).astype(np.float32)), self.device)
 
     def uniforms(self, count: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """What so many calls of `uniform` give, (B, count)."""
         values = np.stack([self.next() for _ in range(count)], 1) * (high - low) + low
-        return torch.from_numpy(values.astype(np.float32)).to(self.device)
+        return to_device(torch.from_numpy(values.astype(np.float32)), self.device)
 
     def normal(self, *shape: int) -> Tensor:
         """(B, *shape) float32, standard normal, on the device."""
         rows = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in self._seeds()]
-        return torch.stack(rows).to(self.device)
+        return to_device(torch.stack(rows), self.device)
 
     def generators(self) -> list[np.random.Generator]:
         """One for each sample, for as many more numbers as it takes."""

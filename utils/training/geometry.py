@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from utils.device import to_device
+
 
 def similarity(source: Tensor, target: Tensor) -> Tensor:
     """Least-squares similarity transforms (no mirroring) between point sets.
@@ -74,5 +76,5 @@ def warp(images: Tensor, M_out2in: Tensor, size: int) -> Tensor:
 def resize_matrix(size_in: int, size_out: int, count: int, device: torch.device | None = None) -> Tensor:
     """The map from pixels of a crop of side size_out to pixels of the same crop at side size_in, (count, 2, 3)."""
     s = size_in / size_out
-    M = torch.tensor([[s, 0.0, (s - 1) / 2], [0.0, s, (s - 1) / 2]], device=device)
-    return M.expand(count, 2, 3)
+    M = torch.tensor([[s, 0.0, (s - 1) / 2], [0.0, s, (s - 1) / 2]])
+    return (M if device is None else to_device(M, device)).expand(count, 2, 3)

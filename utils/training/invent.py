@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from utils.device import to_device
 from utils.training.augment import KPS_MIRRORED
 from utils.training.draws import Draws
 from utils.training.transplant import likeness, splines
@@ -52,7 +53,8 @@ def mirrored(faces: Faces, share: float, draws: Draws) -> Faces:
     """A `share` of the faces in the mirror."""
     images, kps = faces
     turned = draws.chance(share)
-    other = kps[:, KPS_MIRRORED] * kps.new_tensor([-1.0, 1.0]) + kps.new_tensor([images.shape[-1] - 1.0, 0.0])
+    turn, shift = to_device(torch.tensor([[-1.0, 1.0], [images.shape[-1] - 1.0, 0.0]]), kps.device)
+    other = kps[:, KPS_MIRRORED] * turn + shift
     return torch.where(turned.view(-1, 1, 1, 1), images.flip(3), images), torch.where(turned.view(-1, 1, 1), other, kps)
 
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from network.occlusion import OcclusionNet
+from utils.device import to_device
 from utils.training import augment, geometry
 from utils.training.augment import Changes
 from utils.training.config import TrainConfig
@@ -64,8 +65,8 @@ def drawn_on(faces: Tensor, size: int, photos: Photos, how: Changes, draws: Draw
         covered, mask = occluded(rng, picture, photos)
         crops.append(cv2.resize(photographed(rng, covered), (size, size), interpolation=cv2.INTER_AREA))
         masks.append(cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA))
-    seen = augment.to_float(torch.from_numpy(np.stack(crops)).to(draws.device).permute(0, 3, 1, 2))
-    return augment.degrade(seen, how, draws), torch.from_numpy(np.stack(masks))[:, None].to(draws.device)
+    seen, covered_parts = (to_device(torch.from_numpy(np.stack(x)), draws.device) for x in (crops, masks))
+    return augment.degrade(augment.to_float(seen.permute(0, 3, 1, 2)), how, draws), covered_parts[:, None]
 
 
 def agreement(found: Tensor, masks: Tensor, where: Tensor) -> dict[str, float]:
@@ -105,11 +106,12 @@ class OcclusionTask(StudentTask):
         return crops, masks
 
     def _drawn(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-        assert self._faces.images is not None
+        images = self._faces.images
+        assert images is not None
         draws = self._draws("lesson", indices)
-        at = torch.from_numpy(draws.integers(len(self._faces)))
-        images = augment.to_float(self._faces.images[at].to(self._device))
-        faces = geometry.warp(images, augment.views(self._faces.framing, SIDE, self._how, draws), SIDE)
+        at = to_device(torch.from_numpy(draws.integers(len(self._faces))), images.device)
+        stored = augment.to_float(to_device(images[at], self._device))
+        faces = geometry.warp(stored, augment.views(self._faces.framing, SIDE, self._how, draws), SIDE)
         return drawn_on(faces, self._side, self._photos, self._how, draws)
 
     def _held_cases(self) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from utils.device import to_device
 from utils.errors import InputError, ResourceError
 from utils.stop import leave_to_parent
 from utils.training.draws import Draws
@@ -257,5 +258,6 @@ def batches(
         return
     for step, turn in order:
         pairs = plan_batch(plan, share, step, turn)
-        source, target = (faces.images[torch.from_numpy(at)] for at in (pairs.source, pairs.target))
+        places = (to_device(torch.from_numpy(at), faces.images.device) for at in (pairs.source, pairs.target))
+        source, target = (faces.images[at] for at in places)
         yield replace(pairs, source_images=source, target_images=target)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from coordinate_reg.points import HEAD_INDICES, HEAD_POINTS
+from utils.device import to_device
 from utils.training import geometry
 
 _SHAPE = HEAD_POINTS - HEAD_POINTS.mean(0)
@@ -46,8 +47,8 @@ def turns(points_t: Tensor, points_s: Tensor, turning_t: Tensor) -> Tensor:
 def _seen_head(points: Tensor) -> Tensor:
     """The generic head as it lies in the crop, about its own middle, (B, N, 3) float32: scaled orthographic projection
     (Tomasi and Kanade, IJCV 1992, for known shape)."""
-    shape, backwards = (torch.from_numpy(x).to(points.device) for x in (_SHAPE, _BACKWARDS))
-    seen = points[:, HEAD_INDICES].double()
+    shape, backwards = (to_device(torch.from_numpy(x), points.device) for x in (_SHAPE, _BACKWARDS))
+    seen = points[:, to_device(torch.tensor(HEAD_INDICES), points.device)].double()
     seen = seen - seen.mean(1, keepdim=True)
     affine = (backwards @ seen).mT  # (B, 2, 3)
     root = _square_root(affine @ affine.mT)

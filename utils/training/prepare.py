@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from arcface_model.iresnet import IResNet
 from coordinate_reg.points import MIRRORED
+from utils.device import to_device
 from utils.errors import OptionError
 from utils.inference.align import ARCFACE_112
 from utils.progress import progress, silenced
@@ -41,7 +42,7 @@ _IDENTITY_VIEW = 224  # ArcFace's face was resized from this in the published tr
 def alignment(kps: Tensor) -> Tensor:
     """Maps (B, 2, 3) from pixels of the 112 alignment of recognisers to those of a picture with keypoints kps (B,
     5, 2)."""
-    target = torch.from_numpy(ARCFACE_112).float().to(kps.device).expand(len(kps), 5, 2)
+    target = to_device(torch.from_numpy(ARCFACE_112).float(), kps.device).expand(len(kps), 5, 2)
     return geometry.similarity(target, kps)
 
 
@@ -52,7 +53,7 @@ def embed_set(faces: Faces, teacher: nn.Module, device: torch.device, dtype: tor
     rows = []
     with progress(len(faces), silenced(), "crops embedded") as advance:
         for images, kps in zip(faces.images.split(64), faces.kps.split(64), strict=True):
-            aligned = geometry.warp(augment.to_float(images.to(device)), alignment(kps.to(device)), 112)
+            aligned = geometry.warp(augment.to_float(to_device(images, device)), alignment(to_device(kps, device)), 112)
             with mixed_precision(device, dtype):
                 rows.append(F.normalize(teacher(aligned).float() + teacher(aligned.flip(3)).float()))
             advance(len(aligned))
@@ -133,25 +134,25 @@ class Preparer:
             return [self(group[0])]
         whole, ends = self(joined(group)), np.cumsum([len(pairs) for pairs in group])
         parts = (rows_of(whole, slice(end - len(pairs), end)) for pairs, end in zip(group, ends, strict=True))
-        return [replace(part, counted_pairs=whole.counted_pairs.new_tensor(pairs.same_share))
+        return [replace(part, counted_pairs=whole.counted_pairs.new_full((), pairs.same_share))
                 for part, pairs in zip(parts, group, strict=True)]
 
     def _invented(self, source: Known, pairs: Pairs) -> Known:
         """Put invented people into the place of some sources that are not the target's person."""
         draws = self._draws(pairs, "novel")
-        chosen = draws.chance(self._config.source_novel) & ~torch.from_numpy(pairs.same).to(self._device)
+        chosen = draws.chance(self._config.source_novel) & ~to_device(torch.from_numpy(pairs.same), self._device)
         return self._stock.between(source, draws).where(chosen, source)
 
     def _alike(self, source: Known, target: Known, M_source: Tensor, M_target: Tensor, pairs: Pairs) -> Known:
         """Put targets that look into the source's direction into the place of some, so that more of the swaps by
         warping can be believed."""
         draws = self._draws(pairs, "alike")
-        different = torch.from_numpy(~pairs.same).to(self._device)
+        different = to_device(torch.from_numpy(~pairs.same), self._device)
         chosen = draws.chance(self._config.alike_targets) & different
         people = np.array(self._faces.identities)
         candidates = [target]
         for face, positions in (self._stock.drawn(draws) for _ in range(CANDIDATES)):
-            stranger = torch.from_numpy(people[positions] != people[pairs.source]).to(self._device)
+            stranger = to_device(torch.from_numpy(people[positions] != people[pairs.source]), self._device)
             candidates.append(face.where(stranger, target))
         wanted = augment.seen_points(M_source, source.points, MIRRORED)
         seen = [augment.seen_points(M_target, face.points, MIRRORED) for face in candidates]
@@ -172,8 +173,8 @@ class Preparer:
 
     def _same(self, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
         """Which pairs show one person, which of them L_rec counts, and by how many it is divided."""
-        same = torch.from_numpy(pairs.same.astype(np.float32)).to(self._device)
-        return same, same.clone(), same.new_tensor(pairs.same_share)  # recordings and compilers tell them apart
+        same = to_device(torch.from_numpy(pairs.same.astype(np.float32)), self._device)
+        return same, same.clone(), same.new_full((), pairs.same_share)  # recordings and compilers tell them apart
 
     def _seen(self, source: Tensor, M_source: Tensor, pairs: Pairs) -> Tensor:
         """The sources as the identity encoder sees them, in colours of their own as published."""
@@ -190,7 +191,7 @@ class Preparer:
         if not self._judges.critic.aligned:
             return z_id
         if self._table is not None:
-            return self._table[torch.from_numpy(pairs.source).to(self._device)]
+            return self._table[to_device(torch.from_numpy(pairs.source), self._device)]
         with mixed_precision(self._device, self._dtype):
             return self._judges.critic(source.images, alignment(source.kps))
 
@@ -200,14 +201,14 @@ class Preparer:
         Also returns which pairs got none, (B,) bool.
         """
         draws = self._draws(pairs, "blend")
-        chosen = draws.chance(self._config.identity_blend) & ~torch.from_numpy(pairs.same).to(self._device)
+        chosen = draws.chance(self._config.identity_blend) & ~to_device(torch.from_numpy(pairs.same), self._device)
         part = (draws.uniform() * chosen)[:, None]
         if self._config.identity_blend == 0:
             return z_id, wanted, ~chosen
         together = len(pairs) * self._share.world
         start = pairs.indices[0] - rank() * len(pairs)  # of the batch over all processes
         away = int(Draws(self._config.seed, "partner", np.array([start])).integers(max(together - 1, 1))[0]) + 1
-        at = torch.from_numpy((pairs.indices - start + away) % together).to(self._device)
+        at = to_device(torch.from_numpy((pairs.indices - start + away) % together), self._device)
         z_other, other = gather_rows(z_id)[at], gather_rows(wanted)[at]
         length = torch.lerp(z_id.norm(dim=1, keepdim=True), z_other.norm(dim=1, keepdim=True), part)
         mixed = F.normalize(torch.lerp(z_id, z_other, part)) * length  # a blend is shorter than what it is made of
@@ -235,10 +236,10 @@ class Preparer:
             extra["turning"] = turning(extra["points"])  # type: ignore[arg-type]
         if self._judges.landmarks is not None:
             points = extra["points"].cpu().numpy()  # type: ignore[union-attr]
-            extra["face"] = torch.from_numpy(face_masks(points, self._config.size)).to(self._device)
-            extra["shown"] = torch.from_numpy(pasting_masks(points, self._config)).to(self._device)
+            extra["face"] = to_device(torch.from_numpy(face_masks(points, self._config.size)), self._device)
+            extra["shown"] = to_device(torch.from_numpy(pasting_masks(points, self._config)), self._device)
             if self._config.rim_contrast:
-                extra["sure"] = torch.from_numpy(sure_parts(points)).to(self._device)
+                extra["sure"] = to_device(torch.from_numpy(sure_parts(points)), self._device)
         return SwapBatch(**{**vars(batch), **extra})
 
     def _glance(self, pairs: Pairs) -> Tensor:

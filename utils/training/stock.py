@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from utils.device import to_device
 from utils.training import augment
 from utils.training.draws import Draws
 from utils.training.faces import Faces
@@ -35,15 +36,15 @@ class Stock:
         points, sure = torch.zeros(count, 106, 2), torch.zeros(count, dtype=torch.bool)
         if self._labels is not None:
             points, sure = (known[at] for known in self._labels)
-        # Elsewhere than on CUDA, nothing keeps these tensors until they have been copied.
-        parts = (x.to(self._device, non_blocking=self._device.type == "cuda") for x in (images, kps, points, sure))
+        parts = (to_device(x, self._device) for x in (images, kps, points, sure))
         return Known(augment.to_float(next(parts)), *parts)
 
     def drawn(self, draws: Draws) -> tuple[Known, np.ndarray]:
         """A random face of a set in memory for each sample, and their positions (B,)."""
-        assert self._faces.images is not None
+        images = self._faces.images
+        assert images is not None
         positions = draws.integers(len(self._faces))
-        return self.known(self._faces.images[torch.from_numpy(positions)], positions), positions
+        return self.known(images[to_device(torch.from_numpy(positions), images.device)], positions), positions
 
     def between(self, one: Known, draws: Draws) -> Known:
         """People between `one` and others of a set in memory that look into its direction."""

@@ -11,17 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from utils.device import to_device
 from utils.training import augment, export
 from utils.training.ahead import prepared
 from utils.training.augment import Changes
 from utils.training.config import TrainConfig
 from utils.training.distributed import can_compile, parallel, with_global_batch_norm
 from utils.training.draws import Draws
-from utils.training.faces import Faces, decoded
+from utils.training.faces import Faces, spaced
 from utils.training.networks import beginning, origin, start_from
 from utils.training.optimise import Updater, learning_rate_factor, mixed_precision, training_dtype
 from utils.training.pairs import Share
 from utils.training.task import Task
+
+_MOST = 1024  # faces that are measured, since all pairs of them are compared at once
 
 Lesson = tuple[Tensor, Any]
 Prepared = TypeVar("Prepared")
@@ -34,7 +37,8 @@ class StudentTask(Task[Callable[[], Lesson]]):
                  device: torch.device) -> None:
         """side: of the student's crops."""
         self._side, self._config, self._share, self._device = side, config, share, device
-        self._faces, self._held = faces, decoded(held) if len(held) and held.images is None else held
+        self._faces, self._held = faces, spaced(held, _MOST) if len(held) else held
+        self._held_out = len(held)
         self._dtype = training_dtype(device, config.optim_level)
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         placed = with_global_batch_norm(network, device).to(device, memory_format=layout)  # type: ignore[call-overload]
@@ -118,8 +122,9 @@ class StudentTask(Task[Callable[[], Lesson]]):
     def describe(self) -> list[str]:
         """See Task."""
         count = sum(p.numel() for p in self._updater.network.parameters()) / 1e6
+        some = f", of which {len(self._held)} are measured" if len(self._held) < self._held_out else ""
         return [
-            f"{len(self._faces)} faces to learn from, {len(self._held)} held out",
+            f"{len(self._faces)} faces to learn from, {self._held_out} held out{some}",
             f"student of {count:.2f} million parameters; {self._share.step_samples} crops a step",
         ]
 
@@ -127,7 +132,9 @@ class StudentTask(Task[Callable[[], Lesson]]):
         """Stored crops as float [-1, 1] and their keypoints."""
         assert self._faces.images is not None and self._faces.kps is not None
         at = torch.from_numpy(positions)
-        return augment.to_float(self._faces.images[at].to(self._device)), self._faces.kps[at].to(self._device)
+        both = (x[to_device(at, x.device)] for x in (self._faces.images, self._faces.kps))
+        images, kps = (to_device(x, self._device) for x in both)
+        return augment.to_float(images), kps
 
     def _draws(self, purpose: str, indices: np.ndarray) -> Draws:
         return Draws(self._config.seed, purpose, indices, self._device)

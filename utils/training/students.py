@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from arcface_model.iresnet import IResNet, iresnet
 from coordinate_reg.network import LandmarkNet
 from coordinate_reg.points import LEFT_GAPS, MIRRORED, RIGHT_GAPS
+from utils.device import to_device
 from utils.errors import InputError, OptionError
 from utils.inference.identify import both_ways
 from utils.training import augment, distill, geometry, invent
@@ -217,7 +218,7 @@ class LandmarkTask(StudentTask):
         images, _ = self._rows(at)
         M_view = self._views(draws)
         points = augment.seen_points(
-            M_view, self._labels[torch.from_numpy(at).to(self._device)], MIRRORED
+            M_view, self._labels[to_device(torch.from_numpy(at), self._device)], MIRRORED
         )
         return augment.degrade(geometry.warp(images, M_view, self._side), self._how, draws), (
             points + 0.5

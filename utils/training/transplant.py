@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from utils.device import to_device
 from utils.inference import spline
 from utils.inference.regions import openings as drawn_openings
 from utils.training import geometry
@@ -49,7 +50,7 @@ def masks(points: Tensor, size: int) -> tuple[Tensor, Tensor]:
     pixels = points.cpu().numpy()
     faces = face_masks((pixels + 0.5) / size - 0.5, size, _EDGE)
     openings = np.stack([drawn_openings(face, size)[None] for face in pixels])
-    return torch.from_numpy(faces).to(points.device), torch.from_numpy(openings).to(points.device)
+    return to_device(torch.from_numpy(faces), points.device), to_device(torch.from_numpy(openings), points.device)
 
 
 def splines(points_from: Tensor, points_to: Sequence[Tensor], size: int) -> list[Tensor]:
