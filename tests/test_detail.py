@@ -207,6 +207,32 @@ def test_near_the_limit_a_face_keeps_its_side(scene: Scene) -> None:
     assert sides == [SIZE, SIZE, LEAST_SIDE, LEAST_SIDE, LEAST_SIDE, SIZE, SIZE]
 
 
+def test_along_a_track_detail_does_not_pulse_with_keyframes_and_a_pull_of_focus_passes(scene: Scene) -> None:
+    def stream(widths: list[float]) -> list[np.ndarray]:
+        """Swaps of a track whose targets are blurred by these standard deviations, while another one's are sharp."""
+        detail, frame, found = TrackDetail([scene.source()], 1.0, LEAST_SIDE, align.BASE), Frame(scene.photo), []
+        for width in widths:
+            targets = [scene.crop if width == 0 else cv2.GaussianBlur(scene.crop, (0, 0), width), scene.crop]
+            faces = [(frame, TrackedFace(scene.kps, 0, track, 2)) for track in (1, 2)]
+            swaps = [Swap(scene.soft, align.estimate(scene.kps, LEAST_SIDE, 2)[0], target) for target in targets]
+            first, second = detail.add(faces, swaps, [scene.points] * 2, np.zeros(2))
+            assert np.array_equal(second.image, sharp), "tracks do not mix"
+            found.append(first.image)
+        return found
+
+    def strengths(images: list[np.ndarray]) -> np.ndarray:
+        return np.array([apart(image, scene.soft)[brows].mean() for image in images])
+
+    brows, sharp = box(scene.landmarks[list(BROWS)]), scene.detailed()
+    blurred = scene.detailed(target=cv2.GaussianBlur(scene.crop, (0, 0), 3))
+    least, most = strengths([blurred, sharp])
+    still = stream([3, 3, 3, 0, 2, 3, 3, 3])
+    assert np.array_equal(still[0], blurred), "the first frame is as a photo"
+    assert np.ptp(strengths(still)) < 0.1 * (most - least)
+    pull = (strengths(stream([3, 3, 3] + [0] * 6)) - least) / (most - least)
+    assert (np.diff(pull) > -0.01).all() and pull[-1] > 0.6, "most of a lasting change passes within some frames"
+
+
 @pytest.mark.parametrize("size", [64, 128, 256, 512])
 def test_generators_of_all_sizes(scene: Scene, size: int) -> None:
     crop = align.cut(scene.photo, scene.kps, max(size, LEAST_SIDE), 2).image

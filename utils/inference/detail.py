@@ -9,6 +9,7 @@ detail there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -80,13 +81,15 @@ def detail_of_source(crop: np.ndarray, landmarks: np.ndarray, share: float, worn
 
 
 def add_detail(
-    image: np.ndarray, target: np.ndarray, landmarks: np.ndarray, source: SourceDetail, share: float, worn: float
+    image: np.ndarray, target: np.ndarray, landmarks: np.ndarray, source: SourceDetail, share: float, worn: float,
+    steadied: Callable[[float], float] = float,
 ) -> np.ndarray:
     """A swap with a share of the source's detail, and of the target's where eyes and mouth are open.
 
     image, target: (S, S, 3) uint8 BGR, swap and target, S not above the source's. landmarks: (106, 2) float, of the
     swap, pixels of a 224 crop. share: 0..1. worn: how likely the target wears glasses, 0..1; around those of either the
-    detail stays the swap's own. Returns the same as image.
+    detail stays the swap's own. steadied: of the share of the change, 0..1, that fits the target's sharpness, the one
+    that is shown, 0..1; by default the same. Returns the same as image.
     """
     share *= source.share
     if not share:
@@ -103,7 +106,7 @@ def add_detail(
     with_gaze = _changed(image, place, _for_colours(place.of(eyes)) * (targets - own))
     change = _coloured(_for_colours(place.of(trust)) * (sources - own), colourfulness(wanted))
     result = _changed(with_gaze, place, change)
-    limit = _fitting(_sharpness(with_gaze), _sharpness(result), _LIKE_TARGET * _sharpness(target))
+    limit = steadied(_fitting(_sharpness(with_gaze), _sharpness(result), _LIKE_TARGET * _sharpness(target)))
     return result if limit == 1 else _changed(with_gaze, place, change * np.float32(limit))
 
 
