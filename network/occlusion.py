@@ -19,7 +19,7 @@ class _Separable(nn.Module):
         self.shortcut = cin == cout
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.norm(self.pointwise(self.depthwise(x))))
+        y = F.relu_(self.norm(self.pointwise(self.depthwise(x))))
         return x + y if self.shortcut else y
 
 
