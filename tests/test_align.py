@@ -48,6 +48,15 @@ def test_other_sizes_show_the_same_region(golden: dict[str, np.ndarray]) -> None
     assert np.allclose(apply(at_256, points), 8 / 7 * apply(at_224, points) + 1 / 14)
 
 
+def test_between_templates_the_crop_lies_between_theirs(golden: dict[str, np.ndarray]) -> None:
+    kps = golden["kps"][0]
+    for low in range(4):
+        before, quarter, after = (align.estimate(kps, 224, low + share)[0] for share in (0, 0.25, 1))
+        assert np.array_equal(after, align.estimate(kps, 224, float(low + 1))[0])
+        np.testing.assert_allclose(quarter, 0.75 * before + 0.25 * after)
+        assert quarter[0, 0] == pytest.approx(quarter[1, 1]) and quarter[0, 1] == pytest.approx(-quarter[1, 0])
+
+
 def test_template_can_be_kept(golden: dict[str, np.ndarray]) -> None:
     M, template = align.estimate(golden["kps"][0], 224, template=4)
     assert template == 4

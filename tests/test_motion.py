@@ -10,6 +10,7 @@ from utils.inference.motion import between, settle
 from utils.inference.warp import apply
 
 KPS = np.array([[90, 100], [150, 100], [120, 130], [100, 160], [140, 160]], np.float32)
+TURN = np.array([[3, 0], [-6, 0], [24, 0], [6, 0], [-3, 0]], np.float32)  # of a head: the nose goes furthest
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +54,17 @@ def test_noise_of_the_detector_is_averaged_out() -> None:
 def test_a_detection_far_from_the_motion_wins() -> None:
     np.testing.assert_allclose(settle(KPS, KPS + 10, 50), KPS + 10)
     np.testing.assert_allclose(settle(KPS, KPS + 1, 50), KPS + 0.02, atol=1e-3)
+
+
+def test_key_points_follow_a_turning_head() -> None:
+    kps, behind = KPS, []
+    for frame in range(60):
+        turned = KPS + np.float32(min(1.3, frame / 20)) * TURN
+        kps = settle(kps, turned, 50 + frame)
+        behind.append(abs(turned - kps).max())
+    assert max(behind) < 6 and np.mean(behind) < 4
+
+
+def test_a_head_found_turned_does_not_snap() -> None:
+    np.testing.assert_allclose(settle(KPS, KPS + 0.75 * TURN, 50), KPS + 0.25 * 0.75 * TURN, atol=1e-3)
+    np.testing.assert_allclose(settle(KPS, KPS + 1.5 * TURN, 50), KPS + 1.5 * TURN, err_msg="something else is seen")

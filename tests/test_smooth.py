@@ -78,7 +78,24 @@ def test_templates_change_only_for_a_clearly_better_one() -> None:
 
     templates = Templates(errors)
     chosen = [templates.choose(7, np.full((5, 2), value)) for value in (0, 18, 22, 23, 25, 22, 17)]
-    assert chosen == [2, 2, 2, 2, 1, 1, 1]
+    assert chosen == [2, 2, 2, 2, 1.9, 1.8, 1.7]
     assert templates.choose(8, np.full((5, 2), 22)) == 1, "another track chooses freely"
     templates.keep_only({8})
     assert templates.choose(7, np.full((5, 2), 22)) == 1, "an ended track is forgotten"
+
+
+def test_a_track_glides_from_template_to_template() -> None:
+    best = 2
+
+    def errors(kps: np.ndarray) -> np.ndarray:
+        return np.where(np.arange(5) == best, 10.0, 50.0)
+
+    templates = Templates(errors)
+    assert templates.choose(7, FACE) == 2
+    best = 4
+    there = [templates.choose(7, FACE) for _ in range(22)]
+    assert np.diff([2, *there[:20]]) == pytest.approx(0.1) and there[19:] == [4, 4, 4]
+    best = 3
+    assert templates.choose(7, FACE) == 3.9
+    best = 4
+    assert templates.choose(7, FACE) == 4, "back at once"

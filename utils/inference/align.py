@@ -52,16 +52,21 @@ def template_errors(kps: np.ndarray) -> np.ndarray:
     return np.linalg.norm(mapped - TEMPLATES, axis=-1).sum(axis=-1)
 
 
-def estimate(kps: np.ndarray, size: int, template: int | None = None) -> tuple[np.ndarray, int]:
+def estimate(kps: np.ndarray, size: int, template: float | None = None) -> tuple[np.ndarray, float]:
     """Matrix from frame to crop.
 
     kps: (5, 2) float, frame pixels. size: side of the crop; sizes other than 224 show exactly the same region.
-    template: 0..4, or None for the one that fits best.
+    template: 0..4, or None for the one that fits best; 1.25 is a pose between templates 1 and 2, nearer to 1.
     Returns M_frame2crop (2, 3) float64 and the template.
     """
     if template is None:
         template = int(np.argmin(template_errors(kps)))
-    return rescaled(_similarities(kps)[template], size / BASE), template
+    low = min(int(template), len(TEMPLATES) - 2)
+    share = template - low
+    similarities = _similarities(kps)
+    # Least squares are linear in their goal: this is the similarity to a mix of the two templates' points.
+    M = (1.0 - share) * similarities[low] + share * similarities[low + 1]
+    return rescaled(M, size / BASE), template
 
 
 def middle(crop: np.ndarray) -> np.ndarray:
@@ -70,7 +75,7 @@ def middle(crop: np.ndarray) -> np.ndarray:
     return crop[quarter:-quarter, quarter:-quarter]
 
 
-def cut(image: Pixels, kps: np.ndarray, size: int, template: int | None = None) -> Crop:
+def cut(image: Pixels, kps: np.ndarray, size: int, template: float | None = None) -> Crop:
     """Cut a face out of a frame.
 
     image: (H, W, 3) uint8 or uint16 BGR. kps: (5, 2) float, frame pixels. size, template: as for `estimate`.

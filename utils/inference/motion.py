@@ -19,7 +19,10 @@ _STRAY = 1.0  # pixels of a patch by which a followed point may deviate from the
 _LEVELS = (1, 2)  # of the pyramids: the second one for motion that the first does not catch, at twice the time
 _FLOW = {"winSize": (11, 11), "criteria": (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 15, 0.01)}
 _LEAST_WEIGHT = 0.02  # of a detection that agrees with the motion
-_DISAGREEMENT = 0.12  # face sizes from which the detection alone counts
+_TURNED_WEIGHT = 0.25  # of a detection of another pose: with more, key points would jump
+_TURNED = 0.1  # face sizes by which one point is off, from which it is another pose
+_ELSEWHERE = 0.12  # face sizes by which all points are off, from which the detection alone counts
+_FAR = 0.5  # the same for one point
 
 
 def _patch(image: Pixels, M_frame2patch: np.ndarray) -> np.ndarray:
@@ -66,10 +69,14 @@ def between(before: Pixels, after: Pixels, kps: np.ndarray) -> np.ndarray | None
 def settle(carried: np.ndarray, found: np.ndarray, age: int) -> np.ndarray:
     """Key points from where motion carried them and where the detector found them, (5, 2) float32 each.
 
-    All detections count alike at first, old ones less with time. The more the two disagree, the more the newest
-    counts: the face turned, or something else is seen.
+    All detections count alike at first, old ones less with time. The more a point disagrees, the more the newest
+    counts: the face turned. Where all points, or one by far, are elsewhere, the face did not move like the picture, and
+    the newest alone counts.
     age: number of frames for which the face has been followed.
     """
-    apart = float(np.linalg.norm(found - carried, axis=-1).mean()) / face_size(found)
-    weight = min(1.0, max(_LEAST_WEIGHT, 1.0 / (age + 1.0), (apart / _DISAGREEMENT) ** 3))
+    off = np.linalg.norm(found - carried, axis=-1) / face_size(found)
+    if off.min() > _ELSEWHERE or off.max() > _FAR:
+        return found
+    turned = _TURNED_WEIGHT * min(1.0, float(off.max()) / _TURNED) ** 2
+    weight = max(_LEAST_WEIGHT, 1.0 / (age + 1.0), turned)
     return (carried + weight * (found - carried)).astype(np.float32)

@@ -15,6 +15,7 @@ _JUMP = 1.0 / 16.0  # of the face's size: 5 pixels on a face with eyes 80 pixels
 _REAL_MOTION = 4.0  # pixels of a 224 crop by which a landmark does not tremble
 _LEAST_WEIGHT = 0.3  # of the newest landmarks
 _CLEARLY_BETTER = 0.8  # another template has to have this part of the present one's error, or less
+_GLIDE = 10  # frames from one template to the next: generators paint another picture in another framing
 
 TemplateErrors = Callable[[np.ndarray], np.ndarray]  # kps (5, 2) -> (5,) sums of point distances, crop pixels
 
@@ -70,22 +71,31 @@ class SteadyLandmarks:
 
 
 class Templates:
-    """The alignment template that each track keeps until another one fits clearly better."""
+    """The alignment template that each track keeps until another one fits clearly better, and glides to then.
+
+    Templates are numbered from one profile to the other, so that what lies between two of them is a pose, too.
+    """
 
     def __init__(self, errors: TemplateErrors) -> None:
         self._errors = errors
         self._chosen: dict[int, int] = {}
+        self._steps: dict[int, int] = {}  # where each track is on its way, in parts of 1 / _GLIDE
 
-    def choose(self, track: int, kps: np.ndarray) -> int:
-        """Template 0..4 for a track whose face has the key points (5, 2) now."""
+    def choose(self, track: int, kps: np.ndarray) -> float:
+        """Template 0..4, or between two of them, for a track whose face has the key points (5, 2) in its next frame."""
         errors = self._errors(kps)
         best = int(np.argmin(errors))
         current = self._chosen.get(track, best)
         if errors[best] < _CLEARLY_BETTER * errors[current]:
             current = best
         self._chosen[track] = current
-        return current
+        step = self._steps.get(track, current * _GLIDE)
+        step += int(np.sign(current * _GLIDE - step))
+        self._steps[track] = step
+        return step / _GLIDE
 
     def keep_only(self, tracks: set[int]) -> None:
         """Forget the tracks that have ended."""
-        self._chosen = {track: template for track, template in self._chosen.items() if track in tracks}
+        for known in (self._chosen, self._steps):
+            for track in known.keys() - tracks:
+                del known[track]

@@ -34,7 +34,7 @@ class TrackedFace:
     kps: np.ndarray  # (5, 2) float32, smoothed
     person: int  # index of the source whose identity it gets
     track: int  # number of the uninterrupted appearance it belongs to
-    template: int  # alignment template 0..4 that the track keeps
+    template: float  # alignment template 0..4 that the track keeps; between two of them while it changes
     detected: bool = True  # False where a missed detection was bridged
 
 

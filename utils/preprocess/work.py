@@ -139,7 +139,7 @@ class Worker:
         write_photo(Path(config.save_path) / crop, Photo(pixels))
         kps = array("d", np.round(apply(matrix, kept.face.kps.astype(np.float64)), 3).ravel())
         score = round(kept.face.score, 4)
-        return Record(photo.file, photo.identity, photo.stamp, crop, "", kps, template, score, kept.agreement)
+        return Record(photo.file, photo.identity, photo.stamp, crop, "", kps, int(template), score, kept.agreement)
 
 
 def _agree(looks: Sequence[Look], stranger: float) -> None:
