@@ -9,7 +9,7 @@ import numpy as np
 
 from utils.inference.framing import BASE as BASE
 from utils.inference.types import Crop
-from utils.inference.warp import apply, rescaled, warp
+from utils.inference.warp import apply, invert, rescaled, warp
 from utils.io.frame import Pixels, to_uint8
 
 TEMPLATES = 2.0 * np.array([  # (5, 5, 2), pixels of a 224 crop: left profile, left, frontal, right, right profile
@@ -19,6 +19,7 @@ TEMPLATES = 2.0 * np.array([  # (5, 5, 2), pixels of a 224 crop: left profile, l
     [(46.845, 50.872), (67.382, 50.118), (72.737, 68.111), (48.167, 86.758), (67.236, 86.190)],
     [(54.796, 49.990), (60.771, 50.115), (76.673, 69.007), (55.388, 89.702), (61.257, 89.050)],
 ])
+_INNER = np.array([(-1, -1), (1, -1), (-1, 1), (1, 1)]) / 3.0  # corners, from a crop's centre, in its sides
 # The one template of today's recognisers, (5, 2), pixels of a 112 crop; GHOST's own networks never see it.
 ARCFACE_112 = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
@@ -67,6 +68,16 @@ def estimate(kps: np.ndarray, size: int, template: float | None = None) -> tuple
     # Least squares are linear in their goal: this is the similarity to a mix of the two templates' points.
     M = (1.0 - share) * similarities[low] + share * similarities[low + 1]
     return rescaled(M, size / BASE), template
+
+
+def is_whole(kps: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether the inner two thirds of a face's crop lie within the picture; of what its edge cuts off, networks guess.
+
+    kps: (5, 2) float, frame pixels. shape: of the picture, (H, W, ...).
+    """
+    M, _ = estimate(kps, 1)
+    corners = apply(invert(M), _INNER)
+    return bool((corners >= 0).all() and (corners <= (shape[1] - 1, shape[0] - 1)).all())
 
 
 def middle(crop: np.ndarray) -> np.ndarray:

@@ -37,6 +37,7 @@ class Track:
     thumbnail: np.ndarray | None = None  # of the face when it was last identified
     last_crowded: int | None = None  # index of the last frame where somebody else was close by
     embedding_count: int = 0  # that are summed up in the embedding
+    provisional: bool = False  # whether the embedding is of a face that the frame's edge cuts off
     foreign_embeddings: list[np.ndarray] = field(default_factory=list)  # (D,) unit, the latest ones, of somebody else
 
     def predict(self, index: int) -> np.ndarray:
@@ -53,6 +54,11 @@ class Track:
         """Add one unit embedding (D,) to what is known of the face."""
         self.embedding = embedding if self.embedding is None else self.embedding + embedding
         self.embedding_count += 1
+
+    def renew_embedding(self, embedding: np.ndarray, whole: bool) -> None:
+        """Forget what is known of the face but one unit embedding (D,). whole: no frame's edge cuts it off."""
+        self.embedding, self.embedding_count, self.provisional = embedding, 1, not whole
+        self.foreign_embeddings.clear()
 
     def is_foreign(self, embedding: np.ndarray, threshold: float) -> bool:
         """Whether a unit embedding (D,) is somebody else's, by the cosine similarity `threshold`; such ones are kept

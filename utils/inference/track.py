@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from utils.inference import motion
+from utils.inference import align, motion
 from utils.inference.associate import Track, best_pairs, continue_tracks, note_crowds
 from utils.inference.keypoints import yaw
 from utils.inference.report import NO_FACE, FaceCounts
@@ -35,6 +35,7 @@ _MAX_EMBEDDINGS = 5  # of a face that is closer to the threshold
 _RECHECK_EVERY = 10  # frames, of somebody who is known: another face may have come in a dissolve
 _CROWD_RECHECK_EVERY, _CROWD_MEMORY = 4, 25  # frames, where heads touched up to so many frames ago
 _FOREIGN_TO_REASSIGN, _FOREIGN_RECHECK_EVERY = 3, 2  # embeddings of somebody else in a row, so many frames apart
+_CUT_OFF_RECHECK_EVERY = 3  # frames, of a face that has not been seen whole
 _FRONTAL = 30.0  # degrees that a face may be turned to be checked again
 
 NO_MATCH = "no reference matches"
@@ -133,6 +134,7 @@ class _People:
         self.similarity: dict[int, float] = {}  # person -> largest cosine of the last frame's faces to the reference
         self._embed = embed
         self._next = 0
+        self._provisional = False  # whether the reference is of a face that the frame's edge cuts off
         self._last: Frame | None = None
         self._first_face = selection.mode == "reference" and selection.references is None
 
@@ -174,22 +176,38 @@ class _People:
         may be of a blurred face, and now and then all of them."""
         if self.selection.mode != "reference" or not seen:
             return
+        whole = {p: align.is_whole(t.kps, frame.pixels.shape) for p, t in seen.items()}
         if self.references is None:
-            self.references = embeddings([most_prominent(faces, frame.pixels.shape)])
-        due = [p for p, t in seen.items() if self._is_due(t, frame)]
+            first = most_prominent(faces, frame.pixels.shape)
+            self.references, self._provisional = embeddings([first]), not whole[first]
+        due = [p for p, t in seen.items() if self._is_due(t, frame, whole[p])]
         for position, embedding in zip(due, embeddings(due), strict=True) if due else ():
             track = seen[position]
             track.last_check, track.thumbnail = frame.index, face_thumbnail(frame.pixels, track.kps)
-            if frontal(track) and track.is_foreign(embedding, self.selection.threshold):
+            if track.provisional or not whole[position]:
+                self._renew(track, embedding, frame.index, whole[position])
+            elif frontal(track) and track.is_foreign(embedding, self.selection.threshold):
                 if len(track.foreign_embeddings) >= _FOREIGN_TO_REASSIGN:
                     self._reassign(track, frame.index)
             elif not self._sure(track):
                 track.add_embedding(embedding)
                 track.next_check = frame.index + min(max(1, frame.index - track.first_index), _LONGEST_WAIT)
 
-    def _is_due(self, track: Track, frame: Frame) -> bool:
-        """Whether a face is to be identified in this frame."""
+    def _renew(self, track: Track, embedding: np.ndarray, index: int, whole: bool) -> None:
+        """Take a face that is, or was, cut off for what it looks like now, and the reference with it if that was taken
+        from such a view: embeddings change as more of a face comes into sight."""
+        track.renew_embedding(embedding, whole)
+        track.next_check = index + 1
+        if self._provisional and track.person is not None:
+            self.references, self._provisional = embedding[None], not whole
+
+    def _is_due(self, track: Track, frame: Frame, whole: bool) -> bool:
+        """Whether a face is to be identified in this frame. whole: the frame's edge does not cut it off."""
         since = frame.index - track.last_check
+        if track.provisional:
+            return whole or since >= _CUT_OFF_RECHECK_EVERY
+        if not whole and track.embedding is not None:
+            return False
         if track.foreign_embeddings:
             return since >= _FOREIGN_RECHECK_EVERY
         if not self._sure(track):
