@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import numpy as np
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
+import pytest
+
+from utils.inference import mask
 from utils.inference.align import is_whole
+from utils.inference.conditioning import Conditioning
 from utils.inference.embeddings import normalise
+from utils.inference.report import RunReport
 from utils.inference.track import Selection, TrackedFrame, follow
-from utils.inference.types import Face
+from utils.inference.track_masks import TrackMasks
+from utils.inference.types import Face, Swap, TrackedFace
 from utils.io.frame import Frame
 
 SHAPE = (120, 400, 3)
@@ -75,3 +83,45 @@ def test_somebody_known_who_leaves_is_nobody_else() -> None:
     leaving = [*[at(60)] * 12, *entering()[::-1], *[at(0)] * 12, *entering()]
     out = run(leaving, Embedder(), KNOWN)
     assert all(t.faces for t in out) and len({f.track for t in out for f in t.faces}) == 1
+
+
+class Identifier:
+    """Sees where a face is, and its frame's brightness."""
+
+    def embed(self, image: np.ndarray, faces: list[TrackedFace]) -> np.ndarray:
+        """(N, 2) float32."""
+        return np.float32([[face.kps[2, 0], image.flat[0]] for face in faces])
+
+
+def shown(*views: tuple[float, int]) -> list[tuple[Frame, TrackedFace]]:
+    """Consecutive frames of one track. views: x and brightness of each."""
+    return [(Frame(np.full(SHAPE, light, np.uint8), index), TrackedFace(at(x).kps, 0, 0, 2))
+            for index, (x, light) in enumerate(views)]
+
+
+@pytest.mark.parametrize("together", [1, 2, 6])
+def test_the_targets_own_embedding_is_of_a_whole_face_in_the_light(together: int) -> None:
+    """However many frames there are at once, and asked twice, as for glasses."""
+    settings: Any = SimpleNamespace(identity_strength=0.0, identity_reach=0.0, glasses=None, target_glasses=True)
+    conditioning, nobody = Conditioning(Identifier(), settings), np.zeros((1, 2), np.float32)  # type: ignore[arg-type]
+    faces = shown((0, 90), (10, 90), (50, 9), (51, 90), (52, 90), (10, 90))
+    seen = []
+    for first in range(0, 6, together):
+        batch = faces[first : first + together]
+        own = [conditioning.embeddings(nobody, batch, RunReport().stage).tolist() for _ in range(2)]
+        assert own[0] == own[1]
+        seen += own[0]
+    assert seen == [[0, 90]] * 3 + [[51, 90]] * 3
+
+
+def test_a_mask_fits_the_whole_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target's landmarks, and so the mask's numbers, tell the frame's brightness here."""
+    drawn: list[float] = []
+    monkeypatch.setattr(mask, "choose_params", lambda after, before, *_: float(before[0, 0]))
+    monkeypatch.setattr(mask, "draw", lambda points, params, size: drawn.append(params))
+    settings: Any = SimpleNamespace(mask_margin=mask.MaskMargin(), rim_contrast=0.0, least_contrast=0.0)
+    landmarks: Any = SimpleNamespace(find=lambda crops: [np.full((106, 2), crop.mean()) for crop in crops])
+    masks, points, swap = TrackMasks(landmarks, settings, 32), np.zeros((106, 2)), Swap(*[np.zeros(0)] * 3)
+    for faces in (shown((0, 90), (10, 91), (50, 92), (51, 93)), shown((0, 94))):
+        masks.draw(faces, [swap] * len(faces), [points] * len(faces), RunReport().stage)
+    assert drawn == [90, 90, 92, 92, 92]

@@ -14,6 +14,7 @@ from utils.inference.recent import Recent
 from utils.inference.report import Stage
 from utils.inference.smooth import SteadyLandmarks
 from utils.inference.types import FrameFaces, Swap, TrackedFace
+from utils.io.frame import Frame
 
 if TYPE_CHECKING:
     from coordinate_reg.landmarks import Landmarks
@@ -21,14 +22,15 @@ if TYPE_CHECKING:
 
 
 class TrackMasks:
-    """Soft masks for the faces of one stream; a track keeps the parameters of its first frame."""
+    """Soft masks for the faces of one stream; a track keeps the parameters of its first frame; where the
+    frame's edge cuts the face off there, they are chosen anew at the first whole view."""
 
     def __init__(self, landmarks: Landmarks, settings: SwapSettings, size: int) -> None:
         """size: sides of the masks, pixels."""
         self._find, self._size = landmarks.find, size
         self._margin, self._contrast = settings.mask_margin, settings.rim_contrast
         self._least = settings.least_contrast
-        self._params: Recent[mask.MaskParams] = Recent()  # by track
+        self._params: Recent[tuple[mask.MaskParams, bool]] = Recent()  # by track; whether of a whole face
         self._steady = SteadyLandmarks()
 
     def settle(self, faces: FrameFaces, after: np.ndarray) -> list[np.ndarray]:
@@ -47,20 +49,26 @@ class TrackMasks:
         settled: landmarks of the swaps, see `settle`.
         """
         self._params.shrink()
-        for position, (frame, face) in enumerate(faces):
-            if face.track not in self._params:
-                with stage("landmarks"):
-                    target = align.cut(frame.pixels, face.kps, self._size, face.template).image
-                    # In the light in which the swaps' own are found, too.
-                    before = self._find([exposure_of(target, self._least).applied(target)])[0]
-                self._params[face.track] = mask.choose_params(settled[position], before, self._margin, self._size)
+        params = [self._choose(frame, face, points, stage)
+                  for points, (frame, face) in zip(settled, faces, strict=True)]
         with stage("mask"):
-            return [self._draw(face, swap, points)
-                    for swap, points, (_, face) in zip(swaps, settled, faces, strict=True)]
+            return [self._draw(face, swap, points, chosen)
+                    for swap, points, chosen, (_, face) in zip(swaps, settled, params, faces, strict=True)]
 
-    def _draw(self, face: TrackedFace, swap: Swap, points: np.ndarray) -> np.ndarray:
+    def _choose(self, frame: Frame, face: TrackedFace, points: np.ndarray, stage: Stage) -> mask.MaskParams:
+        """The numbers of one face's mask; points: (106, 2) float32, settled landmarks of the swap."""
+        whole = align.is_whole(face.kps, frame.pixels.shape)
+        if face.track not in self._params or (whole and not self._params[face.track][1]):
+            with stage("landmarks"):
+                target = align.cut(frame.pixels, face.kps, self._size, face.template).image
+                # In the light in which the swaps' own are found, too.
+                before = self._find([exposure_of(target, self._least).applied(target)])[0]
+            self._params[face.track] = mask.choose_params(points, before, self._margin, self._size), whole
+        return self._params[face.track][0]
+
+    def _draw(self, face: TrackedFace, swap: Swap, points: np.ndarray, params: mask.MaskParams) -> np.ndarray:
         """One face's mask; points: (106, 2) float32, settled landmarks of the swap."""
-        soft = mask.draw(points, self._params[face.track], self._size)
+        soft = mask.draw(points, params, self._size)
         if not self._contrast:
             return soft
         return rim.limit_mask(soft, points, swap.image, swap.target, self._contrast, yaw(face.kps))
