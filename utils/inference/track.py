@@ -35,7 +35,7 @@ _MAX_EMBEDDINGS = 5  # of a face that is closer to the threshold
 _RECHECK_EVERY = 10  # frames, of somebody who is known: another face may have come in a dissolve
 _CROWD_RECHECK_EVERY, _CROWD_MEMORY = 4, 25  # frames, where heads touched up to so many frames ago
 _FOREIGN_TO_REASSIGN, _FOREIGN_RECHECK_EVERY = 3, 2  # embeddings of somebody else in a row, so many frames apart
-_CUT_OFF_RECHECK_EVERY = 3  # frames, of a face that has not been seen whole
+_CUT_OFF_RECHECK_EVERY = 3  # frames, of a face that has not been seen whole and matches nobody yet
 _FRONTAL = 30.0  # degrees that a face may be turned to be checked again
 
 NO_MATCH = "no reference matches"
@@ -205,7 +205,7 @@ class _People:
         """Whether a face is to be identified in this frame. whole: the frame's edge does not cut it off."""
         since = frame.index - track.last_check
         if track.provisional:
-            return whole or since >= _CUT_OFF_RECHECK_EVERY
+            return whole or since >= (_CUT_OFF_RECHECK_EVERY if track.person is None else _RECHECK_EVERY)
         if not whole and track.embedding is not None:
             return False
         if track.foreign_embeddings:
