@@ -33,20 +33,41 @@ class PackedConv2d(nn.Module):
             self._weight = weight
         return weight
 
+    @property
+    def weight(self) -> Tensor:
+        """(Cout, Cin, H, W), as the Conv2d had them."""
+        return self._weight.to_dense() if self._weight.is_mkldnn else self._weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(Cout,), as the Conv2d had it."""
+        return self._bias
+
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W), of the weights' dtype. Returns what the Conv2d does."""
         # Named fully, since finding the right form of an operation takes Python longer than calling it.
         convolution = torch.ops.mkldnn._convolution_pointwise.default
         return convolution(x, self._reordered(x), self._bias, *self._shape, "none", [], "")
 
+    def times(self, x: Tensor, factor: Tensor) -> Tensor:
+        """What forward gives, times a factor of the same shape: one pass over the map, not two."""
+        convolution = torch.ops.mkldnn._convolution_pointwise.binary
+        return convolution(x, factor, self._reordered(x), self._bias, *self._shape, "mul", None, None, [], None)
+
+    def add_to(self, x: Tensor, total: Tensor, relu: bool = False) -> Tensor:
+        """Add what forward gives to `total`, (B, Cout, H', W'), in place; relu: of the sum. Returns `total`."""
+        convolution, then = torch.ops.mkldnn._convolution_pointwise_.binary, "relu" if relu else None
+        return convolution(total, x, self._reordered(x), self._bias, *self._shape, "add", 1.0, then, [], None)
+
 
 def can_pack() -> bool:
     """Whether this PyTorch has what it takes: calls made for its compiler, which may come and go."""
-    names = ("_reorder_convolution_weight", "_convolution_pointwise")
+    names = ("_reorder_convolution_weight", "_convolution_pointwise", "_convolution_pointwise_")
     return (
         platform.machine() in ("x86_64", "AMD64")
         and torch.backends.mkldnn.is_available()
         and all(hasattr(torch.ops.mkldnn, name) for name in names)
+        and all("binary" in getattr(torch.ops.mkldnn, name).overloads() for name in names[1:])
     )
 
 

@@ -52,8 +52,9 @@ def test_same_numbers(arguments: dict[str, Any]) -> None:
     network = plain(arguments)
     Xt, z_id = inputs(arguments, 1 if arguments["backbone"] == "resnet" else 2)
     wanted, _ = network(Xt, z_id)
-    found, _ = FusedAEINet(network)(Xt, z_id)
-    assert found.shape == wanted.shape and relative(found, wanted) < 5e-4
+    for inference in (FusedAEINet(network), pack(FusedAEINet(network))):
+        found, _ = inference(Xt, z_id)
+        assert found.shape == wanted.shape and relative(found, wanted) < 5e-4
 
 
 @torch.inference_mode()
@@ -66,8 +67,9 @@ def test_rows_at_a_time_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @torch.inference_mode()
-def test_everybody_in_a_batch_gets_the_own_identity() -> None:
-    network = FusedAEINet(plain(COMPACT))
+@pytest.mark.parametrize("ready", [lambda network: network, pack])
+def test_everybody_in_a_batch_gets_the_own_identity(ready: Any) -> None:
+    network = ready(FusedAEINet(plain(COMPACT)))
     Xt, z_id = inputs(COMPACT, 3)
     together = network(Xt, z_id)[0]
     for i in (2, 0, 1):
@@ -81,7 +83,7 @@ def test_identity_terms_are_computed_once_and_not_hoarded(monkeypatch: pytest.Mo
     calls: list[Tensor] = []
     compute = network._compute_terms
 
-    def count(z_id: Tensor) -> fused.Terms:
+    def count(z_id: Tensor) -> Any:
         calls.append(z_id)
         return compute(z_id)
 
@@ -135,21 +137,45 @@ def test_swapper_takes_the_inference_form() -> None:
     assert isinstance(swapper._network, FusedAEINet) and swapper.dtype == "float32"
     assert not any(isinstance(module, nn.BatchNorm2d) for module in swapper._network.modules())
     packed = [module for module in swapper._network.modules() if isinstance(module, PackedConv2d)]
-    assert all(module._weight.is_mkldnn for module in packed) and bool(packed) == can_pack()
+    assert bool(packed) == can_pack()
+    # Those of the large maps are not used themselves: one person's are made from them.
+    large = [module.attributes for module in swapper._network.blocks[swapper._network.small :].modules()
+             if hasattr(module, "attributes")]
+    assert len(large) == 2 and all(module._weight.is_mkldnn for module in packed if module not in large)
+
+
+@torch.inference_mode()
+def test_packed_networks_keep_the_picture_in_bfloat16() -> None:
+    if not can_pack():
+        pytest.skip("this PyTorch cannot pack weights")
+    if fastest_dtype(torch.device("cpu")) != torch.bfloat16:
+        pytest.skip("this processor has no bfloat16")
+    network, (Xt, z_id) = plain(COMPACT), inputs(COMPACT, 3)
+    wanted, ready = network(Xt, z_id)[0], pack(FusedAEINet(network, torch.bfloat16))
+    assert not any(isinstance(module, nn.Conv2d) for module in ready.modules())
+    error, unpacked = (form(Xt, z_id)[0].float() - wanted for form in (ready, FusedAEINet(network, torch.bfloat16)))
+    assert 0 < error.abs().mean() < 1.05 * unpacked.abs().mean()
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_packed_convolutions_give_the_same_numbers(dtype: torch.dtype) -> None:
+def test_packed_convolutions_multiply_and_add(dtype: torch.dtype) -> None:
     if not can_pack():
         pytest.skip("this PyTorch cannot pack weights")
-    if dtype == torch.bfloat16 and fastest_dtype(torch.device("cpu")) != dtype:
-        pytest.skip("this processor has no bfloat16")
-    inference, (Xt, z_id) = FusedAEINet(plain(GENERATOR), dtype), inputs(GENERATOR, 3)
-    wanted = inference(Xt, z_id)[0].float()
-    pack(inference)
-    assert not any(isinstance(module, nn.Conv2d) for module in inference.modules())
-    assert relative(inference(Xt, z_id)[0].float(), wanted) < 1e-5
+    torch.manual_seed(0)
+    conv = nn.Conv2d(33, 48, 3, padding=1).to(dtype)
+    packed, bound = PackedConv2d(conv), 1e-5 if dtype == torch.float32 else 1e-2
+    x, other = (torch.randn(2, channels, 16, 16, dtype=dtype).to(memory_format=torch.channels_last)
+                for channels in (33, 48))
+    given, y = other.clone(), conv(x)
+    assert relative(packed.times(x, other), (y * other).float()) < bound and torch.equal(other, given)
+    for relu in (False, True):
+        total = other.clone(memory_format=torch.channels_last)
+        wanted = (y + other).relu() if relu else y + other
+        assert packed.add_to(x, total, relu) is total and relative(total, wanted.float()) < bound
+    wanted_bias = conv.bias
+    assert wanted_bias is not None and torch.equal(packed.weight, conv.weight)
+    assert packed.bias is not None and torch.equal(packed.bias, wanted_bias)
 
 
 @torch.inference_mode()
