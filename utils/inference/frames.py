@@ -36,6 +36,7 @@ from utils.inference.stream import prefetch
 from utils.inference.tone import match_tone
 from utils.inference.track import NO_MATCH, Selection, TrackedFrame, follow
 from utils.inference.track_detail import TrackDetail
+from utils.inference.track_edges import TrackEdges, share_inside
 from utils.inference.track_masks import TrackMasks
 from utils.inference.types import Face, FrameFaces, Mask, Swap, SwappedFrame, Visibility
 from utils.inference.visibility import UNSEEN, visibility_of
@@ -75,6 +76,7 @@ class _Tracks(NamedTuple):
     masks: TrackMasks
     detail: TrackDetail | None
     blur: TrackBlur | None
+    edges: TrackEdges | None  # None of photos, where nobody comes or goes
 
 
 class FramePipeline:
@@ -127,13 +129,13 @@ class FramePipeline:
     def run(self, frames: Iterable[Frame], careful: bool = False) -> Iterator[SwappedFrame]:
         """Swap the chosen faces; frames come out in order, some frames after they went in.
 
-        careful: search longer for small faces (photos).
+        careful: search longer for small faces, and swap those that the edge cuts off like others (photos).
         """
         if not self._sources:
             raise OptionError("no source: call set_sources first")
         z_id = np.stack([source.z_id for source in self._sources])
         conditioning = Conditioning(self.stages.identifier, self.stages.settings)
-        tracks = self._tracks()
+        tracks = self._tracks(careful)
         # Each of these works on one batch while those after it work on the ones before.
         with (
             closing(self._tracked(frames, careful)) as tracked,
@@ -144,10 +146,11 @@ class FramePipeline:
             for batch, new_faces in finished:
                 yield from self._pasted(batch, new_faces)
 
-    def _tracks(self) -> _Tracks:
+    def _tracks(self, careful: bool) -> _Tracks:
         settings = self.stages.settings
         masks = TrackMasks(self.stages.landmarks, settings, self.config.crop_size)
-        return _Tracks(masks, self._detail(), TrackBlur(settings.match_blur) if settings.match_blur else None)
+        blur = TrackBlur(settings.match_blur) if settings.match_blur else None
+        return _Tracks(masks, self._detail(), blur, None if careful else TrackEdges())
 
     def _detail(self) -> TrackDetail | None:
         """What gives a new stream's swaps detail; a mixture of two people has a part of it."""
@@ -274,9 +277,11 @@ class FramePipeline:
             with self.report.stage("blur"):
                 swaps = tracks.blur.match(faces, swaps)
         results = []
-        for (_, face), swap, points, alpha in zip(faces, swaps, after, drawn, strict=True):
+        for (frame, face), swap, points, alpha in zip(faces, swaps, after, drawn, strict=True):
             M_frame2mask, _ = align.estimate(face.kps, mask_size, face.template)
-            visibility = visibility_of(face.kps, points, M_frame2mask, stages.settings.max_yaw)
+            inside = share_inside(M_frame2mask, mask_size, frame.pixels.shape)
+            most = tracks.edges.share(face.track, inside) if tracks.edges else 1.0
+            visibility = visibility_of(face.kps, points, M_frame2mask, stages.settings.max_yaw, most)
             results.append(_NewFace(swap, Mask(alpha, M_frame2mask), visibility))
         return results
 
