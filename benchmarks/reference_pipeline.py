@@ -20,6 +20,7 @@ from torch import nn
 from utils.inference import align, mask, rim
 from utils.inference.blur import TrackBlur
 from utils.inference.embeddings import normalise
+from utils.inference.exposure import Exposure
 from utils.inference.keypoints import yaw
 from utils.inference.people import KnownPerson
 from utils.inference.pipeline import SwapPipeline
@@ -94,7 +95,7 @@ def _swap(pipeline: SwapPipeline, generator: nn.Module, z_id: np.ndarray, detail
     if pipeline.stages.occlusion is not None:
         (soft,) = pipeline.stages.occlusion.uncovered([crop.image], [soft])
     faces = [(Frame(image), TrackedFace(kps, person=0, track=0, template=template))]
-    detailed = detail.add(faces, [Swap(swap, crop.M_frame2crop, crop.image)], [after], np.zeros(1))
+    detailed = detail.add(faces, [Swap(swap, crop.M_frame2crop, crop.image)], [Exposure()], [after], np.zeros(1))
     (placed,) = blur.match(faces, detailed)
     shape = image.shape[1::-1]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

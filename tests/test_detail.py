@@ -16,6 +16,7 @@ from utils.errors import NoFaceInReferenceError, NoFaceInSourceError
 from utils.inference import align, stages
 from utils.inference.config import InferenceConfig
 from utils.inference.detail import SourceDetail, add_detail, detail_of_source, share_of
+from utils.inference.exposure import Exposure
 from utils.inference.people import _lender, _Seen, identities
 from utils.inference.pipeline import SwapPipeline, load_pipeline
 from utils.inference.sharpen import detail_of
@@ -59,7 +60,7 @@ class Scene:
         face = TrackedFace(self.kps * scale, 0, track, 2)
         crop = align.cut(photo, face.kps, SIZE, 2)
         swap = Swap(cv2.GaussianBlur(crop.image, (0, 0), 2.5), crop.M_frame2crop, crop.image)
-        return detail.add([(Frame(photo), face)], [swap], [self.points], np.zeros(1))[0]
+        return detail.add([(Frame(photo), face)], [swap], [Exposure()], [self.points], np.zeros(1))[0]
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +216,7 @@ def test_along_a_track_detail_does_not_pulse_with_keyframes_and_a_pull_of_focus_
             targets = [scene.crop if width == 0 else cv2.GaussianBlur(scene.crop, (0, 0), width), scene.crop]
             faces = [(frame, TrackedFace(scene.kps, 0, track, 2)) for track in (1, 2)]
             swaps = [Swap(scene.soft, align.estimate(scene.kps, LEAST_SIDE, 2)[0], target) for target in targets]
-            first, second = detail.add(faces, swaps, [scene.points] * 2, np.zeros(2))
+            first, second = detail.add(faces, swaps, [Exposure()] * 2, [scene.points] * 2, np.zeros(2))
             assert np.array_equal(second.image, sharp), "tracks do not mix"
             found.append(first.image)
         return found
@@ -319,9 +320,9 @@ def test_targets_with_glasses_are_told_to_the_stage(pipeline: SwapPipeline, monk
     told = []
     add = TrackDetail.add
 
-    def recorded(self: TrackDetail, faces: Any, swaps: Any, settled: Any, worn: np.ndarray) -> list[Swap]:
-        told.extend(worn)
-        return add(self, faces, swaps, settled, worn)
+    def recorded(self: TrackDetail, *given: Any) -> list[Swap]:
+        told.extend(given[-1])
+        return add(self, *given)
 
     monkeypatch.setattr(TrackDetail, "add", recorded)
     glasses = pipeline.stages.settings.glasses

@@ -12,6 +12,7 @@ from tests.test_tone import picture
 from utils.inference import mask
 from utils.inference.exposure import Exposure, exposure_of
 from utils.inference.pipeline import load_pipeline
+from utils.io.frame import Frame
 from utils.io.image import read_photo
 
 IMAGES = Path(__file__).resolve().parents[1] / "examples" / "images"
@@ -56,6 +57,12 @@ def test_dark_bright_and_faint_faces_come_into_the_range_and_back(gain: float, o
     assert 55 < mean < 180 and spread > 0.9 * LEAST
     apart = np.abs(exposure.undone(exposure.applied(image)).astype(int) - image)
     assert np.percentile(apart, 95) <= 1, "all but what is far from the rest comes back"
+
+
+def test_dim_and_bright_light_is_a_gain() -> None:
+    for gain in (0.5, 0.3, 1.75):
+        exposure = exposure_of(in_light(face(), gain), LEAST)
+        assert (exposure.gain > 1) == (gain < 1) and abs(exposure.offset) < 5
 
 
 def test_levels_end_at_black_and_white() -> None:
@@ -123,6 +130,21 @@ def test_a_swap_in_the_dark_is_the_swap_in_the_dark(gain: float, offset: float, 
     apart = np.abs(faint.astype(int) - in_light(full, gain, offset))[changed]
     # A source's detail may be half as much again as the target's, in any light.
     assert apart.mean() < 2.5 + 0.5 * detail and np.percentile(apart, 99) < 12 + 3 * detail
+
+
+def test_swaps_do_not_pump_with_the_light() -> None:
+    """How far brightness and fine detail of swaps are from what the light alone makes of them, logarithms."""
+    photo = cv2.resize(read_photo(IMAGES / "selfie.jpg").image, (400, 400), interpolation=cv2.INTER_AREA)
+    gains = (1, 0.6, 0.3, 0.1)
+    pipeline = load_pipeline(device="cpu")
+    pipeline.set_sources([IMAGES / "portrait_2.jpg"])
+    frames = [Frame(in_light(photo, gain), 0) for gain in gains]
+    shown = [next(pipeline.run([frame], careful=True)).image.astype(np.float32) for frame in frames]
+    inside = np.abs(shown[0] - photo).max(axis=2) > 8
+    fine = [np.abs(image - cv2.GaussianBlur(image, (0, 0), 1.5))[inside].mean() for image in shown]
+    means = [image[inside].mean() for image in shown]
+    for found, most in ((fine[:3], 0.25), (fine, 0.42), (means, 0.01)):
+        assert np.abs(np.log(np.array(found) / (np.array(gains[: len(found)]) * found[0]))).max() < most
 
 
 @pytest.mark.parametrize("lamp", [(0.35, 1, 0.45), (1, 0.45, 0.6)])

@@ -15,7 +15,7 @@ import numpy as np
 from utils.inference.align import middle
 
 _DARKEST, _BRIGHTEST = 60.0, 175.0  # mean levels of a face, which few of those that generators are trained on exceed
-_USUAL = 48.0  # levels' standard deviation in most faces
+_USUAL_MEAN, _USUAL = 110.0, 48.0  # levels of most faces: their mean and its standard deviation
 _LARGEST = 16.0  # gain; what has less contrast than this can repair shows next to nothing
 # Of faces in white light, logarithms of blue and of red over green.
 _NATURAL = np.array([(-0.5, 0.0), (0.05, 0.55)], np.float32)
@@ -68,7 +68,10 @@ def exposure_of(crop: np.ndarray, least: float) -> Exposure:
     lit = Exposure(cast=cast).applied(face)
     mean, spread = (max(float(value[0, 0]), 0.1) for value in cv2.meanStdDev(cv2.cvtColor(lit, cv2.COLOR_BGR2GRAY)))
     wanted = min(max(mean, _DARKEST), _BRIGHTEST)
-    gain = min(max(1.0, least / spread, min(wanted / mean, _USUAL / spread)), _LARGEST, _room(lit, mean, wanted))
+    gain = max(min(1.0, wanted / mean), least / spread, min(wanted / mean, _USUAL / spread))
+    # Dim light is a gain: up to a usual brightness it is undone as such; an offset is for what is left, as fog.
+    wanted = max(wanted, min(gain * mean, _USUAL_MEAN))
+    gain = min(gain, _LARGEST, _room(lit, mean, wanted))
     return Exposure(gain, wanted - gain * mean, cast)
 
 

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -60,6 +61,11 @@ class _Batch(NamedTuple):
     lit: list[np.ndarray]  # the crops in the light that the generator knows
     z_id: np.ndarray  # (N, D) float32, raw: who the faces become
     glasses: np.ndarray  # (N,) float32 [0, 1], how likely each of those who are replaced wears some
+
+    def unlit(self, swaps: Sequence[Swap]) -> list[Swap]:
+        """Swaps in the generator's light as the frames show them."""
+        return [replace(swap, image=exposure.undone(swap.image), target=crop)
+                for swap, exposure, crop in zip(swaps, self.light, self.crops, strict=True)]
 
 
 class _NewFace(NamedTuple):
@@ -262,8 +268,9 @@ class FramePipeline:
         stages, mask_size, faces = self.stages, self.config.crop_size, batch.faces
         with self.report.stage("landmarks"):
             after = stages.landmarks.find([cv2.resize(image, (mask_size, mask_size)) for image in images])
-        swaps = [Swap(exposure.undone(image), align.estimate(face.kps, len(image), face.template)[0], crop)
-                 for exposure, image, crop, (_, face) in zip(batch.light, images, batch.crops, faces, strict=True)]
+        lit = [Swap(image, align.estimate(face.kps, len(image), face.template)[0], crop)
+               for image, crop, (_, face) in zip(images, batch.lit, faces, strict=True)]
+        swaps = batch.unlit(lit)
         with self.report.stage("mask"):
             settled = tracks.masks.settle(faces, after)
         drawn = tracks.masks.draw(faces, swaps, settled, self.report.stage)
@@ -272,7 +279,7 @@ class FramePipeline:
                 drawn = stages.occlusion.uncovered(batch.lit, drawn)
         if tracks.detail is not None:
             with self.report.stage("detail"):
-                swaps = tracks.detail.add(faces, swaps, settled, batch.glasses)
+                swaps = batch.unlit(tracks.detail.add(faces, lit, batch.light, settled, batch.glasses))
         if tracks.blur is not None:
             with self.report.stage("blur"):
                 swaps = tracks.blur.match(faces, swaps)

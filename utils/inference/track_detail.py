@@ -14,6 +14,7 @@ import numpy as np
 from utils.inference import align
 from utils.inference.blend import enlargement
 from utils.inference.detail import SourceDetail, add_detail
+from utils.inference.exposure import Exposure
 from utils.inference.recent import Recent
 from utils.inference.types import FrameFaces, Swap, TrackedFace
 from utils.inference.warp import rescaled_points
@@ -45,16 +46,22 @@ class TrackDetail:
         self._fitting: Recent[_Fitting] = Recent()  # by track
 
     def add(
-        self, faces: FrameFaces, swaps: Sequence[Swap], settled: Sequence[np.ndarray], worn: np.ndarray
+        self, faces: FrameFaces, swaps: Sequence[Swap], light: Sequence[Exposure], settled: Sequence[np.ndarray],
+        worn: np.ndarray,
     ) -> list[Swap]:
-        """Swaps with detail. settled: steady landmarks (106, 2) of each. worn: (N,), how likely each target wears
-        glasses, 0..1."""
+        """Swaps with detail, in the generator's light: there it does not grow or fade with that of the frame.
+
+        light: of the frames. settled: steady landmarks (106, 2) of each. worn: (N,), how likely each target wears
+        glasses, 0..1.
+        """
         self._large.shrink()
         self._fitting.shrink()
-        return [self._add(frame.pixels, face, swap, points, float(glasses))
-                for (frame, face), swap, points, glasses in zip(faces, swaps, settled, worn, strict=True)]
+        return [self._add(frame.pixels, face, swap, exposure, points, float(glasses)) for (frame, face), swap, exposure,
+                points, glasses in zip(faces, swaps, light, settled, worn, strict=True)]
 
-    def _add(self, frame: Pixels, face: TrackedFace, swap: Swap, points: np.ndarray, worn: float) -> Swap:
+    def _add(
+        self, frame: Pixels, face: TrackedFace, swap: Swap, exposure: Exposure, points: np.ndarray, worn: float
+    ) -> Swap:
         image, target, M_frame2crop = swap.image, swap.target, swap.M_frame2crop
         side = self._side if self._is_large(face.track, enlargement(M_frame2crop)) else self._size
         source = self._sources[side][face.person]
@@ -62,7 +69,7 @@ class TrackDetail:
             return swap
         if side != self._size:
             crop = align.cut(frame, face.kps, side, face.template)
-            target, M_frame2crop = crop.image, crop.M_frame2crop
+            target, M_frame2crop = exposure.applied(crop.image), crop.M_frame2crop
             image = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
         points = rescaled_points(points, align.BASE / self._mask_size)
         steadied = partial(self._steadied, face.track)
