@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.clips import make_clip, planes
+from utils.inference.motion import between
 from utils.inference.scene import thumbnail
 from utils.io.decoded import DecodedPicture
 from utils.io.encode import video_writer
@@ -77,6 +78,19 @@ def test_only_what_is_looked_at_is_converted(frames: list[Frame]) -> None:
     for place in (np.s_[200:210, 200:210], np.s_[205:215, 200:215], np.s_[20:30, 20:30]):
         assert pixels[place].any()
     assert sum(part.size for _, part in pixels._parts) == (128 * 128 + 64 * 64) * 3
+
+
+def test_motion_needs_no_conversion(frames: list[Frame]) -> None:
+    pixels = frames[0].pixels
+    assert isinstance(pixels, DecodedPicture)
+    luma = pixels.layout.to_bytes(pixels.luma)
+    assert luma.shape == (HEIGHT, WIDTH) and luma.dtype == np.uint8
+    kps = np.array([[170, 300], [230, 300], [200, 330], [180, 360], [220, 360]], np.float32)
+    moved = between(pixels, pixels, kps)
+    assert moved is not None and not pixels._parts
+    np.testing.assert_allclose(moved, [[1, 0, 0], [0, 1, 0]], atol=1e-3)
+    grey = frames[1].image @ (0.1, 0.6, 0.3)
+    assert np.corrcoef(luma.ravel(), grey.ravel())[0, 1] > 0.98 and luma.max() > 220  # the upper bits
 
 
 def test_thumbnails_need_no_conversion(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ The templates are not today's InsightFace template; another framing gives other 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from utils.inference.framing import BASE as BASE
@@ -27,14 +29,20 @@ ARCFACE_112 = np.array(
 
 
 def _similarities(kps: np.ndarray) -> np.ndarray:
-    """Least-squares similarity transforms from kps (5, 2) to each template, (5, 2, 3) float64.
-
-    Source: closed form of Umeyama, TPAMI 1991, in two dimensions, where rotation and scale are one complex number.
-    """
+    """Least-squares similarity transforms from kps (5, 2) to each template, (5, 2, 3) float64, not to be changed."""
     kps = np.asarray(kps, np.float64)
     if kps.shape != (5, 2) or not np.isfinite(kps).all():
         raise ValueError(f"kps: expected five finite points, shape (5, 2), not {kps.shape}")
-    points = kps @ (1.0, 1.0j)  # (5,) complex
+    return _fitted(kps.tobytes())
+
+
+@lru_cache(maxsize=128)  # each stage asks for the same faces again
+def _fitted(kps: bytes) -> np.ndarray:
+    """Similarity transforms (5, 2, 3) from five points of float64.
+
+    Source: closed form of Umeyama, TPAMI 1991, in two dimensions, where rotation and scale are one complex number.
+    """
+    points = np.frombuffer(kps).reshape(5, 2) @ (1.0, 1.0j)  # (5,) complex
     goals = TEMPLATES @ (1.0, 1.0j)  # (templates, 5)
     centred = points - points.mean()
     spread = max(float((np.abs(centred) ** 2).sum()), 1e-12)
@@ -49,7 +57,8 @@ def template_errors(kps: np.ndarray) -> np.ndarray:
 
     kps: (5, 2) float, frame pixels.
     """
-    mapped = np.stack([apply(M, np.asarray(kps, np.float64)) for M in _similarities(kps)])
+    similarities = _similarities(kps)
+    mapped = np.asarray(kps, np.float64) @ similarities[:, :, :2].mT + similarities[:, None, :, 2]
     return np.linalg.norm(mapped - TEMPLATES, axis=-1).sum(axis=-1)
 
 

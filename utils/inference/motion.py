@@ -26,9 +26,10 @@ _FAR = 0.5  # the same for one point
 
 
 def _patch(image: Pixels, M_frame2patch: np.ndarray) -> np.ndarray:
-    """(128, 128) uint8 grey around a face."""
-    patch = warp(image, M_frame2patch, (_SIDE, _SIDE), average=False)
-    return cv2.cvtColor(to_uint8(patch), cv2.COLOR_BGR2GRAY)
+    """(128, 128) uint8 grey around a face; of decoded frames their luma, which spares them a conversion to colours."""
+    if isinstance(image, np.ndarray):
+        return cv2.cvtColor(to_uint8(warp(image, M_frame2patch, (_SIDE, _SIDE), average=False)), cv2.COLOR_BGR2GRAY)
+    return image.layout.to_bytes(warp(image.luma, M_frame2patch, (_SIDE, _SIDE), average=False))
 
 
 def _good(before: np.ndarray, after: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:

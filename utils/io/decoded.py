@@ -46,6 +46,11 @@ class DecodedPicture:
         """The picture as it was decoded: of a copy, the one that was copied, where most is converted already."""
         return self._original or DecodedPicture(self.frame, self._colour)
 
+    @property
+    def luma(self) -> np.ndarray:
+        """The plane Y as it was decoded, (H, W) of the layout's type; what is written to a copy does not change it."""
+        return pixels_of(self.frame.planes[0], self.layout)
+
     def __getitem__(self, place: tuple[slice, slice]) -> np.ndarray:
         rows, columns = (part.indices(length) for part, length in zip(place, self.shape[:2], strict=True))
         if rows[2] != 1 or columns[2] != 1:

@@ -35,6 +35,10 @@ class Layout:
         """Type of a sample."""
         return np.dtype(np.uint8 if self.bits == 8 else np.uint16)
 
+    def to_bytes(self, samples: np.ndarray) -> np.ndarray:
+        """The upper eight bits of each of a plane's samples, uint8."""
+        return samples if self.bits == 8 else (samples >> (self.bits - 8)).astype(np.uint8)
+
 
 def layout_of(pixel_format: str) -> Layout | None:
     """The layout that FFmpeg's name stands for (yuvj: with full range); None for those that are no such planes."""
