@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from network.AEI_Net import MLAttrEncoder
+from network.packed import PackedConv2d
 
 _SLOPE = 0.1  # of the encoders' LeakyReLU
 
@@ -45,6 +46,11 @@ def fold_everywhere(module: nn.Module) -> nn.Module:
     return module
 
 
+def _leaky(conv: nn.Module, x: Tensor) -> Tensor:
+    """The encoders' LeakyReLU of conv(x)."""
+    return conv.leaky(x, _SLOPE) if isinstance(conv, PackedConv2d) else F.leaky_relu_(conv(x), _SLOPE)
+
+
 class _Double(nn.Module):
     """Transposed convolution 4x4 of stride 2 and padding 1, as one 2x2 convolution whose results are interleaved.
 
@@ -63,7 +69,7 @@ class _Double(nn.Module):
 
     def forward(self, x: Tensor, place: Tensor) -> None:
         """Write the result for x (B, cin, H, W) to `place` (B, cout, 2 H, 2 W)."""
-        y = F.leaky_relu_(self.conv(x), _SLOPE)
+        y = _leaky(self.conv, x)
         height, width = x.shape[2:]
         for i, part in enumerate(y.split(self.cout, dim=1)):
             row, column = divmod(i, 2)
@@ -89,7 +95,7 @@ class FoldedEncoder(nn.Module):
         """Xt: (B, 3, S, S) float [-1, 1] RGB. Returns `levels` maps, 2x2 to S/2 x S/2 pixels, deepest first."""
         features = [Xt]
         for conv in self.down:
-            features.append(F.leaky_relu_(conv(features[-1]), _SLOPE))
+            features.append(_leaky(conv, features[-1]))
         maps = [features[-1]]
         for up, skip in zip(self.up, features[-2:0:-1], strict=True):
             maps.append(self._join(cast(_Double, up), maps[-1], skip))

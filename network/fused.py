@@ -3,8 +3,9 @@
 What depends on the identity alone (`up1`, `fc1`, `fc2`) is computed once per embedding and kept; batch norms are folded
 into their convolutions; gamma and beta of an AAD layer come from one convolution; layers that see the same features
 share their normalisation and the convolution of their masks. Small maps with many weights are computed for the whole
-batch, so that weights are read once; on a CPU large maps are computed one picture at a time, so that they stay in the
-processor's cache, in packed networks by `network.mixed`, else a few rows at a time. Symbols as in `network.AADLayer`.
+batch, so that weights are read once; on a CPU larger maps are computed one person at a time, in packed networks by
+`network.mixed`, and large ones one picture at a time, so that they stay in the processor's cache, elsewhere a few rows
+at a time. Symbols as in `network.AADLayer`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from network.packed import PackedConv2d
 
 _MOST_PEOPLE = 16  # whose identity terms are kept
 _LARGE = 64  # side from which maps are computed one picture at a time on a CPU
+_MIXED = 32  # and from which one person at a time
 _IN_CACHE = 2**19  # numbers of a map that are computed at once there
 _EPS = 1e-5  # of InstanceNorm
 
@@ -85,10 +87,9 @@ class _Block(nn.Module):
         return [layer for path in (self.main, self.skip) for layer in path if isinstance(layer, _Layer)]
 
     def forward(self, x: Tensor, z_attr: Tensor, terms: Sequence[Term], double: bool) -> Tensor:
-        """x: (B, C, H, W), half that size where `double`; z_attr: (B, attr_c, H, W); terms: of this block."""
+        """x: (B, C, H, W), half that size where `double`; z_attr: (B, attr_c, H, W), with `Mixed` another channel of
+        ones; terms: of this block."""
         x = _upsample(x) if double else x
-        if isinstance(terms[0], Mixed):
-            z_attr = torch.cat((z_attr, torch.ones_like(z_attr[:, :1])), dim=1)
         h = first = _normalised(x)
         if self.skip:
             x = first  # no more large maps are kept than are needed
@@ -179,7 +180,8 @@ class FusedAEINet(nn.Module):
         self.blocks = nn.ModuleList(_Block(block, block is blocks[-1]).to(dtype) for block in blocks)
         counts = [len(cast(_Block, block).layers) for block in self.blocks]
         self.first_terms = [1 + sum(counts[:i]) for i in range(len(counts))]
-        self.small = sum(2 ** (i + 1) < _LARGE for i in range(len(counts)))  # blocks
+        # Blocks whose maps are computed for the whole batch, and those before the ones for one picture at a time.
+        self.small, self.middle = (sum(2 ** (i + 1) < side for i in range(len(counts))) for side in (_MIXED, _LARGE))
         self.up1 = copy.deepcopy(generator.up1)
         self.identities = nn.ModuleList(_identity_layers(blocks))
         self._known: dict[bytes, tuple[Terms, list[Term]]] = {}
@@ -192,7 +194,7 @@ class FusedAEINet(nn.Module):
 
     @torch.inference_mode()
     def _person(self, z_id: Tensor) -> tuple[Terms, list[Term]]:
-        """Terms of one person, and the same with `Mixed` for the large maps of packed networks."""
+        """Terms of one person, and the same with `Mixed` for the larger maps of packed networks."""
         key = z_id.cpu().numpy().tobytes()
         with self._lock:
             if key not in self._known:
@@ -206,9 +208,9 @@ class FusedAEINet(nn.Module):
         for pair in self.identities:
             exact.append(torch.stack([linear(z_id)[..., None, None] for linear in cast(nn.ModuleList, pair)], dim=1))
         terms = [term.to(self.dtype) for term in exact]
-        large = [layer for block in self.blocks[self.small :] for layer in cast(_Block, block).layers]
-        first = len(terms) - len(large)
-        mixed = [_mixed(layer, *both) for layer, *both in zip(large, exact[first:], terms[first:], strict=True)]
+        layers = [layer for block in self.blocks[self.small :] for layer in cast(_Block, block).layers]
+        first = len(terms) - len(layers)
+        mixed = [_mixed(layer, *both) for layer, *both in zip(layers, exact[first:], terms[first:], strict=True)]
         return terms, [*terms[:first], *mixed]
 
     def terms_of(self, z_id: Tensor) -> Terms:
@@ -226,19 +228,30 @@ class FusedAEINet(nn.Module):
         x, terms = Xt.to(self.dtype, memory_format=torch.channels_last), _batch([terms for terms, _ in people])
         if Xt.device.type != "cpu":
             return self.generate(x, terms), []
-        return self._large_apart(x, terms, [own for _, own in people]), []
+        return self._apart(x, terms, [own for _, own in people]), []
 
     def generate(self, Xt: Tensor, terms: Terms) -> Tensor:
         """The pure computation; terms: of the people who replace those of Xt."""
         return self._build(terms[0], self.encoder(Xt), terms, range(len(self.blocks)))
 
-    def _large_apart(self, Xt: Tensor, terms: Terms, people: Sequence[Sequence[Term]]) -> Tensor:
-        """`generate` with large maps one picture at a time; people: what each determines."""
+    def _apart(self, Xt: Tensor, terms: Terms, people: Sequence[list[Term]]) -> Tensor:
+        """`generate` with larger maps one person, large ones one picture at a time; people: what each determines."""
         z_attr = self.encoder(Xt)
         h = self._build(terms[0], z_attr, terms, range(self.small))
-        rest = range(self.small, len(self.blocks))
-        return torch.cat([self._build(h[i : i + 1], [z[i : i + 1] for z in z_attr], person, rest)
-                          for i, person in enumerate(people)])
+        pictures: dict[int, Tensor] = {}
+        for person in {id(person): person for person in people}.values():
+            rows = [i for i, other in enumerate(people) if other is person]
+            pictures.update(zip(rows, self._finished(_rows(h, rows), [_rows(z, rows) for z in z_attr], person),
+                                strict=True))
+        return torch.cat([pictures[i] for i in range(len(people))])
+
+    def _finished(self, h: Tensor, z_attr: list[Tensor], person: Sequence[Term]) -> list[Tensor]:
+        """Pictures (1, 3, size, size) of one person from features after the small blocks, (B, C, H, W)."""
+        if isinstance(person[-1], Mixed):
+            z_attr = [*z_attr[: self.small], *(_with_ones(z) for z in z_attr[self.small :])]
+        h = self._build(h, z_attr, person, range(self.small, self.middle))
+        rest = range(self.middle, len(self.blocks))
+        return [self._build(h[i : i + 1], [z[i : i + 1] for z in z_attr], person, rest) for i in range(len(h))]
 
     def _build(self, h: Tensor, z_attr: list[Tensor], terms: Sequence[Term], levels: range) -> Tensor:
         """Features after some of the blocks; after the last one they are the picture."""
@@ -249,6 +262,14 @@ class FusedAEINet(nn.Module):
             block = cast(_Block, self.blocks[i])
             h = block(h, attributes, terms[first : first + len(block.layers)], double=i > 0)
         return F.pixel_shuffle(torch.tanh(h), 2) if len(self.blocks) - 1 in levels else h
+
+
+def _rows(x: Tensor, rows: list[int]) -> Tensor:
+    return x if len(rows) == len(x) else x[rows]
+
+
+def _with_ones(z_attr: Tensor) -> Tensor:
+    return torch.cat((z_attr, torch.ones_like(z_attr[:, :1])), dim=1)
 
 
 def _batch(people: list[Terms]) -> Terms:

@@ -49,6 +49,11 @@ class PackedConv2d(nn.Module):
         convolution = torch.ops.mkldnn._convolution_pointwise.default
         return convolution(x, self._reordered(x), self._bias, *self._shape, "none", [], "")
 
+    def leaky(self, x: Tensor, slope: float) -> Tensor:
+        """What forward gives, after a LeakyReLU."""
+        convolution = torch.ops.mkldnn._convolution_pointwise.default
+        return convolution(x, self._reordered(x), self._bias, *self._shape, "leaky_relu", [slope], "")
+
     def times(self, x: Tensor, factor: Tensor) -> Tensor:
         """What forward gives, times a factor of the same shape: one pass over the map, not two."""
         convolution = torch.ops.mkldnn._convolution_pointwise.binary

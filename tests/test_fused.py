@@ -138,10 +138,10 @@ def test_swapper_takes_the_inference_form() -> None:
     assert not any(isinstance(module, nn.BatchNorm2d) for module in swapper._network.modules())
     packed = [module for module in swapper._network.modules() if isinstance(module, PackedConv2d)]
     assert bool(packed) == can_pack()
-    # Those of the large maps are not used themselves: one person's are made from them.
+    # Those of the larger maps are not used themselves: one person's are made from them.
     large = [module.attributes for module in swapper._network.blocks[swapper._network.small :].modules()
              if hasattr(module, "attributes")]
-    assert len(large) == 2 and all(module._weight.is_mkldnn for module in packed if module not in large)
+    assert len(large) == 4 and all(module._weight.is_mkldnn for module in packed if module not in large)
 
 
 @torch.inference_mode()
@@ -154,7 +154,19 @@ def test_packed_networks_keep_the_picture_in_bfloat16() -> None:
     wanted, ready = network(Xt, z_id)[0], pack(FusedAEINet(network, torch.bfloat16))
     assert not any(isinstance(module, nn.Conv2d) for module in ready.modules())
     error, unpacked = (form(Xt, z_id)[0].float() - wanted for form in (ready, FusedAEINet(network, torch.bfloat16)))
-    assert 0 < error.abs().mean() < 1.05 * unpacked.abs().mean()
+    assert 0 < error.abs().mean() < 1.2 * unpacked.abs().mean()  # random weights magnify rounding
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("packed", [False, True])
+def test_faces_of_several_people_come_out_in_their_order(packed: bool) -> None:
+    network, (Xt, z_id) = FusedAEINet(plain(COMPACT)), inputs(COMPACT, 4)
+    if packed:
+        pack(network)
+    z_id = z_id[[0, 1, 0, 2]]
+    together = network(Xt, z_id)[0]
+    alone = torch.cat([network(Xt[i : i + 1], z_id[i : i + 1])[0] for i in range(4)])
+    assert relative(together, alone) < 5e-4 < relative(together[[2, 1, 0, 3]], alone)
 
 
 @torch.inference_mode()
