@@ -230,9 +230,16 @@ def _falling(values: np.ndarray, whole: float, none: float) -> np.ndarray:
 def _stretch(bent: np.ndarray) -> np.ndarray:
     """By how much more a picture is stretched the one way than the other, from 1 on: the ratio of the singular values
     of the map's derivative."""
-    (a, c), (b, d) = (np.moveaxis(np.gradient(bent, axis=axis), 2, 0) for axis in (1, 0))
-    turned, sheared = np.hypot(a + d, c - b), np.hypot(a - d, c + b)
+    a, b, c, d = (_slope(places, *axis) for places in cv2.split(bent) for axis in ((1, 0), (0, 1)))
+    turned, sheared = cv2.magnitude(a + d, c - b), cv2.magnitude(a - d, c + b)
     return (turned + sheared) / np.maximum(turned - sheared, 1e-3 * turned + 1e-9)
+
+
+def _slope(values: np.ndarray, across: int, down: int) -> np.ndarray:
+    """Change from cell to cell, (H, W) float32, along one of the sides."""
+    slope = cv2.Sobel(values, cv2.CV_32F, across, down, ksize=1, scale=0.5, borderType=cv2.BORDER_REPLICATE)
+    slope[np.s_[:, [0, -1]] if across else np.s_[[0, -1]]] *= 2  # there from the edge itself
+    return slope
 
 
 def _shades(coarse: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
