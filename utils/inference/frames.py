@@ -31,7 +31,7 @@ from utils.inference.exposure import Exposure, exposure_of
 from utils.inference.people import KnownPerson, Person, facts_of, identities, unused
 from utils.inference.report import FaceCounts, RunReport, why_not
 from utils.inference.sharpen import sharpen
-from utils.inference.sparse import fill_in, search
+from utils.inference.sparse import Found, fill_in, search
 from utils.inference.stages import Stages
 from utils.inference.stream import prefetch
 from utils.inference.tone import match_tone
@@ -137,6 +137,17 @@ class FramePipeline:
 
         careful: search longer for small faces, and swap those that the edge cuts off like others (photos).
         """
+        with closing(self.found(frames, careful)) as found:
+            yield from self.swapped(found, careful)
+
+    def found(self, frames: Iterable[Frame], careful: bool = False) -> Generator[Found, None, None]:
+        """The first step of `run`, for which nobody need know the sources yet: all frames with their faces."""
+        ahead = _FOUND_AHEAD if self._extra_threads else 0
+        with closing(prefetch(self._detected(frames, careful), ahead)) as found:
+            yield from found
+
+    def swapped(self, found: Iterable[Found], careful: bool = False) -> Iterator[SwappedFrame]:
+        """The other steps of `run`. Raises OptionError where there is no source."""
         if not self._sources:
             raise OptionError("no source: call set_sources first")
         z_id = np.stack([source.z_id for source in self._sources])
@@ -144,7 +155,7 @@ class FramePipeline:
         tracks = self._tracks(careful)
         # Each of these works on one batch while those after it work on the ones before.
         with (
-            closing(self._tracked(frames, careful)) as tracked,
+            closing(self._tracked(found)) as tracked,
             closing(prefetch(self._cut(tracked, z_id, conditioning), _BATCHES_AHEAD)) as batches,
             closing(prefetch(self._swapped(batches), 1)) as swapped,
             closing(prefetch(self._finished(swapped, tracks), 1 if self._extra_threads else 0)) as finished,
@@ -165,15 +176,13 @@ class FramePipeline:
         details = [source.detail for source in self._sources]
         return TrackDetail(details, share, self.stages.swapper.size, self.config.crop_size) if share else None
 
-    def _tracked(self, frames: Iterable[Frame], careful: bool) -> Generator[TrackedFrame, None, None]:
+    def _tracked(self, found: Iterable[Found]) -> Generator[TrackedFrame, None, None]:
         mode = self.config.select
         selection = Selection(mode, self._references if mode == "reference" else None, self.stages.threshold)
-        ahead = _FOUND_AHEAD if self._extra_threads else 0
-        with closing(prefetch(self._detected(frames, careful), ahead)) as found:
-            come = self.report.timed("wait for frames", found)
-            yield from self.report.timed("track", follow(come, self._embed, selection, align.template_errors))
+        come = self.report.timed("wait for frames", found)
+        yield from self.report.timed("track", follow(come, self._embed, selection, align.template_errors))
 
-    def _detected(self, frames: Iterable[Frame], careful: bool) -> Iterator[tuple[Frame, list[Face]]]:
+    def _detected(self, frames: Iterable[Frame], careful: bool) -> Iterator[Found]:
         def detect(image: np.ndarray) -> list[Face]:
             with self._detector_lock, self.report.stage("detect"):
                 return self.stages.detector.detect(image, careful)

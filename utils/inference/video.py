@@ -7,8 +7,9 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from utils.stop import StopSignals
 
 log = logging.getLogger("ghost")
 _DECODED_AHEAD = 4  # frames
+_SEARCHED_MEANWHILE = 2  # frames: the second one comes once all up to the next search have been followed
 # Seconds: by which --start may come after a frame that is used all the same, and what rounding takes away.
 _LATE, _ROUNDING = 1e-6, 1e-7
 _SWAPPED_AHEAD = 3 * 2**23  # bytes of frames that wait for the encoder: about a batch of them at 1280x720
@@ -101,11 +103,10 @@ def swap_video(
             video_writer(output, video.info, encode_options(config), report.note, mark,
                          not config.no_overwrite) as writer,
         ):
-            known.result()
             partial = _Partial(writer, output)
             if config.keep_partial:
                 to_the_end.enter_context(partial.stopped_between_frames())  # until the file has its name
-            _stream(pipeline, video, writer, output, partial)
+            _stream(pipeline, known, video, writer, output, partial)
             if not report.swapped:
                 pipeline.fail(target, report)
     pipeline.say_unused(str(target))
@@ -116,8 +117,10 @@ def swap_video(
     return result
 
 
-def _stream(pipeline: FramePipeline, video: Video, writer: VideoWriter, output: Path, partial: _Partial) -> None:
-    """Pass all frames from the decoder through the pipeline to the encoder."""
+def _stream(
+    pipeline: FramePipeline, known: Future[None], video: Video, writer: VideoWriter, output: Path, partial: _Partial
+) -> None:
+    """Pass all frames from the decoder through the pipeline to the encoder. known: see `_swapped`."""
     report, every = pipeline.report, pipeline.config.preview
     waiting = max(2, _SWAPPED_AHEAD // (video.info.width * video.info.height * 3))
     with (
@@ -125,7 +128,7 @@ def _stream(pipeline: FramePipeline, video: Video, writer: VideoWriter, output: 
         shared_processor(),
         uncollected(),
         closing(prefetch(report.timed("decode", partial.expecting(video.frames)), _DECODED_AHEAD)) as frames,
-        closing(prefetch(pipeline.run(frames), waiting)) as swapped,
+        closing(prefetch(_swapped(pipeline, frames, known), waiting)) as swapped,
         progress(video.info.frames, pipeline.config.quiet, "frames") as advance,
         partial.kept_when_frames_fail() if pipeline.config.keep_partial else nullcontext(),
     ):
@@ -136,6 +139,15 @@ def _stream(pipeline: FramePipeline, video: Video, writer: VideoWriter, output: 
                 every = 0
             advance()
             partial.reached(result)
+
+
+def _swapped(pipeline: FramePipeline, frames: Iterable[Frame], known: Future[None]) -> Iterator[SwappedFrame]:
+    """All frames with swapped faces. known: done when the pipeline knows its sources; meanwhile the first frames are
+    searched for faces."""
+    with closing(pipeline.found(frames)) as found:
+        first = list(islice(found, _SEARCHED_MEANWHILE))
+        known.result()
+        yield from pipeline.swapped(chain(first, found))
 
 
 class _Partial:
