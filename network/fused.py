@@ -4,8 +4,8 @@ What depends on the identity alone (`up1`, `fc1`, `fc2`) is computed once per em
 into their convolutions; gamma and beta of an AAD layer come from one convolution; layers that see the same features
 share their normalisation and the convolution of their masks. Small maps with many weights are computed for the whole
 batch, so that weights are read once; on a CPU larger maps are computed one person at a time, in packed networks by
-`network.mixed`, and large ones one picture at a time, so that they stay in the processor's cache, elsewhere a few rows
-at a time. Symbols as in `network.AADLayer`.
+`network.mixed`, and large ones one picture at a time, in others a few rows of it, so that they stay in the processor's
+cache. Symbols as in `network.AADLayer`.
 """
 
 from __future__ import annotations

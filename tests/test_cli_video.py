@@ -355,34 +355,3 @@ def test_full_memory_keeps_what_is_done(
     assert len(pictures(tmp_path / "o.partial2.mp4")) == 8  # two batches of four
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.mp4", "o.partial1.mp4", "o.partial2.mp4"]
     assert (tmp_path / "o.partial1.mp4").read_text() == "an earlier part"
-
-
-@pytest.mark.parametrize("error", [None, errors.NoFaceInSourceError("nobody")])
-def test_frames_are_searched_while_sources_are_looked_at(
-    error: Exception | None, random_weights: Path, clip: Path, source: str, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("GHOST_WEIGHTS", str(random_weights))
-    pipeline, searched = load_pipeline(device="cpu"), threading.Event()
-    known, search = pipeline.set_sources, pipeline._detected
-
-    def late(*people: Any) -> None:
-        assert searched.wait(60), "nothing was searched before"
-        if error:
-            raise error
-        known(*people)
-
-    def noted(frames: Any, careful: bool) -> Any:
-        for found in search(frames, careful):
-            searched.set()
-            yield found
-
-    monkeypatch.setattr(pipeline, "set_sources", late)
-    monkeypatch.setattr(pipeline, "_detected", noted)
-    if error:
-        with pytest.raises(type(error), match="nobody"):
-            pipeline.swap_video(source, clip, tmp_path / "o.mp4")
-    else:
-        assert pipeline.swap_video(source, clip, tmp_path / "o.mp4")["frames"] == len(pictures(clip))
-    assert [path.name for path in tmp_path.iterdir()] == ([] if error else ["o.mp4"])
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]

@@ -14,6 +14,7 @@ import pytest
 from coordinate_reg.points import BROWS, INNER_LIPS, LEFT_EYE, RIGHT_EYE
 from utils.errors import NoFaceInReferenceError, NoFaceInSourceError
 from utils.inference import align, stages
+from utils.inference.blend import enlargement
 from utils.inference.config import InferenceConfig
 from utils.inference.detail import SourceDetail, add_detail, detail_of_source, share_of
 from utils.inference.exposure import Exposure
@@ -201,11 +202,24 @@ def test_large_faces_have_more_pixels_and_small_ones_the_generators(scene: Scene
     assert apart(large.image, scene.crop)[64:192, 64:192].mean() < 6
 
 
-def test_near_the_limit_a_face_keeps_its_side(scene: Scene) -> None:
+def test_near_the_limit_a_face_keeps_its_side(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utils.inference.track_detail._FADE", 1.0)
     detail = TrackDetail([scene.source()], 1.0, SIZE, align.BASE)
-    scale = 1 / np.sqrt(np.linalg.det(align.estimate(scene.kps, SIZE, 2)[0][:, :2]))  # of the photo as it is
+    scale = enlargement(align.estimate(scene.kps, SIZE, 2)[0])  # of the photo as it is
     sides = [len(scene.added(wanted / scale, detail).image) for wanted in (1.0, 1.45, 1.7, 1.45, 1.35, 1.2, 1.45)]
     assert sides == [SIZE, SIZE, LEAST_SIDE, LEAST_SIDE, LEAST_SIDE, SIZE, SIZE]
+
+
+def test_a_face_that_grows_or_shrinks_gets_more_or_fewer_pixels_little_by_little(scene: Scene) -> None:
+    scale, source = enlargement(align.estimate(scene.kps, SIZE, 2)[0]), scene.source()
+    at_once = scene.added(1.7 / scale, TrackDetail([source], 1.0, SIZE, align.BASE)).image
+    detail = TrackDetail([source], 1.0, SIZE, align.BASE)
+    small = scene.added(1.2 / scale, detail).image
+    left = np.array([apart(scene.added(1.7 / scale, detail).image, at_once).mean() for _ in range(18)])
+    assert small.shape == (SIZE, SIZE, 3) and left[0] > 0.5 and left[-1] == 0
+    assert (np.diff(left) <= 0).all() and np.diff(left).min() > -0.25 * left[0]
+    sides = [len(scene.added(1.2 / scale, detail).image) for _ in range(18)]
+    assert sides == sorted(sides, reverse=True) and sides[0] == LEAST_SIDE and sides[-1] == SIZE
 
 
 def test_along_a_track_detail_does_not_pulse_with_keyframes_and_a_pull_of_focus_passes(scene: Scene) -> None:

@@ -49,7 +49,9 @@ def _fitted(kps: bytes) -> np.ndarray:
     turn = (goals - goals.mean(axis=1, keepdims=True)) @ centred.conj() / spread
     shift = goals.mean(axis=1) - turn * points.mean()
     rows = [[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]]
-    return np.moveaxis(np.array(rows), -1, 0)
+    result = np.moveaxis(np.array(rows), -1, 0)
+    result.setflags(write=False)
+    return result
 
 
 def template_errors(kps: np.ndarray) -> np.ndarray:

@@ -53,7 +53,8 @@ def _common(points: np.ndarray, moved: np.ndarray) -> np.ndarray | None:
 def between(before: Pixels, after: Pixels, kps: np.ndarray) -> np.ndarray | None:
     """How a face moved from one frame to the next, by the motion of the pictures.
 
-    before, after: (H, W, 3) uint8 or uint16 BGR. kps: (5, 2) float32, pixels (x, y), in `before`.
+    before, after: (H, W, 3) uint8 or uint16 BGR; of decoded frames luma alone is looked at. kps: (5, 2) float32, pixels
+    (x, y), in `before`.
     Returns the map (2, 3) float64 from `before` to `after`, or None where the pictures do not tell.
     Source: Lucas-Kanade flow forth and back on a grid, and the affine map that most of its points agree on.
     """

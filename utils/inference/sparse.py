@@ -57,7 +57,7 @@ def search(frames: Iterable[Frame], detect: Detect) -> Iterator[Searched]:
 
 
 def fill_in(groups: Iterable[Searched], detect: Detect, stage: Stage) -> Iterator[Found]:
-    """The frames of `search` with their faces, at most EVERY - 1 frames after they came in.
+    """The frames of `search` with their faces, at most EVERY - 1 frames after they came in. The groups are empty then.
 
     stage: counts the time spent following.
     """
@@ -65,7 +65,10 @@ def fill_in(groups: Iterable[Searched], detect: Detect, stage: Stage) -> Iterato
     for group in groups:
         found = _between(last, group, detect, stage)
         last = found[-1]
-        yield from found
+        group.frames.clear()  # here and below: no frame is kept that has passed
+        found.reverse()
+        while found:
+            yield found.pop()
 
 
 def _between(last: Found | None, group: Searched, detect: Detect, stage: Stage) -> list[Found]:

@@ -19,6 +19,7 @@ from utils.inference.config import InferenceConfig
 from utils.inference.frames import FramePipeline
 from utils.inference.people import photos_of, say_low_threshold
 from utils.inference.report import RunReport, in_words
+from utils.inference.sparse import Found
 from utils.inference.stream import prefetch
 from utils.inference.targets import check_not_photo, pictures_of
 from utils.inference.types import SwappedFrame
@@ -103,10 +104,7 @@ def swap_video(
             video_writer(output, video.info, encode_options(config), report.note, mark,
                          not config.no_overwrite) as writer,
         ):
-            partial = _Partial(writer, output)
-            if config.keep_partial:
-                to_the_end.enter_context(partial.stopped_between_frames())  # until the file has its name
-            _stream(pipeline, known, video, writer, output, partial)
+            _stream(pipeline, known, video, writer, output, to_the_end)
             if not report.swapped:
                 pipeline.fail(target, report)
     pipeline.say_unused(str(target))
@@ -118,19 +116,41 @@ def swap_video(
 
 
 def _stream(
-    pipeline: FramePipeline, known: Future[None], video: Video, writer: VideoWriter, output: Path, partial: _Partial
+    pipeline: FramePipeline, known: Future[None], video: Video, writer: VideoWriter, output: Path, to_the_end: ExitStack
 ) -> None:
-    """Pass all frames from the decoder through the pipeline to the encoder. known: see `_swapped`."""
-    report, every = pipeline.report, pipeline.config.preview
-    waiting = max(2, _SWAPPED_AHEAD // (video.info.width * video.info.height * 3))
+    """Pass all frames from the decoder through the pipeline to the encoder.
+
+    known: done when the pipeline knows its sources; meanwhile the first frames are searched for faces. to_the_end:
+    left when the file has its name.
+    """
+    partial, keep = _Partial(writer, output), pipeline.config.keep_partial
+    kept = partial.kept_when_frames_fail if keep else nullcontext
     with (
         pipeline.stages.swapper.in_parts(),
         shared_processor(),
         uncollected(),
-        closing(prefetch(report.timed("decode", partial.expecting(video.frames)), _DECODED_AHEAD)) as frames,
-        closing(prefetch(_swapped(pipeline, frames, known), waiting)) as swapped,
-        progress(video.info.frames, pipeline.config.quiet, "frames") as advance,
-        partial.kept_when_frames_fail() if pipeline.config.keep_partial else nullcontext(),
+        closing(prefetch(pipeline.report.timed("decode", partial.expecting(video.frames)), _DECODED_AHEAD)) as frames,
+        closing(pipeline.found(frames)) as found,
+    ):
+        with kept():
+            first = iter(list(islice(found, _SEARCHED_MEANWHILE)))  # an iterator keeps nothing of what has passed
+        known.result()
+        if keep:
+            to_the_end.enter_context(partial.stopped_between_frames())
+        with kept():
+            _write(pipeline, chain(first, found), video.info, writer, output, partial)
+
+
+def _write(
+    pipeline: FramePipeline, found: Iterable[Found], info: VideoInfo, writer: VideoWriter, output: Path,
+    partial: _Partial,
+) -> None:
+    """Swap the faces that were found, and hand the frames to the encoder."""
+    report, every = pipeline.report, pipeline.config.preview
+    waiting = max(2, _SWAPPED_AHEAD // (info.width * info.height * 3))
+    with (
+        closing(prefetch(pipeline.swapped(found), waiting)) as swapped,
+        progress(info.frames, pipeline.config.quiet, "frames") as advance,
     ):
         for result in swapped:
             with report.stage("encode"):
@@ -139,15 +159,6 @@ def _stream(
                 every = 0
             advance()
             partial.reached(result)
-
-
-def _swapped(pipeline: FramePipeline, frames: Iterable[Frame], known: Future[None]) -> Iterator[SwappedFrame]:
-    """All frames with swapped faces. known: done when the pipeline knows its sources; meanwhile the first frames are
-    searched for faces."""
-    with closing(pipeline.found(frames)) as found:
-        first = list(islice(found, _SEARCHED_MEANWHILE))
-        known.result()
-        yield from pipeline.swapped(chain(first, found))
 
 
 class _Partial:
