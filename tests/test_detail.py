@@ -264,7 +264,7 @@ def test_generators_of_all_sizes(scene: Scene, size: int) -> None:
 def test_of_several_photos_one_that_is_alike_and_large_and_looks_at_the_camera() -> None:
     frontal = np.array([(30, 30), (70, 30), (50, 52), (35, 75), (65, 75)], np.float32)
     turned = frontal + np.array([(0, 0), (0, 0), (9, 0), (0, 0), (0, 0)], np.float32)
-    strange, small, aside, best = (_Seen(np.zeros(2, np.float32), kps, None)
+    strange, small, aside, best = (_Seen(Path(), np.zeros(2, np.float32), kps, None)
                                    for kps in (frontal, frontal / 4, turned, frontal))
     faces = [strange, small, aside, best]
     assert _lender(faces, [False, True, True, True]) is best

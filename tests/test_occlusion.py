@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 from network.occlusion import OcclusionNet
 from utils import registry
-from utils.errors import WeightsError
+from utils.errors import NoFaceInSourceError, WeightsError
 from utils.inference import align, stages
 from utils.inference.config import InferenceConfig
 from utils.inference.occlusion import Occlusion
+from utils.inference.people import identities
 from utils.inference.pipeline import SwapPipeline, load_pipeline
+from utils.inference.report import RunReport
 from utils.io.frame import Frame
 from utils.io.image import read_photo
 
@@ -126,6 +128,27 @@ def test_a_bar_stays_in_front_of_the_swap(pipeline: SwapPipeline, monkeypatch: p
     (bar, eyes), (bar_without, eyes_without) = changes
     assert bar < 0.3 * bar_without and bar_without > 4
     assert eyes == pytest.approx(eyes_without, rel=0.1) and eyes > 4
+
+
+def test_what_covers_a_source_lends_no_detail_and_is_told(pipeline: SwapPipeline, tmp_path: Path) -> None:
+    image = read_photo(IMAGES / "portrait.jpg").image
+    kps = pipeline.stages.detector.detect(image, careful=True)[0].kps
+    cv2.imwrite(str(tmp_path / "covered.png"), covered(image, kps))
+    skins, plain = {}, replace(pipeline.stages, settings=replace(pipeline.stages.settings, detail=0.0))
+    for path in (IMAGES / "portrait.jpg", tmp_path / "covered.png"):
+        reports = RunReport(), RunReport()
+        details = [identities([path], "source", NoFaceInSourceError, stages, report)[0].detail
+                   for stages, report in zip((pipeline.stages, plain), reports, strict=True)]
+        assert details[0] is not None and details[1] is None
+        skins[path.name] = details[0].skin
+        for report in reports:
+            told = [note for note in report.notes if "something covers about" in note]
+            assert [str(path) in note for note in told] == ([True] if path.name == "covered.png" else [])
+    middle, edges = (slice(0.62, 0.8), slice(0.3, 0.7)), (slice(0.58, 0.84), slice(0.3, 0.7))  # edges are detail, too
+    assert part(skins["covered.png"], middle).mean() < 0.05 and part(skins["covered.png"], edges).mean() < 0.2
+    assert part(skins["portrait.jpg"], edges).mean() > 0.9
+    eyes = slice(0.25, 0.5), slice(0.3, 0.7)
+    assert np.abs(part(skins["covered.png"], eyes) - part(skins["portrait.jpg"], eyes)).mean() < 0.1
 
 
 def test_only_generators_that_ask_for_it_have_the_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class SourceDetail:
 
     fine: np.ndarray  # (S, S, 3) float32 BGR: levels of detail over the roots of the coarse colours
     shades: np.ndarray  # (_CELLS, _CELLS, 3) float32, see `_shades`
-    skin: np.ndarray  # (_CELLS, _CELLS) float32 [0, 1]: 0 where its eyes and its mouth are open
+    skin: np.ndarray  # (_CELLS, _CELLS) float32 [0, 1]: 0 where its eyes and its mouth are open, or it is covered
     landmarks: np.ndarray  # (106, 2) float32, pixels of a 224 crop
     share: float  # 0..1, see `share_of`
     worn: float  # 0..1, how likely the photo shows glasses
@@ -70,13 +70,18 @@ def share_of(kps: np.ndarray) -> float:
     return float(np.clip((eye_distance(kps) - none) / (whole - none), 0, 1))
 
 
-def detail_of_source(crop: np.ndarray, landmarks: np.ndarray, share: float, worn: float) -> SourceDetail:
+def detail_of_source(
+    crop: np.ndarray, landmarks: np.ndarray, share: float, worn: float, covered: np.ndarray | None = None
+) -> SourceDetail:
     """crop: (S, S, 3) uint8 BGR, aligned, as large as the largest swaps. landmarks: (106, 2) float32, its pixels.
-    share, worn: see SourceDetail."""
+    share, worn: see SourceDetail. covered: (C, C) float32 [0, 1], where something is in front of the face; None:
+    nowhere."""
     side, coarse = len(crop), _coarse(crop)
     low = _enlarged(coarse, side)
     points = rescaled_points(landmarks, BASE / side)
     skin = 1 - cv2.resize(openings(_scaled(points), _DRAWN, _LIDS), (_CELLS, _CELLS), interpolation=cv2.INTER_AREA)
+    if covered is not None:  # its edge is detail beside it
+        skin = skin * (1 - cv2.dilate(cv2.resize(covered, skin.shape), np.ones((_NEAR, _NEAR), np.uint8)))
     return SourceDetail((crop - low) / cv2.sqrt(low + _DARK), _shades(coarse, points), skin, points, share, worn)
 
 

@@ -14,11 +14,14 @@ from utils.errors import GhostError, OptionError
 from utils.inference import align
 from utils.inference.detail import SourceDetail, detail_of_source, share_of
 from utils.inference.embeddings import normalise
+from utils.inference.exposure import exposure_of
 from utils.inference.keypoints import eye_distance, yaw
+from utils.inference.regions import face_region
 from utils.inference.report import RunReport, reasons_of
 from utils.inference.stages import Stages
 from utils.inference.track import most_prominent
 from utils.inference.track_detail import LEAST_SIDE
+from utils.inference.warp import rescaled_points
 from utils.io.folder import no_pictures, pictures_in, unread_in
 from utils.io.image import Photo, read_photo
 from utils.io.profile import to_srgb
@@ -26,6 +29,7 @@ from utils.paths import is_folder
 
 _FAR = 0.1  # below an encoder's own threshold; as much is granted to whoever was recognised before
 _SOURCE_YAW, _SOURCE_EYES = 40, 20  # degrees and pixels between the eyes beyond which likeness suffers
+_SOURCE_COVERED = 0.15  # share of the face; hands and things alone: the network sees less in nearly all bare faces
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,10 @@ class KnownPerson(NamedTuple):
 class _Seen(NamedTuple):
     """A face of a photo."""
 
+    path: Path
     z_id: np.ndarray  # (D,) float32, raw embedding
     kps: np.ndarray  # (5, 2) float32, pixels of the photo
-    crop: np.ndarray | None  # (S, S, 3) uint8 BGR, aligned, of a source that may lend its detail
+    crop: np.ndarray | None  # (S, S, 3) uint8 BGR, aligned, of a source that may lend its detail or be covered
 
 
 def photos_of(people: Sequence[Path | str]) -> list[Path]:
@@ -171,10 +176,11 @@ def _seen(
         report.note(f"the face in the {kind} {path} {warning}")
     with report.stage("identify"):
         z_id = stages.identifier.embed(image, [face])[0]
-    if kind == "reference" or not stages.settings.detail:
-        return _Seen(z_id, face.kps, None)
+    if kind == "reference" or not (stages.settings.detail or stages.occlusion):
+        return _Seen(path, z_id, face.kps, None)
     with report.stage("align"):
-        return _Seen(z_id, face.kps, align.cut(image, face.kps, max(LEAST_SIDE, stages.swapper.size)).image)
+        crop = align.cut(image, face.kps, max(LEAST_SIDE, stages.swapper.size)).image
+    return _Seen(path, z_id, face.kps, crop)
 
 
 def _detail(seen: _Seen, stages: Stages, report: RunReport) -> SourceDetail | None:
@@ -184,8 +190,26 @@ def _detail(seen: _Seen, stages: Stages, report: RunReport) -> SourceDetail | No
     worn = 0.0 if glasses is None else float(glasses.worn(seen.z_id[None]).sum())
     with report.stage("landmarks"):
         landmarks = stages.landmarks.find([seen.crop])[0]
+    covered = None if stages.occlusion is None else _covered(seen, landmarks, stages, report)
+    if not stages.settings.detail:
+        return None
     with report.stage("detail"):
-        return detail_of_source(seen.crop, landmarks, share_of(seen.kps), worn)
+        return detail_of_source(seen.crop, landmarks, share_of(seen.kps), worn, covered)
+
+
+def _covered(seen: _Seen, landmarks: np.ndarray, stages: Stages, report: RunReport) -> np.ndarray:
+    """Where something is in front of a source's face, (C, C) float32 [0, 1], with a note if that is much of it."""
+    assert seen.crop is not None and stages.occlusion is not None
+    with report.stage("occlusion"):
+        lit = exposure_of(seen.crop, stages.settings.least_contrast).applied(seen.crop)
+        (covered,) = stages.occlusion.covered([lit])
+    side = len(covered)
+    face = face_region(rescaled_points(landmarks, side / len(seen.crop)), side, 0.0)
+    share = float((covered * face).sum() / face.sum())
+    if share > _SOURCE_COVERED:
+        report.note(f"something covers about {share:.0%} of the face in the source {seen.path}; a photo that shows all "
+                    "of it gives more likeness")
+    return covered
 
 
 def source_warning(kps: np.ndarray) -> str:
