@@ -25,7 +25,7 @@ _CHEEK = 5  # pixels: how far below the eyes the rim is the swap's again
 _STRICT = 0.25  # share of the contrast that is allowed where hair lies and where turned heads end
 _HAIR = (0.6, 1.1)  # logarithm of how much darker than skin: none up to the first, hair from the second on
 _SKIN = 16.0  # levels that count as brightness in the dark, where noise would be hair otherwise
-_TURNED = (20.0, 40.0)  # degrees of yaw: like a face from the front up to the first, strict from the second on
+_TURNED = (30.0, 50.0)  # degrees of yaw: like a face from the front up to the first, strict from the second on
 _DEPTH = 6.0  # pixels: standard deviation of the blur that tells how near the end of a mask is
 _ENDS = (0.3, 0.62)  # how near it: features are shown whatever they look like up to the first, not from the second on
 
