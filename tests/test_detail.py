@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from coordinate_reg.points import BROWS, INNER_LIPS, LEFT_EYE, RIGHT_EYE
+from coordinate_reg.points import BROWS, EYE_CENTRES, INNER_LIPS, LEFT_EYE, RIGHT_EYE
 from utils.errors import NoFaceInReferenceError, NoFaceInSourceError
 from utils.inference import align, stages
 from utils.inference.blend import enlargement
@@ -174,6 +174,19 @@ def test_what_shows_in_the_sources_open_mouth_is_not_laid_over_closed_lips(scene
     hidden = replace(scene.source(), skin=np.zeros_like(opened))
     lips = box(scene.landmarks[52:72])
     assert apart(scene.detailed(hidden), scene.soft)[lips].mean() < apart(scene.detailed(), scene.soft)[lips].mean() / 3
+
+
+def test_a_sources_fringe_lends_none_of_its_strands(scene: Scene) -> None:
+    brows = int(scene.landmarks[list(BROWS), 1].min())
+    strands, shade = scene.crop.copy(), scene.crop.copy()
+    strands[: brows - 8, 60:200] = 30  # a fringe, whose tips reach down to the brows
+    strands[brows - 8 : brows - 3, 64:200:12] = 30
+    shade[brows - 20 : brows - 12, 110:120] = 30
+    plain, fringe, shaded = (scene.source(crop).skin for crop in (scene.crop, strands, shade))
+    row, eyes = (brows - 8) // 4, int(scene.landmarks[list(EYE_CENTRES), 1].mean()) // 4
+    assert plain[row, 20:44].min() == 1 and fringe[row, 20:44].max() < 0.2 and shaded[row, 20:44].min() > 0.9
+    features = np.s_[eyes : eyes + 12, 24:40]
+    assert np.allclose(fringe[features], plain[features], atol=1e-3)
 
 
 def test_beside_a_blurred_face_a_swap_stays_soft(scene: Scene) -> None:

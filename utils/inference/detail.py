@@ -41,9 +41,10 @@ _NOSTRILS = 0.62  # of the way from eyes to mouth: glasses end above
 _FOREHEAD = np.array((5.0, 2.0), np.float32)  # cells above the brows: all of it forehead, none of it
 _FADE = 0.05  # share of the side over which detail sets in there
 _LIKE_TARGET = 1.5  # times as much detail as the target's: more of it would not fit into a blurred picture
-# From the first to the second, trust falls from whole to none, or a source's share rises from none to whole.
+# From the first to the second, trust falls from whole to none, or what is looked for rises from none to whole.
 _STRETCHED = (1.25, 2.0)  # by how much the one way more than the other
 _APART = (0.4, 0.8)  # logarithm of the ratio of shades
+_FRINGE = (0.12, 0.22)  # share of a source's forehead that is dark: a shade up to the first, hair from the second on
 _SOURCE_EYES = (16.0, 32.0)  # pixels between the source's eyes
 
 
@@ -53,7 +54,7 @@ class SourceDetail:
 
     fine: np.ndarray  # (S, S, 3) float32 BGR: levels of detail over the roots of the coarse colours
     shades: np.ndarray  # (_CELLS, _CELLS, 3) float32, see `_shades`
-    skin: np.ndarray  # (_CELLS, _CELLS) float32 [0, 1]: 0 where its eyes and its mouth are open, or it is covered
+    skin: np.ndarray  # (_CELLS, _CELLS) float32 [0, 1]: 0 where eyes and mouth are open or hair or a thing is
     landmarks: np.ndarray  # (106, 2) float32, pixels of a 224 crop
     share: float  # 0..1, see `share_of`
     worn: float  # 0..1, how likely the photo shows glasses
@@ -82,7 +83,9 @@ def detail_of_source(
     skin = 1 - cv2.resize(openings(_scaled(points), _DRAWN, _LIDS), (_CELLS, _CELLS), interpolation=cv2.INTER_AREA)
     if covered is not None:  # its edge is detail beside it
         skin = skin * (1 - cv2.dilate(cv2.resize(covered, skin.shape), np.ones((_NEAR, _NEAR), np.uint8)))
-    return SourceDetail((crop - low) / cv2.sqrt(low + _DARK), _shades(coarse, points), skin, points, share, worn)
+    shades = _shades(coarse, points)
+    skin = skin * (1 - _fringe(shades, points))
+    return SourceDetail((crop - low) / cv2.sqrt(low + _DARK), shades, skin, points, share, worn)
 
 
 def add_detail(
@@ -256,6 +259,18 @@ def _shades(coarse: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     sums = cv2.GaussianBlur(cv2.merge([*cv2.split(colours), face]), (0, 0), _LIGHT * _LIGHT_CELLS)
     mean = sums[..., :3] / np.maximum(sums[..., 3:], 1e-4)
     return cv2.log((coarse + _DARK) / (_enlarged(mean, _CELLS) + _DARK))
+
+
+def _fringe(shades: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Where a source's hair may lie over its forehead, (_CELLS, _CELLS) float32 [0, 1]: all above the brows if much of
+    that is dark, since the tips of a fringe are too thin for a shade."""
+    points = _scaled(landmarks, _CELLS)
+    below = cv2.fillConvexPoly(np.zeros((_CELLS, _CELLS), np.uint8), cv2.convexHull(points.round().astype(np.int32)), 1)
+    clear = 1 - cv2.dilate(below, np.ones((3, 3), np.uint8)).astype(np.float32)  # of the brows' own edges
+    forehead = face_region(points, _CELLS, _WITHIN) * clear
+    dark = 1 - _falling(-shades.min(2), *_APART)
+    share = np.array((dark * forehead).sum() / max(float(forehead.sum()), 1e-6))
+    return cv2.GaussianBlur(1 - below.astype(np.float32), (0, 0), _SOFT) * (1 - _falling(share, *_FRINGE))
 
 
 def _glasses(landmarks: np.ndarray) -> np.ndarray:
