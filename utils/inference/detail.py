@@ -54,7 +54,7 @@ class SourceDetail:
 
     fine: np.ndarray  # (S, S, 3) float32 BGR: levels of detail over the roots of the coarse colours
     shades: np.ndarray  # (_CELLS, _CELLS, 3) float32, see `_shades`
-    skin: np.ndarray  # (_CELLS, _CELLS) float32 [0, 1]: 0 where eyes and mouth are open or hair or a thing is
+    skin: np.ndarray  # (_CELLS, _CELLS) float32 [0, 1]: 0 where eyes and mouth are open or something covers it
     landmarks: np.ndarray  # (106, 2) float32, pixels of a 224 crop
     share: float  # 0..1, see `share_of`
     worn: float  # 0..1, how likely the photo shows glasses
