@@ -9,7 +9,10 @@ from __future__ import annotations
 import platform
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from network.winograd import Winograd
 
 
 class PackedConv2d(nn.Module):
@@ -23,6 +26,21 @@ class PackedConv2d(nn.Module):
         self._shape = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
         self._weight = conv.weight.detach()
         self._bias = None if conv.bias is None else conv.bias.detach()
+        self._pointwise = self._is(1, 0)
+        self._winograd: Winograd | None = None
+
+    def _is(self, kernel: int, padding: int) -> bool:
+        """Whether this is a convolution of all channels with such a kernel, one result beside the other."""
+        return (tuple(self._weight.shape[2:]) == (kernel, kernel)
+                and self._shape == ([padding, padding], [1, 1], [1, 1], 1))
+
+    def _filtered(self, x: Tensor) -> Winograd | None:
+        """The convolution in another form, where that is faster for maps like x; kept like the weights' order."""
+        if not (self._is(3, 1) and Winograd.pays(self._weight, x)):
+            return None
+        if self._winograd is None:
+            self._winograd = Winograd(self.weight, self._bias)
+        return self._winograd
 
     def _reordered(self, x: Tensor) -> Tensor:
         """The weights in the order for maps like x; kept, since several threads may ask for it at once."""
@@ -45,6 +63,11 @@ class PackedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W), of the weights' dtype. Returns what the Conv2d does."""
+        if self._pointwise and self._weight.dtype == torch.float32:
+            # Of such products in float32 oneDNN reads the weights in one order or another, by the number of pictures.
+            return F.linear(x.permute(0, 2, 3, 1), self._weight.flatten(1), self._bias).permute(0, 3, 1, 2)
+        if filtered := self._filtered(x):
+            return filtered(x)
         # Named fully, since finding the right form of an operation takes Python longer than calling it.
         convolution = torch.ops.mkldnn._convolution_pointwise.default
         return convolution(x, self._reordered(x), self._bias, *self._shape, "none", [], "")
@@ -61,6 +84,8 @@ class PackedConv2d(nn.Module):
 
     def add_to(self, x: Tensor, total: Tensor, relu: bool = False) -> Tensor:
         """Add what forward gives to `total`, (B, Cout, H', W'), in place; relu: of the sum. Returns `total`."""
+        if not relu and (filtered := self._filtered(x)):
+            return filtered.add_to(x, total)
         convolution, then = torch.ops.mkldnn._convolution_pointwise_.binary, "relu" if relu else None
         return convolution(total, x, self._reordered(x), self._bias, *self._shape, "add", 1.0, then, [], None)
 

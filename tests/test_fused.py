@@ -141,7 +141,8 @@ def test_swapper_takes_the_inference_form() -> None:
     # Those of the larger maps are not used themselves: one person's are made from them.
     large = [module.attributes for module in swapper._network.blocks[swapper._network.small :].modules()
              if hasattr(module, "attributes")]
-    assert len(large) == 4 and all(module._weight.is_mkldnn for module in packed if module not in large)
+    used = [module for module in packed if module not in large and not module._pointwise]
+    assert len(large) == 4 and used and all(module._weight.is_mkldnn for module in used)
 
 
 @torch.inference_mode()
@@ -191,7 +192,7 @@ def test_packed_convolutions_multiply_and_add(dtype: torch.dtype) -> None:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("side", [2, 32])
+@pytest.mark.parametrize("side", [4, 32])
 def test_packed_weights_are_ordered_once_for_the_maps_that_come(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the order for other maps, processors without AMX take a hundred times as long."""
     if not can_pack():
@@ -203,7 +204,7 @@ def test_packed_weights_are_ordered_once_for_the_maps_that_come(side: int, monke
         return reorder(*arguments)
 
     monkeypatch.setattr(torch.ops.mkldnn, "_reorder_convolution_weight", SimpleNamespace(default=noted))
-    packed = PackedConv2d(nn.Conv2d(32, 48, 1))
+    packed = PackedConv2d(nn.Conv2d(32, 48, 3))
     for size in (side, side, 7):
         packed(torch.randn(3, 32, size, size))
     assert orders == [[1, 32, side, side]]
