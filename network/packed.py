@@ -65,7 +65,7 @@ class PackedConv2d(nn.Module):
         """x: (B, C, H, W), of the weights' dtype. Returns what the Conv2d does."""
         if self._pointwise and self._weight.dtype == torch.float32:
             # Of such products in float32 oneDNN reads the weights in one order or another, by the number of pictures.
-            return F.linear(x.permute(0, 2, 3, 1), self._weight.flatten(1), self._bias).permute(0, 3, 1, 2)
+            return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self._bias).permute(0, 3, 1, 2)
         if filtered := self._filtered(x):
             return filtered(x)
         # Named fully, since finding the right form of an operation takes Python longer than calling it.

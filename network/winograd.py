@@ -26,7 +26,8 @@ _WEIGHTS = _twice([[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 /
 _RESULTS = _twice([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])  # A^T
 _TILE = 4
 _LEAST_CHANNELS = 128  # with fewer, cutting and joining tiles takes what is saved
-_LEAST_SIDE = 16  # smaller maps have too few tiles for the transformed weights, which are four times as many
+_LEAST_SIDE = 16  # smaller maps have too few tiles for the transformed weights
+_MOST_WEIGHTS = 2**24  # transformed, four times as many: more take a program's memory for little
 _AT_ONCE = 2**15  # numbers of a map that are computed at once: more leave the processor's cache
 
 
@@ -45,6 +46,7 @@ class Winograd:
         return (
             weight.dtype == torch.float32
             and min(weight.shape[:2]) >= _LEAST_CHANNELS
+            and weight.shape[0] * weight.shape[1] * _WEIGHTS.shape[0] <= _MOST_WEIGHTS
             and min(x.shape[2:]) >= _LEAST_SIDE
             and not any(side % _TILE for side in x.shape[2:])
         )

@@ -64,6 +64,21 @@ def test_maps_of_other_sizes_come_before_and_after() -> None:
         assert error(packed(x), conv(x)) < 3e-5
 
 
+def test_layers_that_would_take_much_memory_stay_direct() -> None:
+    x = maps(1, 1, 16, 16)
+    sizes = ((128, 128), (512, 512), (1024, 512), (1024, 1024))
+    assert [Winograd.pays(torch.empty(cout, cin, 3, 3), x) for cin, cout in sizes] == [True, True, False, False]
+
+
+@pytest.mark.skipif(not can_pack(), reason="this PyTorch cannot pack weights")
+def test_pointwise_convolutions_are_called_in_any_order() -> None:
+    conv, x, other = nn.Conv2d(48, 48, 1).requires_grad_(False), maps(2, 48, 8, 8), maps(2, 48, 8, 8) + 1
+    packed, wanted = PackedConv2d(conv), conv(x)
+    assert error(packed(x), wanted) < 1e-5
+    assert error(packed.times(x, other), wanted * other) < 1e-5
+    assert error(packed(x), wanted) < 1e-5
+
+
 @pytest.mark.skipif(not can_pack(), reason="this PyTorch cannot pack weights")
 @pytest.mark.parametrize("arguments", [
     {"kernel_size": 3, "padding": 1, "stride": 2}, {"kernel_size": 3, "padding": 2, "dilation": 2},
@@ -76,7 +91,7 @@ def test_other_convolutions_stay_what_they_are(arguments: dict[str, int]) -> Non
     assert error(packed(x), conv(x)) < 1e-5 and packed._winograd is None
 
 
-@pytest.mark.skipif(not can_pack(), reason="this PyTorch cannot pack weights")
+@pytest.mark.skipif(not (can_pack() and torch.ops.mkldnn._is_mkldnn_bf16_supported()), reason="no bfloat16 to pack")
 def test_bfloat16_stays_direct() -> None:
     """Its eight bits do not bear the differences that the transforms take."""
     conv = convolution(128, 128).to(torch.bfloat16)
