@@ -150,7 +150,7 @@ def test_presets_are_complete(path: Path, tmp_path: Path) -> None:
 def test_all_presets_are_there() -> None:
     assert {path.stem for path in PRESETS} == {"scratch", "identity_eyes", "finetune", "compact_generator",
                                                "compact_finetune", "compact_identity", "compact_landmarks",
-                                               "compact_occlusion"}
+                                               "compact_occlusion", "compact_glasses"}
 
 
 def test_command_line_wins_over_preset(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_shadows_and_light_cover_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     bare = np.full((SIDE, SIDE, 3), 100, np.float32)
     monkeypatch.setattr(occluders, "COVERED", 0.0)
     for light in (0.0, 1.0):
-        monkeypatch.setattr(occluders, "_LIT", light)
+        monkeypatch.setattr(occluders, "LIT", light)
         for seed in range(5):
             picture, mask = occluders.occluded(np.random.default_rng(seed), bare, PHOTOS)
             assert not mask.any() and np.array_equal(picture, bare) == (light == 0.0)

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED_IDENTITY, PUBLISHED_THRESHOLD = "arcface", 0.15  # and the cosine similarity from which it knows a person
 EMBEDDED_GENERATOR, EMBEDDED_IDENTITY = "ghost_compact_generator", "ghost_compact_identity"
 EMBEDDED_LANDMARKS, EMBEDDED_OCCLUSION = "ghost_compact_landmarks", "ghost_compact_occlusion"
+EMBEDDED_GLASSES = "ghost_compact_glasses"
 WEIGHTS_VARIABLE = "GHOST_WEIGHTS"  # names a folder that is used instead of weights/
 # What a generator's JSON may ask of the pipeline, all numbers.
 PIPELINE_OPTIONS = ("max_yaw", "grain", "identity_reach", "tone", "sharpen", "detail", "match_blur", "occlusion",
@@ -44,7 +45,7 @@ class ModelSpec:
     """What is known of a model before its file is opened."""
 
     name: str
-    role: str  # generator, identity, detector, landmarks, occlusion, enhancer
+    role: str  # generator, identity, detector, landmarks, occlusion, glasses, enhancer
     places: tuple[str, ...]  # files, best first, from the repository's root; `package:` = inside an installed package
     architecture: str
     licence: str
@@ -80,6 +81,8 @@ SPECS = {spec.name: spec for spec in (
               "106 landmarks; see the JSON beside it", "Apache-2.0", _OURS, "yes"),
     ModelSpec(EMBEDDED_OCCLUSION, "occlusion", ("weights/ghost_compact_occlusion.safetensors",),
               "U-Net, 64 pixels; see the JSON beside it", "Apache-2.0", _OURS, "yes"),
+    ModelSpec(EMBEDDED_GLASSES, "glasses", ("weights/ghost_compact_glasses.safetensors",),
+              "U-Net, 128 pixels; see the JSON beside it", "Apache-2.0", _OURS, "yes"),
 )}
 
 
@@ -249,7 +252,7 @@ def load_landmarks(path: Path) -> Loaded:
 
 
 def load_occlusion(path: Path) -> Loaded:
-    """The network that sees what covers a face; raises WeightsError."""
+    """A network that sees what covers a face, or its glasses; raises WeightsError."""
     return _load_described(path, ("OcclusionNet",))
 
 

@@ -47,6 +47,7 @@ from utils.version import VERSION
 
 log = logging.getLogger("ghost")
 _BATCHES_AHEAD = 2  # faces are found in many frames at once, and the generator should not wait for the next ones
+_WORN = 0.5  # how likely a target wears glasses from which on their rims are looked for
 _MOST_BYTES = 2**26  # frames that wait for a full batch of faces
 _FOUND_AHEAD = 4  # frames
 
@@ -222,8 +223,8 @@ class FramePipeline:
                 crops = [align.cut(frame.pixels, face.kps, size, face.template).image for frame, face in faces]
                 light = [exposure_of(crop, self.stages.settings.least_contrast) for crop in crops]
                 lit = [exposure.applied(crop) for exposure, crop in zip(light, crops, strict=True)]
-            stage, detail = self.report.stage, self.stages.settings.detail
-            glasses = conditioning.glasses(faces, stage) if detail else np.zeros(len(faces), np.float32)
+            stage, asked = self.report.stage, self.stages.settings.detail or self.stages.frames
+            glasses = conditioning.glasses(faces, stage) if asked else np.zeros(len(faces), np.float32)
             yield _Batch(frames, faces, crops, light, lit, conditioning.embeddings(z_id, faces, stage), glasses)
 
     def _swapped(self, batches: Iterable[_Batch]) -> Iterator[tuple[_Batch, list[np.ndarray]]]:
@@ -269,6 +270,18 @@ class FramePipeline:
             return [sharpen(match_tone(image, crop, settings.tone), crop, settings.sharpen)
                     for image, crop in zip(images, batch.lit, strict=True)]
 
+    def _behind(self, batch: _Batch, masks: list[np.ndarray]) -> list[np.ndarray]:
+        """Masks that end where the targets' faces are covered, and at the rims of glasses."""
+        occlusion, frames = self.stages.occlusion, self.stages.frames
+        if occlusion is None:
+            return masks
+        with self.report.stage("occlusion"):
+            masks = occlusion.uncovered(batch.lit, masks)
+            if frames is not None:
+                for i in np.flatnonzero(batch.glasses > _WORN):
+                    (masks[i],) = frames.uncovered([batch.lit[i]], [masks[i]])
+        return masks
+
     def _new_faces(self, batch: _Batch, images: Sequence[np.ndarray], tracks: _Tracks) -> list[_NewFace]:
         """Landmarks, masks, detail and blur of the swaps in the target's light, and how much of them is shown.
 
@@ -283,9 +296,7 @@ class FramePipeline:
         with self.report.stage("mask"):
             settled = tracks.masks.settle(faces, after)
         drawn = tracks.masks.draw(faces, swaps, settled, self.report.stage)
-        if stages.occlusion is not None:
-            with self.report.stage("occlusion"):
-                drawn = stages.occlusion.uncovered(batch.lit, drawn)
+        drawn = self._behind(batch, drawn)
         if tracks.detail is not None:
             with self.report.stage("detail"):
                 swaps = batch.unlit(tracks.detail.add(faces, lit, batch.light, settled, batch.glasses))

@@ -26,3 +26,8 @@ class SwapSettings:
     glasses: Glasses | None  # how to see them in an embedding and add them to it, where that is known
     target_glasses: bool  # swaps wear the target's
     max_yaw: float  # degrees that a face may be turned; 0: any
+
+    @property
+    def keeps_glasses(self) -> bool:
+        """Whether it is known which targets wear glasses, and swaps are to wear these."""
+        return self.target_glasses and self.glasses is not None

@@ -63,6 +63,7 @@ class Stages:
     landmarks: Landmarks
     enhancer: Enhancer | None
     occlusion: Occlusion | None
+    frames: Occlusion | None  # of glasses
     mixer: Mixer
     settings: SwapSettings
     threshold: float  # cosine similarity from which a face is a reference's person: the user's, or the encoder's own
@@ -149,7 +150,8 @@ def load_stages(config: InferenceConfig) -> Stages:
     landmarks, landmarks_entry = _landmarks(published, device, dtype)
     enhancer, enhancer_entries = _enhancer(device) if config.use_sr else (None, [])
     settings = _settings(config, generator, identity)
-    occlusion, occlusion_entries = _occlusion(device, settings.occlusion) if settings.occlusion else (None, [])
+    occlusion, occlusion_entries = _covering("occlusion", device, settings.occlusion)
+    frames, frames_entries = _covering("glasses", device, settings.occlusion if settings.keeps_glasses else 0.0)
     return Stages(
         detector=AnyWayUp(detector),
         identifier=Identifier(identity.network, device, direct=identity.mirrored),
@@ -157,13 +159,14 @@ def load_stages(config: InferenceConfig) -> Stages:
         landmarks=landmarks,
         enhancer=enhancer,
         occlusion=occlusion,
+        frames=frames,
         mixer=mixer_for(device),
         settings=settings,
         threshold=_threshold(config, identity),
         encoder_threshold=identity.card.get("similarity_th") if identity.path.suffix == ".safetensors" else None,
         device=str(device),
         models=[*_pair_entries(generator, identity), detector_entry, landmarks_entry, *occlusion_entries,
-                *enhancer_entries],
+                *frames_entries, *enhancer_entries],
         notes=[*notes, *idle_architecture(config, generator), *idle_looks(config, identity),
                *([idle_card] if idle_card else []), *provider_notes(device, detector.providers)],
         seconds=time.perf_counter() - start,
@@ -289,6 +292,10 @@ def _enhancer(device: torch.device) -> tuple[Enhancer, list[ModelEntry]]:
     return Enhancer(loaded.network, device), [_entry("enhancer", loaded)]
 
 
-def _occlusion(device: torch.device, share: float) -> tuple[Occlusion, list[ModelEntry]]:
-    loaded = registry.load_occlusion(registry.require(registry.EMBEDDED_OCCLUSION))
-    return Occlusion(loaded.network, device, share), [_entry("occlusion", loaded)]
+def _covering(role: str, device: torch.device, share: float) -> tuple[Occlusion | None, list[ModelEntry]]:
+    """The network of this role that sees what covers faces; none where nothing of it is shown."""
+    if not share:
+        return None, []
+    name = registry.EMBEDDED_OCCLUSION if role == "occlusion" else registry.EMBEDDED_GLASSES
+    loaded = registry.load_occlusion(registry.require(name))
+    return Occlusion(loaded.network, device, share), [_entry(role, loaded)]

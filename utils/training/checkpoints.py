@@ -40,6 +40,7 @@ _BUILT_BY = {
     "identity": ("student_depth", "student_width", "student_features", "student_size"),
     "landmarks": (),
     "occlusion": (),
+    "glasses": (),
 }
 # Options that the validation's score depends on, beside the weights of the losses.
 _SCORED = {

@@ -15,7 +15,7 @@ from utils.inference.config import InferenceConfig
 from utils.options import Parser, boolean, build_parser, option
 from utils.training import checks
 
-TASKS = ("generator", "identity", "landmarks", "occlusion")
+TASKS = ("generator", "identity", "landmarks", "occlusion", "glasses")
 _UNSEEN = "see inference.py; written to the exported card, training does not see it"
 
 
@@ -73,6 +73,8 @@ class TrainConfig:
         None, "photos that are measured and never trained on: a text file with their names, or about this share of the "
         "people, such as 0.02, always the same ones", metavar="P|SHARE"
     )
+    without: str | None = option(None, "text file with names of photos to leave out, the first word of each line",
+                                 metavar="P")
     source_novel: float = option(
         0.0, "share of the sources, or of the faces of --task identity, that are invented people, between two of the "
         "set; in the first case needs --weight_transplant", type=float, metavar="X", within=(0, 1),

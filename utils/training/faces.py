@@ -200,6 +200,13 @@ def hold_out(faces: Faces, chosen: Path | str | None) -> tuple[Faces, Faces]:
     return faces.subset([i for i in range(len(faces)) if i not in out]), faces.subset(held)
 
 
+def leave_out(faces: Faces, names_file: str, *parts: Faces) -> list[Faces]:
+    """The parts of a set without the photos that the first words of a file's lines name; raises InputError."""
+    file = registry.resolve_file(names_file)
+    unwanted = {faces.paths[i] for i in places_of((line.split()[0] for line in read_names(file)), faces.paths, file)}
+    return [part.subset([i for i, path in enumerate(part.paths) if path not in unwanted]) for part in parts]
+
+
 def _named(faces: Faces, names_file: Path | str) -> list[int]:
     file = registry.resolve_file(str(names_file))
     return sorted(set(places_of(read_names(file), faces.paths, file)))

@@ -18,7 +18,7 @@ from utils.training.textures import SIDE, Photos, any_angle, plain, skin, textur
 
 COVERED = 0.65  # share of the faces that something is drawn on
 _SECOND = 0.15  # share of these that get two occluders
-_LIT = 0.35  # share of all faces that have harmless shadows or light
+LIT = 0.35  # share of all faces that have harmless shadows or light
 _FRACTION = 4  # bits of OpenCV's coordinates below one pixel
 
 
@@ -216,7 +216,7 @@ def occluded(rng: np.random.Generator, picture: np.ndarray, photos: Photos) -> t
     covered.
     """
     count = (1 + (rng.random() < _SECOND)) * (rng.random() < COVERED)
-    if rng.random() < _LIT:
+    if rng.random() < LIT:
         picture = lit(rng, picture, photos)
     kinds, shares = zip(*KINDS, strict=True)
     mask = np.zeros((SIDE, SIDE), np.float32)

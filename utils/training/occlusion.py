@@ -5,7 +5,8 @@ It needs no teacher: whatever is drawn, is known.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -22,10 +23,12 @@ from utils.training.draws import Draws
 from utils.training.faces import Faces
 from utils.training.occluders import occluded, photographed
 from utils.training.pairs import Share
+from utils.training.spectacles import with_glasses
 from utils.training.student import StudentTask, started
 from utils.training.textures import SIDE, Photos
 
-_NET: dict[str, Any] = {"channels": (18, 30, 42, 54), "size": 64}
+# Draws on a picture (SIDE, SIDE, 3) float32 [0, 255] RGB; returns it, and (SIDE, SIDE) float32 [0, 1], what it covers.
+Draw = Callable[[np.random.Generator, np.ndarray, Photos], tuple[np.ndarray, np.ndarray]]
 _OUTSIDE = 0.1  # weight of what is not within the ellipse that faces fill
 _DICE = 0.5  # weight of the Dice loss beside the cross entropy
 _HELD_DRAWINGS = 4  # on each face that is held out
@@ -53,7 +56,9 @@ def mask_loss(logits: Tensor, masks: Tensor, weights: Tensor) -> Tensor:
     return entropy.sum() / weights.sum() / len(masks) + _DICE * dice.mean()
 
 
-def drawn_on(faces: Tensor, size: int, photos: Photos, how: Changes, draws: Draws) -> tuple[Tensor, Tensor]:
+def drawn_on(
+    faces: Tensor, size: int, photos: Photos, how: Changes, draws: Draws, draw: Draw = occluded
+) -> tuple[Tensor, Tensor]:
     """Draw occluders on faces, and degrade the pictures.
 
     faces: (B, 3, SIDE, SIDE) float32 [-1, 1] RGB. Returns crops (B, 3, size, size), likewise, and what of them is
@@ -62,7 +67,7 @@ def drawn_on(faces: Tensor, size: int, photos: Photos, how: Changes, draws: Draw
     pictures = ((faces + 1) * 127.5).permute(0, 2, 3, 1).cpu().numpy()
     crops, masks = [], []
     for rng, picture in zip(draws.generators(), pictures, strict=True):
-        covered, mask = occluded(rng, picture, photos)
+        covered, mask = draw(rng, picture, photos)
         crops.append(cv2.resize(photographed(rng, covered), (size, size), interpolation=cv2.INTER_AREA))
         masks.append(cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA))
     seen, covered_parts = (to_device(torch.from_numpy(np.stack(x)), draws.device) for x in (crops, masks))
@@ -89,9 +94,13 @@ def _mean(values: Tensor) -> float:
 class OcclusionTask(StudentTask):
     """OcclusionNet learns what is drawn."""
 
+    net: ClassVar[dict[str, Any]] = {"channels": (18, 30, 42, 54), "size": 64}
+    draw: ClassVar[tuple[Draw]] = (occluded,)  # a function alone would become a method
+
     def __init__(self, config: TrainConfig, faces: Faces, held: Faces, share: Share, device: torch.device) -> None:
         """Raises WeightsError."""
-        super().__init__(started(OcclusionNet(**_NET), config), _NET["size"], config, faces, held, share, device)
+        network, side = started(OcclusionNet(**self.net), config), self.net["size"]
+        super().__init__(network, side, config, faces, held, share, device)
         self._photos = _photos(self._faces)
         self._inside = ellipse(self._side).to(device)
         self._weights = torch.where(self._inside, 1.0, _OUTSIDE)
@@ -112,13 +121,13 @@ class OcclusionTask(StudentTask):
         at = to_device(torch.from_numpy(draws.integers(len(self._faces))), images.device)
         stored = augment.to_float(to_device(images[at], self._device))
         faces = geometry.warp(stored, augment.views(self._faces.framing, SIDE, self._how, draws), SIDE)
-        return drawn_on(faces, self._side, self._photos, self._how, draws)
+        return drawn_on(faces, self._side, self._photos, self._how, draws, *self.draw)
 
     def _held_cases(self) -> tuple[Tensor, Tensor]:
         """The same drawings for every run."""
         faces = self._held_crops(SIDE).repeat_interleave(_HELD_DRAWINGS, 0)
         draws = Draws(0, "occlusion", np.arange(len(faces)), self._device)
-        return drawn_on(faces, self._side, _photos(self._held), _HELD_CHANGES, draws)
+        return drawn_on(faces, self._side, _photos(self._held), _HELD_CHANGES, draws, *self.draw)
 
     def loss(self, answer: Tensor, wanted: Tensor) -> Tensor:
         """See StudentTask."""
@@ -133,7 +142,14 @@ class OcclusionTask(StudentTask):
 
     def card(self, origin: str) -> dict[str, Any]:
         """See Task."""
-        return self._card("OcclusionNet", _NET, origin)
+        return self._card("OcclusionNet", self.net, origin)
+
+
+class GlassesTask(OcclusionTask):
+    """OcclusionNet learns where glasses are, which are finer than what else covers faces."""
+
+    net: ClassVar[dict[str, Any]] = {"channels": (16, 24, 32, 48), "size": 128}
+    draw: ClassVar[tuple[Draw]] = (with_glasses,)
 
 
 def _photos(faces: Faces) -> Photos:

@@ -20,9 +20,9 @@ from utils.io.atomic import check_writable
 from utils.training.checkpoints import named_state
 from utils.training.config import TrainConfig
 from utils.training.distributed import rank, world_size
-from utils.training.faces import Faces, decoded, digest, find_faces, hold_out
+from utils.training.faces import Faces, decoded, digest, find_faces, hold_out, leave_out
 from utils.training.generator import GeneratorTask
-from utils.training.occlusion import OcclusionTask
+from utils.training.occlusion import GlassesTask, OcclusionTask
 from utils.training.pairs import Share
 from utils.training.students import IdentityTask, LandmarkTask
 from utils.training.task import Task
@@ -65,7 +65,7 @@ def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
         )
     share = Share(config.batch_size, config.accumulate, rank(), world_size())
     tasks: dict[str, type[Any]] = {"generator": GeneratorTask, "identity": IdentityTask, "landmarks": LandmarkTask,
-                                   "occlusion": OcclusionTask}
+                                   "occlusion": OcclusionTask, "glasses": GlassesTask}
     task: Task[Any] = tasks[config.task](config, train, held, share, device)
     task.inputs = {"dataset_path": digest(config.dataset_path, train, held)}
     if isinstance(task, GeneratorTask):
@@ -84,7 +84,10 @@ def _placed(faces: Faces, device: torch.device) -> Faces:
 
 def load_set(config: TrainConfig) -> tuple[Faces, Faces]:
     """Training and validation faces; small sets decoded once, after a look whether the run's folder can be written."""
-    train, held = hold_out(find_faces(Path(config.dataset_path), config.vgg), config.validation)
+    faces = find_faces(Path(config.dataset_path), config.vgg)
+    train, held = hold_out(faces, config.validation)
+    if config.without:
+        train, held = leave_out(faces, config.without, train, held)
     if config.task == "generator" and config.same_person < 1 and len(set(train.identities)) < 2:
         raise OptionError(
             f"{config.dataset_path} shows one person ({len(train)} photos to train on), and swaps need two: give a "
