@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from utils.inference import align
-from utils.inference.blend import _noise, paste_back
+from utils.inference.blend import _noise, mix, paste_back
 from utils.inference.types import Crop, Mask
 from utils.inference.warp import rescaled, warp
 
@@ -55,11 +55,30 @@ def test_own_crop_comes_back_almost_unchanged() -> None:
     assert np.abs(canvas.astype(int) - before).max() <= 2
 
 
-def test_rounds_instead_of_truncating() -> None:
-    canvas = np.full((300, 400, 3), 100, np.uint8)
+@pytest.mark.parametrize(("dtype", "before", "swap", "after"), [
+    (np.uint8, 100, 101, 101), (np.uint16, 100 * 257, 103, 26163),  # of 26162.6
+])
+def test_rounds_instead_of_truncating(dtype: type, before: int, swap: int, after: int) -> None:
+    canvas = np.full((300, 400, 3), before, dtype)
     mask = Mask(np.full((SIZE, SIZE), 0.6, np.float32), M_MASK)
-    paste_back(canvas, Crop(np.full((256, 256, 3), 101, np.uint8), M_SWAP), mask)
-    assert canvas[150, 200].tolist() == [101, 101, 101]
+    paste_back(canvas, Crop(np.full((256, 256, 3), swap, np.uint8), M_SWAP), mask)
+    assert canvas[150, 200].tolist() == [after] * 3
+
+
+@pytest.mark.parametrize("scale", [0.7, 0.9, 4.0])  # of the frame to the mask, of which blocks are averaged from 2 on
+@pytest.mark.parametrize("border", [2, 3, 4, 5])
+def test_all_that_a_hard_mask_shows_is_pasted(scale: float, border: int) -> None:
+    alpha, before = np.zeros((SIZE, SIZE), np.float32), picture(np.uint8)
+    alpha[border:-border, border:-border] = 1
+    for place in (50 + np.arange(16) / 16)[:, None]:
+        M = np.column_stack([scale * np.eye(2), -scale * place * (1, 0.9)])
+        swap, mask = Crop(np.full((SIZE, SIZE, 3), 255, np.uint8), M), Mask(alpha, M)
+        box = paste_back(before.copy(), swap, mask)
+        assert box is not None
+        left, top, right, bottom = box
+        shown = mix(before, swap, mask, (0, 0, 400, 300), 0.0)
+        shown[top:bottom, left:right] = before[top:bottom, left:right]
+        assert np.array_equal(shown, before)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -7,7 +7,7 @@ import pytest
 from av import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from utils.io.colour import Colour, from_bgr, pixels_of, to_bgr, to_planar, yuv_to_bgr
+from utils.io.colour import Colour, copy_with_changes, from_bgr, pixels_of, to_bgr, to_planar, yuv_to_bgr
 from utils.io.layout import Layout, layout_of
 from utils.io.upright import Upright
 
@@ -51,6 +51,18 @@ def test_grey_is_grey_and_white_is_white(layout: Layout) -> None:
         expected = [2**layout.bits - 1 if colour.full_range else white, neutral, neutral]
         assert [int(plane.mean()) for plane in planes] == expected
         assert (yuv_to_bgr(planes, colour, HEIGHT, layout) == 255).all()
+
+
+@pytest.mark.parametrize("box", [(21, 12, 41, 30), (20, 13, 40, 31), (1, 1, 8, 8)])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_changes_reach_the_edges_of_their_box(layout: Layout, box: tuple[int, int, int, int]) -> None:
+    before, (left, top, right, bottom) = gradients(), box
+    after = before.copy()
+    after[top:bottom, left:right] ^= 128
+    wanted, decoded = from_bgr(after, COLOURS[0], layout), from_bgr(before, COLOURS[0], layout)
+    found = copy_with_changes(decoded, layout, before, after, [box], COLOURS[0])
+    for one, other in zip(wanted.planes, found.planes, strict=True):
+        assert np.array_equal(pixels_of(one, layout), pixels_of(other, layout))
 
 
 @pytest.mark.parametrize(("of_card", "planes"), [

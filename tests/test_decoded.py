@@ -63,6 +63,18 @@ def test_what_was_written_to_a_copy_stays_there_alone(frames: list[Frame]) -> No
     assert np.array_equal(np.asarray(original), frames[1].image)
 
 
+def test_what_is_converted_already_is_copied_as_well(frames: list[Frame]) -> None:
+    original, before = frames[0].pixels, frames[1].image.copy()
+    assert np.array_equal(np.asarray(original), before)
+    copy = original.copy()
+    copy[300:400, 100:200][:] ^= 128
+    again = copy.copy()
+    again[500:600, 100:200][:] ^= 128
+    assert np.array_equal(np.asarray(original), before)
+    changed = [(np.asarray(pixels) != before).all(axis=2).sum() for pixels in (copy, again)]
+    assert changed == [100 * 100, 2 * 100 * 100]
+
+
 def test_parts_that_grow_together_keep_what_was_written(frames: list[Frame]) -> None:
     copy, wanted = frames[0].pixels.copy(), frames[1].image.copy()
     for place in (np.s_[20:60, 20:60], np.s_[500:600, 300:400], np.s_[100:300, 40:100]):

@@ -241,7 +241,15 @@ def asked() -> Iterator[tuple[str, Notes]]:
         thread.join()
 
 
-def test_nothing_is_fetched(asked: tuple[str, Notes], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("group", "name", "lax"), [
+    ("core", "allowed_network_hosts", []), ("core", "allowed_network_hosts", None),  # None: any
+    ("verify", "remote_manifest_fetch", True),
+])
+def test_nothing_is_fetched(
+    asked: tuple[str, Notes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, name: str, lax: Any
+) -> None:
+    """As things are, and with either of two settings alone."""
+    monkeypatch.setitem(manifest._SETTINGS[group], name, lax)  # type: ignore[arg-type]
     address, requests = asked
     packet = f"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
     <rdf:Description xmlns:dcterms="http://purl.org/dc/terms/" dcterms:provenance="{address}/a.c2pa"/></rdf:RDF>

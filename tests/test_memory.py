@@ -133,8 +133,8 @@ def test_batches_shrink_and_the_device_gives_its_memory_back(name: str, monkeypa
         return list(range(7))[part]
 
     batches = Batches(8, torch.device(name))
-    assert batches.run(work, 7) == list(range(7)) and batches.size == 2
-    assert given_back == ([] if name == "cpu" else [name, name])
+    assert batches.run(work, 7, lambda: given_back.append("prepared")) == list(range(7)) and batches.size == 2
+    assert given_back == (["prepared"] if name == "cpu" else ["prepared", name]) * 2
 
 
 def test_a_model_for_which_memory_is_too_small_is_not_called_broken(

@@ -300,9 +300,11 @@ def test_options_for_looks_without_effect_are_said(folder: Path) -> None:
         return idle_looks(options, identity)
 
     identity = registry.load_identity(registry.EMBEDDED_IDENTITY, beside=generator_file(folder))
-    assert said("--detail", "1") == said("--use_sr", "--detail", "0") == said("--glasses", "source") == []
-    assert said("--use_sr", "--detail", "0.5", "--match_blur", "1") == [
-        "without effect with --use_sr, which paints detail of its own and is to sharpen: --detail, --match_blur"]
+    none = ("--detail", "0", "--sharpen", "0")
+    assert said("--detail", "1") == said("--use_sr", *none) == said("--glasses", "source") == []
+    assert said("--use_sr", "--sharpen", "0.3", "--detail", "0.5", "--match_blur", "1") == [
+        "without effect with --use_sr, which paints detail of its own and is to sharpen: --sharpen, --detail, "
+        "--match_blur"]
     note = f"without effect: --glasses target, since nothing is known of glasses with {identity.path}"
     assert said("--glasses", "target") == [note]
     config = parse(["--source_paths", "a", "--target_video", "b", "--device", "cpu", "--glasses", "target"])

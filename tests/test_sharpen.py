@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from utils.inference import stages
 from utils.inference.config import InferenceConfig
 from utils.inference.pipeline import load_pipeline
 from utils.inference.sharpen import sharpen
@@ -15,10 +18,10 @@ from utils.inference.sharpen import sharpen
 IMAGES = Path(__file__).resolve().parents[1] / "examples" / "images"
 
 
-def picture(seed: int = 0, side: int = 128) -> np.ndarray:
-    """Something with edges of all directions and lengths, (side, side, 3) uint8."""
+def picture(seed: int = 0) -> np.ndarray:
+    """Something with edges of all directions and lengths, (128, 128, 3) uint8."""
     coarse = np.random.default_rng(seed).integers(60, 196, (32, 32, 3)).astype(np.uint8)
-    return cv2.resize(coarse, (side, side), interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(coarse, (128, 128), interpolation=cv2.INTER_NEAREST)
 
 
 def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
@@ -52,10 +55,16 @@ def test_beside_a_blurred_face_a_swap_stays_soft(target: np.ndarray) -> None:
     assert np.array_equal(sharpen(swap, target, 1.0), swap)
 
 
-def test_what_an_enhancer_made_and_flat_swaps_stay_as_they_are() -> None:
-    enhanced, flat = picture(side=256), np.full((128, 128, 3), 90, np.uint8)
-    assert np.array_equal(sharpen(enhanced, picture(), 1.0), enhanced)
+def test_flat_swaps_stay_as_they_are() -> None:
+    flat = np.full((128, 128, 3), 90, np.uint8)
     assert np.array_equal(sharpen(flat, picture(), 1.0), flat)
+
+
+def test_what_an_enhancer_makes_is_not_sharpened() -> None:
+    generator: Any = SimpleNamespace(card={"sharpen": 0.8})
+    identity: Any = SimpleNamespace(card={}, path=Path("encoder"), network=SimpleNamespace(num_features=2))
+    for options, wanted in (({}, 0.8), ({"use_sr": True}, 0), ({"use_sr": True, "sharpen": 0.5}, 0)):
+        assert stages._settings(InferenceConfig(**options), generator, identity).sharpen == wanted
 
 
 def test_swaps_in_photos_are_sharper(tmp_path: Path) -> None:

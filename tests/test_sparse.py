@@ -88,6 +88,11 @@ def test_who_comes_as_another_goes_is_no_continuation(first: int) -> None:
     check(Scene(16, {i: [60.0] if i < first else [200.0] for i in range(16)}))
 
 
+def test_two_faces_do_not_become_one() -> None:
+    """Two that nearly lie on one another, then one of them and somebody else."""
+    check(Scene(16, {i: [60.0, 66.0] if i < 8 else [60.0, 200.0] for i in range(16)}))
+
+
 @pytest.mark.parametrize(("faces", "searched"), [(6, [0, 4]), (7, [0, 1, 2, 3, 4])])
 def test_every_frame_is_searched_where_there_are_many(faces: int, searched: list[int]) -> None:
     scene = Scene(5, dict.fromkeys(range(5), tuple(40.0 * number for number in range(faces))))
@@ -132,11 +137,13 @@ def test_frames_come_out_soon() -> None:
 
 
 def test_stages_inside_of_others_count_for_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 1.0, 3.0, 10.0])
+    clock = iter([0.0, 1.0, 3.0, 4.0, 5.0, 10.0])
     monkeypatch.setattr("utils.inference.report.time.perf_counter", lambda: next(clock))
     report = RunReport()
-    with report.stage("outer"), report.stage("inner"):
-        pass
-    assert report.seconds == {"inner": 2.0, "outer": 8.0}
+    with report.stage("outer"):
+        for name in ("inner", "other"):
+            with report.stage(name):
+                pass
+    assert report.seconds == {"inner": 2.0, "other": 1.0, "outer": 7.0}
     lines = profile_table({"swap": 4.0, "blend": 1.0, "wall": 4.0}, 100).splitlines()
     assert lines[1].split() == ["swap", "4.00", "40.00", "100%"] and lines[-1].split()[-1] == "25%"

@@ -16,7 +16,7 @@ from tests.random_weights import frontal_landmarks
 from utils import registry
 from utils.errors import ResourceError, WeightsError
 from utils.inference import align
-from utils.inference.detect import CenterFace, overlap, suppress
+from utils.inference.detect import CenterFace, decode, overlap, suppress
 from utils.inference.embeddings import normalise
 from utils.inference.enhance import Enhancer
 from utils.inference.identify import Identifier, both_ways
@@ -302,6 +302,16 @@ def test_videos_are_looked_at_again_where_a_face_was_seen_too_small_or_too_large
     """Of 640, 1280 and 256 pixels, in this order; faces are seen best with 60 to 180 pixels."""
     detector = Scripted(side, scale)
     assert len(detector.detect(np.zeros((2560, 2560, 3), np.uint8))) == 1 and detector.again == again
+
+
+def test_a_cell_of_the_maps_is_a_face_around_its_centre() -> None:
+    heat, scales, offsets, points = (np.zeros((n, 4, 5), np.float32).squeeze() for n in (1, 2, 2, 10))
+    heat[2, 3], heat[0, 0] = 0.9, 0.4
+    scales[:, 2, 3], offsets[:, 2, 3] = np.log([2.0, 3.0]), (0.25, -0.25)  # rows before columns
+    points[:, 2, 3] = (0.25, 0.5) * 5
+    boxes, scores, kps = decode(heat, scales, offsets, points, 0.5)
+    assert boxes.tolist() == [pytest.approx([13 - 6, 11 - 4, 13 + 6, 11 + 4])] and scores.tolist() == [np.float32(0.9)]
+    assert kps.tolist() == [[pytest.approx([13, 9])] * 5]
 
 
 def test_many_faces_best_first(detector: CenterFace, people: Callable[[int, str], Path]) -> None:

@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from utils.inference import track
 from utils.inference.embeddings import normalise
 from utils.inference.keypoints import yaw
 from utils.inference.report import NO_FACE
+from utils.inference.smooth import Templates
 from utils.inference.track import (
     LONGEST_GAP,
     LOOK_AHEAD,
@@ -29,6 +31,7 @@ FACE = np.array([[-10, -10], [10, -10], [0, 2], [-8, 10], [8, 10]], np.float32)
 rng = np.random.default_rng(0)
 IDENTITIES = {name: rng.normal(size=64) for name in "ABCD"}
 IDENTITIES["E"] = IDENTITIES["A"] + 1.1 * IDENTITIES["D"]  # like A enough to pass the threshold
+SUBJECT, OTHER = {"A": (205.0, 60.0)}, {"E": (100.0, 60.0)}  # the other one is a bit like the subject
 
 Script = list[dict[str, tuple[float, float]]]  # per frame: who is where
 
@@ -159,6 +162,11 @@ def test_missed_detections_are_bridged_by_straight_lines() -> None:
     assert {f.track for t in out for f in t.faces} == {0}
 
 
+def test_no_bridge_over_frames_that_show_the_person_elsewhere() -> None:
+    out = run([SUBJECT] * 8 + [OTHER] * 3 + [SUBJECT | OTHER] * 8)
+    assert [place(t, 0) for t in out] == [205.0] * 8 + [100.0] * 3 + [205.0] * 8
+
+
 @pytest.mark.parametrize("missed", ["A", "B", "AB"])
 def test_missed_detections_are_bridged_on_everybody(missed: str) -> None:
     both = {"A": (100.0, 60.0), "B": (250.0, 60.0)}
@@ -167,8 +175,6 @@ def test_missed_detections_are_bridged_on_everybody(missed: str) -> None:
     assert [sorted(float(f.kps[2, 0]) for f in t.faces) for t in out] == [[100.0, 250.0]] * 17
     assert [sum(not f.detected for f in t.faces) for t in out] == [0] * 8 + [len(missed)] + [0] * 8
 
-
-SUBJECT, OTHER = {"A": (205.0, 60.0)}, {"E": (100.0, 60.0)}  # the other one is a bit like the subject
 WAYS = [("A", "reference"), (None, "reference"), (None, "largest")]
 
 
@@ -346,6 +352,23 @@ def test_largest_does_not_flicker_between_equals() -> None:
     script: Script = [{"A": (160 + 3 * (-1) ** i, 60), "B": (240, 60)} for i in range(20)]
     out = run(script, None, "largest")
     assert len({f.track for t in out for f in t.faces}) == 1
+
+
+def test_largest_changes_for_a_clearly_larger_face() -> None:
+    """The area of the other grows from 0.8 to 1.8 times that of the chosen one."""
+    areas = np.linspace(0.8, 1.8, 21)
+    frames = [(Frame(np.full(SHAPE, 40, np.uint8), i), [face("A", (140, 60)), face("B", (260, 60), float(area**0.5))])
+              for i, area in enumerate(areas)]
+    out = list(follow(frames, Embedder(), Selection("largest"), frontal))
+    assert [place(t, 0) for t in out] == pytest.approx([140.0 if area < 1 / 0.7 else 260.0 for area in areas], abs=1)
+
+
+def test_tracks_that_have_ended_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Templates] = []
+    monkeypatch.setattr(track, "Templates", lambda errors: made.append(Templates(errors)) or made[0])
+    out = run([{"A": (100 + 200 * (i // 10 % 2), 60)} for i in range(100)], None, "all", cuts=tuple(range(10, 100, 10)))
+    assert len({f.track for t in out for f in t.faces}) == 10
+    assert len(made[0]._chosen) == len(made[0]._steps) == 1
 
 
 def test_small_faces_are_left_alone() -> None:

@@ -11,7 +11,7 @@ import pytest
 from utils.inference.keypoints import roll
 from utils.inference.pipeline import SwapPipeline, load_pipeline
 from utils.inference.report import FaceCounts
-from utils.inference.turned import AnyWayUp
+from utils.inference.turned import AnyWayUp, _back
 from utils.inference.types import Face, Visibility
 from utils.inference.visibility import TURNED
 from utils.io.image import read_photo
@@ -55,6 +55,19 @@ def test_a_source_may_lie(pipeline: SwapPipeline, tmp_path: Path, degrees: int) 
     target = read_photo(IMAGES / "selfie_2.jpg").image
     changed = (swaps[0] != target).any(axis=2)
     assert np.abs(swaps[0] - swaps[1])[changed].mean() < 0.3 * np.abs(swaps[0] - target)[changed].mean()
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_what_is_found_in_a_turned_picture_is_at_its_pixel(quarters: int) -> None:
+    numbers = np.arange(7 * 11).reshape(7, 11)  # 11 pixels wide
+    y, x = np.indices(np.rot90(numbers, quarters).shape).reshape(2, -1)
+    points = np.stack([x, y], axis=-1).astype(np.float32)
+    box = np.array([0, 1, 2, 4], np.float32)
+    back = _back(Face(box, 0.9, points), quarters, (11, 7))
+    found = numbers[back.kps[:, 1].astype(int), back.kps[:, 0].astype(int)]
+    assert np.array_equal(found, np.rot90(numbers, quarters).ravel())
+    corners = _back(Face(box, 0.9, box.reshape(2, 2)), quarters, (11, 7)).kps
+    assert back.box.tolist() == [*corners.min(axis=0), *corners.max(axis=0)]
 
 
 class Counting:

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -15,12 +16,14 @@ import pytest
 from PIL import Image
 
 from tests.clips import make_clip, packets, picture, pictures, times
-from tests.test_video_io import copy, first, seconds_of_sound
+from tests.test_video_io import EXACT, copy, first, seconds_of_sound
 from utils.errors import InputError, OptionError
 from utils.io import beside, sound
 from utils.io.container import open_container
+from utils.io.encode import _Pictures, video_writer
+from utils.io.frame import Frame
 from utils.io.span import Span
-from utils.io.video import open_video
+from utils.io.video import MILLISECOND, VideoInfo, open_video
 
 JOINED = "the time stamps run back; what follows is shown after what came before"
 PROGRAM_STREAM = {"codec": "mpeg2video", "sound": ("mp2",), "tick": Fraction(1, 25), "options": {"g": "50"}}
@@ -35,6 +38,48 @@ def test_start_between_key_frames(tmp_path: Path, name: str, settings: dict[str,
     assert times(tmp_path / "out.mp4") == pytest.approx([i / 25 for i in range(count)], abs=0.04)
     assert pictures(tmp_path / "out.mp4")[0].mean() == pytest.approx(pictures(clip)[-count].mean(), abs=2)
     assert seconds_of_sound(tmp_path / "out.mp4") == pytest.approx(10 - start, abs=0.1)
+
+
+def test_reading_begins_a_little_further_back_where_no_key_frame_is_found(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.ts", frames=275, options={"g": "50"}, sound=())
+    info, frame = first(clip, span=Span(10.6))
+    assert (info.read_from, frame.time) == pytest.approx((0.6, 10.6), abs=0.001)
+
+
+@pytest.mark.parametrize(("name", "head"), [("in.mkv", 4), ("in.ts", 12)])  # bytes of a packet that stay
+def test_what_is_broken_before_the_used_part_does_not_matter(tmp_path: Path, name: str, head: int) -> None:
+    clip = make_clip(tmp_path / name, frames=50, options={"g": "50"}, sound=())
+    broken, data = packets(clip, "video")[3], clip.read_bytes()
+    clip.write_bytes(data.replace(broken, broken[:head] + b"\xff" * (len(broken) - head)))
+    count, notes = copy(clip, tmp_path / "all.mp4")
+    assert count == 49 and notes == ["1 broken frame(s) left out; the frame before is shown longer"]
+    assert copy(clip, tmp_path / "part.mp4", Span(0.4)) == (40, [])
+
+
+@pytest.mark.parametrize("seconds", [
+    [0, 0.04, 0.04, 0.04, 0.12], [0, 0.04, 0.02, 0.03, 0.08], [0.08, 0, 0.12],
+])
+def test_no_picture_is_lost_where_a_clock_stands_still_or_runs_back(tmp_path: Path, seconds: list[float]) -> None:
+    info = VideoInfo(tmp_path, 64, 48, time_base=MILLISECOND, container=False)
+    notes: list[str] = []
+    with video_writer(tmp_path / "out.mp4", info, EXACT, notes.append) as writer:
+        for index, time in enumerate(seconds):
+            writer.write(Frame(picture(index), index, time))
+    written = times(tmp_path / "out.mp4")
+    assert len(written) == len(seconds) and np.diff(written).min() > 0 and not notes
+    assert written[-1] - written[0] == pytest.approx(seconds[-1] - seconds[0], abs=0.003)
+
+
+def test_a_time_of_decoding_that_an_encoder_leaves_unset() -> None:
+    """As some x265 does in videos of one or two frames; it is then near the end of what a number can hold."""
+    def packet(pts: int, dts: int) -> Any:
+        return SimpleNamespace(pts=pts, dts=dts, time_base=MILLISECOND)
+
+    for dts, wanted in (((-(2**62), -(2**62)), [0, 40]), ((-80, -40), [-80, -40])):
+        track = _Pictures.__new__(_Pictures)
+        track._delay = None
+        stamped = track._stamped([packet(0, dts[0]), packet(40, dts[1])])
+        assert [p.dts for p in stamped] == wanted and track._delay == -wanted[0]
 
 
 def test_start_behind_the_end_where_places_are_hard_to_find(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ class SwapSettings:
     identity_reach: float  # its length where the user says nothing; 0: the source's embedding as it is
     least_contrast: float  # of faces for the generator, levels; see utils.inference.exposure
     tone: float  # share of the target's light and skin tone that swaps take on
-    sharpen: float  # largest share of a swap's detail that is added once more where the target has more
+    sharpen: float  # largest share of a swap's detail that is added where the target has more; 0 with an enhancer
     detail: float  # share of the source photo's detail that swaps are given; 0 with an enhancer, which paints its own
     match_blur: float  # share of the target's blur that swaps are given; 0 with an enhancer, which is to sharpen
     occlusion: float  # share of what covers the target's face that stays in front of the swap

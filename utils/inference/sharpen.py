@@ -16,10 +16,9 @@ def sharpen(swap: np.ndarray, target: np.ndarray, most: float) -> np.ndarray:
 
     Unsharp masking: `most` is the largest share of its detail that is added once more, so that swaps stay soft in
     blurred and in small pictures.
-    swap, target: (S, S, 3) uint8 BGR, the same framing. Returns the same as swap; unchanged where their sizes differ,
-    since it is an enhancer's then.
+    swap, target: (S, S, 3) uint8 BGR, the same framing. Returns the same as swap.
     """
-    if not most or swap.shape != target.shape:
+    if not most:
         return swap
     soft = _blur(swap)
     has, wanted = _detail(swap, soft), detail_of(target)

@@ -126,7 +126,7 @@ def check_before_loading(config: InferenceConfig, generator: Path) -> None:
 
 def idle_looks(config: InferenceConfig, identity: registry.Loaded) -> list[str]:
     """Notes on options for how swaps look that change nothing with the enhancer, or with this identity encoder."""
-    idle = [f"--{name}" for name in ("detail", "match_blur") if getattr(config, name)]
+    idle = [f"--{name}" for name in ("sharpen", "detail", "match_blur") if getattr(config, name)]
     notes = [f"without effect with --use_sr, which paints detail of its own and is to sharpen: "
              f"{', '.join(idle)}"] if config.use_sr and idle else []
     if config.asks_for("glasses") and config.glasses == "target" and _glasses(identity) is None:
@@ -199,7 +199,7 @@ def _settings(config: InferenceConfig, generator: registry.Loaded, identity: reg
         identity_reach=suits["identity_reach"],
         least_contrast=suits["least_contrast"],
         tone=suits["tone"],
-        sharpen=suits["sharpen"],
+        sharpen=0.0 if config.use_sr else suits["sharpen"],
         detail=0.0 if config.use_sr else suits["detail"],
         match_blur=0.0 if config.use_sr else suits["match_blur"],
         occlusion=suits["occlusion"],

@@ -215,14 +215,17 @@ class _File:
             if place > 0 and self._go_to(place):
                 used = self._span.cut(self._timed(), self._seconds())
                 first = next(used, None)
-                self._broken = 0  # on the way from a place without a key frame
+                self._broken = 0  # on the way there, which is not used
                 if self._landed <= start + (step if first else 0) and (first or place == start):
                     return place, first, used
         if start:
             self.close()
             self._load()
         used = self._span.cut(self._timed(), self._seconds())
-        return 0.0, next(used, None), used
+        first = next(used, None)
+        if start:
+            self._broken = 0
+        return 0.0, first, used
 
     def _go_to(self, place: float) -> bool:
         """Read on from the key frame before `place`, in seconds; whether the file can do so."""
