@@ -297,11 +297,13 @@ def test_a_blurred_moment_and_a_turned_head_are_nobody_else() -> None:
     assert [index for index, _ in away.asked] == [0]
 
 
-def test_who_is_recognised_late_is_shown_in_the_frames_that_wait() -> None:
-    """The mean of all looks passes the threshold in the ninth frame, when the first one has gone."""
-    out = run([{"B": (100 + i, 60)} for i in range(20)], "A", embed=Blinking(4, 0.5, 1.0))
-    assert [place(t, 0) for t in out] == pytest.approx([None, *range(101, 120)], abs=0.1)
-    assert [t.report.skipped for t in out] == [{NO_MATCH: 1}] + [{}] * 19
+@pytest.mark.parametrize(("until", "first"), [(5, 0), (8, 14 - LOOK_AHEAD)])
+def test_who_is_recognised_late_is_shown_in_the_frames_that_wait(until: int, first: int) -> None:
+    """Looks at the frames 7, when the first one is still waiting, and 14 pass the threshold."""
+    assert LOOK_AHEAD == 7
+    out = run([{"B": (100 + i, 60)} for i in range(20)], "A", embed=Blinking(until, 0.35, 1.0))
+    assert [place(t, 0) for t in out] == pytest.approx([None] * first + [*range(100 + first, 120)], abs=0.1)
+    assert [t.report.skipped for t in out] == [{NO_MATCH: 1}] * first + [{}] * (20 - first)
 
 
 def test_the_better_match_takes_the_reference_over() -> None:

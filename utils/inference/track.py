@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from utils.inference import align, motion
 from utils.inference.associate import Track, best_pairs, continue_tracks, note_crowds
+from utils.inference.embeddings import normalise
 from utils.inference.keypoints import yaw
 from utils.inference.report import NO_FACE, FaceCounts
 from utils.inference.scene import SceneCuts
 from utils.inference.smooth import RADIUS, TemplateErrors, Templates, smooth
 from utils.inference.thumbnail import face_thumbnail, same_appearance
 from utils.inference.types import Face, TrackedFace
+from utils.inference.waiting import Pending, Sighting, bridge, recognise
 from utils.inference.warp import apply
 from utils.io.frame import Frame
 
@@ -35,6 +37,7 @@ _MAX_EMBEDDINGS = 5  # of a face that is closer to the threshold
 _RECHECK_EVERY = 10  # frames, of somebody who is known: another face may have come in a dissolve
 _CROWD_RECHECK_EVERY, _CROWD_MEMORY = 4, 25  # frames, where heads touched up to so many frames ago
 _FOREIGN_TO_REASSIGN, _FOREIGN_RECHECK_EVERY = 3, 2  # embeddings of somebody else in a row, so many frames apart
+_A_LITTLE = 0.5  # share of the threshold from which a face is a little like a known one; other people's seldom are
 _CUT_OFF_RECHECK_EVERY = 3  # frames, of a face that has not been seen whole and matches nobody yet
 _FRONTAL = 30.0  # degrees that a face may be turned to be checked again
 
@@ -64,29 +67,6 @@ class TrackedFrame:
     report: FaceCounts
 
 
-@dataclass
-class _Sighting:
-    """Where a track is in one frame, before smoothing."""
-
-    kps: np.ndarray  # (5, 2) float32
-    person: int
-    detected: bool = True
-
-
-@dataclass
-class _Pending:
-    """A frame that waits for the frames after it."""
-
-    frame: Frame
-    report: FaceCounts
-    sightings: dict[int, _Sighting] = field(default_factory=dict)  # by track number
-    strangers: dict[int, np.ndarray] = field(default_factory=dict)  # key points of who may yet be known
-
-    def shows(self, person: int) -> bool:
-        """Whether somebody here is the person already."""
-        return any(sighting.person == person for sighting in self.sightings.values())
-
-
 def prominence(face: Face, shape: tuple[int, ...]) -> float:
     """How much a face is the subject of its picture: its area, up to halved towards the edges.
 
@@ -101,6 +81,12 @@ def prominence(face: Face, shape: tuple[int, ...]) -> float:
 def most_prominent(faces: list[Face], shape: tuple[int, ...]) -> int:
     """Position of the face that is most the subject of the picture; `faces` must not be empty."""
     return int(np.argmax([prominence(face, shape) for face in faces]))
+
+
+def _wait(age: int) -> int:
+    """Frames until a face of `age` frames that is not known for sure is identified once more: longer and longer, but
+    while its first frame waits, it can still be shown who it is from there on."""
+    return min(max(1, age), LOOK_AHEAD - age if age < LOOK_AHEAD else _LONGEST_WAIT)
 
 
 def frontal(track: Track) -> bool:
@@ -186,12 +172,34 @@ class _People:
             track.last_check, track.thumbnail = frame.index, face_thumbnail(frame.pixels, track.kps)
             if track.provisional or not whole[position]:
                 self._renew(track, embedding, frame.index, whole[position])
+            elif self._is_back(track, embedding, seen):
+                track.renew_embedding(embedding, whole=True)
             elif frontal(track) and track.is_foreign(embedding, self.selection.threshold):
-                if len(track.foreign_embeddings) >= _FOREIGN_TO_REASSIGN:
+                if self._foreign_views(track) >= _FOREIGN_TO_REASSIGN:
                     self._reassign(track, frame.index)
             elif not self._sure(track):
                 track.add_embedding(embedding)
-                track.next_check = frame.index + min(max(1, frame.index - track.first_index), _LONGEST_WAIT)
+                track.next_check = frame.index + _wait(frame.index - track.first_index)
+
+    def _is_back(self, track: Track, embedding: np.ndarray, seen: dict[int, Track]) -> bool:
+        """Whether one look (D,) at a stranger is enough to know somebody who is not in sight; earlier looks may be of a
+        face that something covered."""
+        if track.person is not None or track.embedding is None or self.references is None:
+            return False
+        similarity = self.references @ embedding
+        person = int(similarity.argmax())
+        sure = bool(similarity[person] >= self.selection.threshold + _SURE_MARGIN)
+        return sure and all(other.person != person for other in seen.values())
+
+    def _foreign_views(self, track: Track) -> float:
+        """How many looks speak for somebody else in the place of a track. Those that are still a little like it count
+        half, unless they are like another reference: a face that something covers loses its likeness by and by."""
+        assert track.embedding is not None and self.references is not None
+        views, threshold = np.stack(track.foreign_embeddings), self.selection.threshold
+        others = [row for row in range(len(self.references)) if row != track.person]
+        named = (views @ self.references[others].T).max(axis=1, initial=-1.0) >= threshold
+        alike = (views @ normalise(track.embedding) >= _A_LITTLE * threshold) & ~named
+        return len(views) - 0.5 * float(alike.sum())
 
     def _renew(self, track: Track, embedding: np.ndarray, index: int, whole: bool) -> None:
         """Take a face that is, or was, cut off for what it looks like now, and the reference with it if that was taken
@@ -307,51 +315,27 @@ class _People:
         return NO_MATCH if self.selection.mode == "reference" and not self._first_face else NOT_SELECTED
 
 
-def _bridge(pending: Iterable[_Pending], track: Track, last: int, last_kps: np.ndarray, shared: bool) -> None:
-    """Fill the frames since `last`, where the detector missed the face, by straight lines.
-
-    shared: whether one person may be on several faces of a frame.
-    """
-    assert track.person is not None
-    for entry in pending:
-        at = entry.frame.index
-        if last < at < track.last_index and (shared or not entry.shows(track.person)):
-            share = (at - last) / (track.last_index - last)
-            kps = ((1.0 - share) * last_kps + share * track.kps).astype(np.float32)
-            entry.sightings[track.number] = _Sighting(kps, track.person, detected=False)
-
-
-def _recognise(pending: Iterable[_Pending], track: Track, reason: str) -> None:
-    """Show who a stranger turned out to be in the frames that wait, too."""
-    assert track.person is not None
-    for entry in pending:
-        kps = entry.strangers.pop(track.number, None)
-        if kps is not None and not entry.shows(track.person):
-            entry.sightings[track.number] = _Sighting(kps, track.person)
-            entry.report.skipped -= Counter([reason])
-
-
-def _take_in(people: _People, frame: Frame, faces: list[Face], cut: bool, pending: deque[_Pending]) -> None:
+def _take_in(people: _People, frame: Frame, faces: list[Face], cut: bool, pending: deque[Pending]) -> None:
     """Add a frame to those that wait, and fill the gaps that it closes."""
     before = {track.number: (track.last_index, track.kps) for track in people.tracks}
     large = [f for f in faces if min(f.box[2] - f.box[0], f.box[3] - f.box[1]) >= people.selection.min_size]
     report = FaceCounts(found=len(faces), skipped=Counter([TOO_SMALL] * (len(faces) - len(large))))
-    entry = _Pending(frame, report)
+    entry = Pending(frame, report)
     for track in people.update(frame, large, cut).values():
         if track.person is None:
             report.skipped[people.reason()] += 1
             if people.may_recognise(track):
                 entry.strangers[track.number] = track.kps
             continue
-        entry.sightings[track.number] = _Sighting(track.kps, track.person)
+        entry.sightings[track.number] = Sighting(track.kps, track.person)
         if track.number in before and frame.index - before[track.number][0] > 1:
-            _bridge(pending, track, *before[track.number], people.selection.mode == "all")
-        _recognise(pending, track, people.reason())
+            bridge(pending, track, *before[track.number], people.selection.mode == "all")
+        recognise(pending, track, people.reason())
     report.similarity = people.similarity
     pending.append(entry)
 
 
-def _release(window: deque[_Pending], position: int, templates: Templates) -> TrackedFrame:
+def _release(window: deque[Pending], position: int, templates: Templates) -> TrackedFrame:
     """Smooth the frame at `position` of the window and let it go."""
     entry = window[position]
     entry.strangers.clear()
@@ -380,7 +364,7 @@ def follow(
     template_errors: kps -> how badly each of the five alignment templates fits (utils.inference.align).
     """
     people, cuts, templates = _People(embed, selection), SceneCuts(), Templates(template_errors)
-    window: deque[_Pending] = deque()  # up to RADIUS frames that have gone out, then those that wait
+    window: deque[Pending] = deque()  # up to RADIUS frames that have gone out, then those that wait
     gone = 0
     for frame, faces in stream:
         _take_in(people, frame, faces, cuts.begins(frame.pixels), window)
