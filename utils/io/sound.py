@@ -24,6 +24,7 @@ _HELD = {  # codecs that a container holds and its usual players play
     "mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le"},
     "webm": {"opus", "vorbis"},
 }
+_HIDING = {"mp4", "mov"}  # containers that hold sound which is not to be heard (edit lists)
 _INSTEAD = {"mp4": "aac", "mov": "aac", "matroska": "aac", "webm": "libopus"}
 _NAMES = {"aac": "AAC", "libopus": "Opus"}
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
@@ -43,6 +44,7 @@ class _Track:
     end: float | None = None  # seconds where the last packet ends
     added: float = 0.0  # seconds added to the time stamps since they ran back
     written: int | None = None  # time stamp of the last packet that was copied
+    primer: Packet[Any] | None = None  # the last one that is not to be heard; decoders need it before the first one
     heard: Fraction | None = None  # seconds given to the encoder, counted from the beginning of the used part
     fitter: AudioResampler | None = None  # to the encoder's form
     form: tuple[str, str, int] | None = None  # format, layout and rate that it takes
@@ -125,14 +127,21 @@ class Sound(Alongside):
 
     def _write(self, packet: Packet[Any]) -> None:
         track = self._tracks[packet.stream_index]
-        if track.copied:
-            packet.pts = None if packet.pts is None else packet.pts - track.shift
-            packet.dts = None if packet.dts is None else packet.dts - track.shift
-            self._hold(packet, track)
-            packet.stream = track.target
-            self._target.mux(packet)
-        else:
+        if not track.copied:
             self._encode(packet, track)
+        elif packet.is_discard and self._target.format.name not in _HIDING:
+            track.primer = packet if track.written is None else None
+        else:
+            for copied in filter(None, (track.primer, packet)):
+                self._copy(copied, track)
+            track.primer = None
+
+    def _copy(self, packet: Packet[Any], track: _Track) -> None:
+        packet.pts = None if packet.pts is None else packet.pts - track.shift
+        packet.dts = None if packet.dts is None else packet.dts - track.shift
+        self._hold(packet, track)
+        packet.stream = track.target
+        self._target.mux(packet)
 
     def _hold(self, packet: Packet[Any], track: _Track) -> None:
         """Put a packet that is not later than the one before after it; no file takes others."""
