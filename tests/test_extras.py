@@ -16,6 +16,7 @@ from utils.io.encode import video_writer
 from utils.io.encoders import EncodeOptions
 from utils.io.mark import COMMENT, Mark
 from utils.io.span import Span
+from utils.io.subtitles import _remedy
 from utils.io.video import open_video
 
 TAGS = {"title": "My holiday", "artist": "Ann", "date": "2021-05-06", "creation_time": "2021-05-06T07:08:09.000000Z"}
@@ -131,10 +132,12 @@ def test_a_part_has_what_belongs_to_it(tmp_path: Path, end: str, subtitles: str)
 def test_what_a_format_cannot_hold_is_said(tmp_path: Path) -> None:
     clip = rich_clip(tmp_path / "in.mkv", "srt", {"director": "Bob", **{f"x{i}": "y" for i in range(5)}})
     assert copy(clip, tmp_path / "out.mp4")[1] == [
-        "tags left out: director, x0, x1, x2, x3 and 1 more", "subtitles are left out",
+        "tags left out: director, x0, x1, x2, x3 and 1 more", "subtitles are left out; .mkv keeps them",
         "left out: cover picture, attachments",
     ]
     assert len(chapters(tmp_path / "out.mp4")) == 3
+    assert "subtitles are left out; .mp4 keeps them" in copy(rich_clip(tmp_path / "in.mp4", "mov_text"),
+                                                             tmp_path / "out.mkv")[1]
     notes = copy(clip, tmp_path / "out.gif", options=EncodeOptions())[1]
     assert "this format holds no chapters; they are left out" in notes and any("tags left out" in n for n in notes)
 
@@ -168,3 +171,8 @@ def test_a_part_that_is_kept_has_no_chapters_behind_its_end(tmp_path: Path) -> N
                 writer.keep(tmp_path / "part.mp4")
                 raise KeyboardInterrupt
     assert chapters(tmp_path / "part.mp4")[1:] == [("Two", pytest.approx(0.8, abs=0.002), pytest.approx(1.0, abs=0.03))]
+
+
+def test_a_note_names_a_container_only_if_it_keeps_all_subtitles() -> None:
+    assert [_remedy(codecs) for codecs in ({"ass", "subrip"}, {"subrip", "dvd_subtitle"}, {""})] == [
+        "; .mkv keeps them", "", ""]

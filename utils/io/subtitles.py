@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from av.stream import Stream
 
 _HELD = {"matroska": {"subrip", "ass", "webvtt"}, "webm": {"webvtt"}, "mp4": {"mov_text"}, "mov": {"mov_text"}}
+_ENDINGS = {"matroska": ".mkv", "mp4": ".mp4"}  # that are named where others hold less
 _LONGEST = 10.0  # seconds for which a text that began before the used part may be shown in it
+
+
+def _codec(stream: Stream) -> str:
+    """Name of a track's form; empty where it is unknown."""
+    return stream.codec_context.codec.canonical_name if stream.codec_context else ""
+
+
+def _remedy(codecs: set[str]) -> str:
+    """Which file would hold subtitles of all these forms, in words; empty where none does."""
+    return next((f"; {ending} keeps them" for name, ending in _ENDINGS.items() if codecs <= _HELD[name]), "")
 
 
 class Subtitles(Alongside):
@@ -26,9 +37,10 @@ class Subtitles(Alongside):
     def __init__(self, source: InputContainer, target: OutputContainer, info: VideoInfo, note: Note) -> None:
         super().__init__(source, target, info, note)
         held, there = _HELD.get(target.format.name, set()), source.streams.subtitles
-        kept = [s for s in there if s.codec_context and s.codec_context.codec.canonical_name in held]
-        if len(kept) < len(there):
-            note("subtitles are left out" if not kept else f"{len(there) - len(kept)} subtitle track(s) left out")
+        kept = [stream for stream in there if _codec(stream) in held]
+        if lost := {_codec(stream) for stream in there if stream not in kept}:
+            which = f"{len(there) - len(kept)} subtitle track(s)" if kept else "subtitles are"
+            note(f"{which} left out{_remedy(lost)}")
         self._tracks: dict[int, Stream] = {stream.index: self._add(stream) for stream in kept}
         self._last = dict.fromkeys(self._tracks, 0)  # time stamps of what was written, ticks
 
