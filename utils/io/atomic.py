@@ -116,9 +116,20 @@ def free_beside(path: Path, what: str) -> Path:
     return next(path for path in paths if not is_there(path))
 
 
+def temporaries(path: Path, token: str) -> tuple[Path, Path]:
+    """The hidden files of a run in which `path` is written, and then signed; token: 8 hexadecimal digits of the run."""
+    hidden = beside(path, f".{token}.partial{path.suffix}")
+    hidden = hidden.with_name(f".{hidden.name}")
+    return hidden, signed_beside(hidden)
+
+
+def signed_beside(path: Path) -> Path:
+    """The signed copy of a file that is to take its place."""
+    return beside(path, ".signed")
+
+
 def _temporary(path: Path) -> Path:
-    hidden = beside(path, f".{secrets.token_hex(4)}.partial{path.suffix}")
-    return hidden.with_name(f".{hidden.name}")
+    return temporaries(path, secrets.token_hex(4))[0]
 
 
 def _make(path: Path, temporary: Path) -> None:

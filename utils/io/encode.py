@@ -18,6 +18,7 @@ from utils.io.decoded import DecodedPicture
 from utils.io.encoders import ENCODERS, EncodeOptions, choose_encoder, container_for
 from utils.io.frame import Frame
 from utils.io.layout import Layout
+from utils.io.leftovers import without_leftovers
 from utils.io.mark import UNMARKED, Mark
 from utils.io.video import Note, VideoInfo
 
@@ -281,7 +282,7 @@ def video_writer(
         note(f"{info.layout.bits}-bit colour becomes {layout.bits}-bit")
     if info.layout.across * info.layout.down < layout.across * layout.down and not info.rgb and name != "gif":
         note(f"{_sharing(info.layout)} colour becomes {_sharing(layout)}")
-    with atomic_path(path, overwrite) as temporary, ExitStack() as stack:
+    with without_leftovers(path), atomic_path(path, overwrite) as temporary, ExitStack() as stack:
         with _failures_as_os_errors():
             file = str(temporary.absolute())  # names with a colon alone would be taken for addresses
             chosen = dict(form.options) | ({"loop": str(info.loops)} if name == "gif" else {})

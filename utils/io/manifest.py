@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.io.atomic import beside
+from utils.io.atomic import signed_beside
 from utils.io.xmp import SOURCE_TYPE
 from utils.paths import is_file
 from utils.version import NAME, VERSION
@@ -69,7 +69,7 @@ def sign(file: Path, target: Path | None, note: Callable[[str], None]) -> bool:
         return False
     from c2pa import C2paError
 
-    signed = beside(file, ".signed")
+    signed = signed_beside(file)
     try:
         # Ctrl-C inside of c2pa's callbacks would be taken for the end of a file; it comes to the main thread alone.
         with ThreadPoolExecutor(1) as aside:
