@@ -234,15 +234,29 @@ def decoded(faces: Faces) -> Faces:
 
 
 def digest(folder: Path | str, *sets: Faces) -> str:
-    """A short name for exactly these photos below a folder, and the people they show, wherever the folder is and
-    however its path is written."""
-    root, sha256 = Path(folder), hashlib.sha256()
+    """A short name for exactly these photos below a folder, wherever that is and however its path is written.
+
+    Before a hyphen, for their names and the people they show, which was all of it once; behind it, for what copies of
+    them have in common and takes no reading: bytes of each, keypoints, framing.
+    """
+    root, named, held = Path(folder), hashlib.sha256(), hashlib.sha256()
     for faces in sets:
         for path, person in zip(faces.paths, faces.identities, strict=True):
             # index.csv may name photos that lie elsewhere.
             name = f"/{path.relative_to(root).as_posix()}" if path.is_relative_to(root) else path.as_posix()
-            sha256.update(f"{name}\0{person}\n".encode("utf-8", "surrogateescape"))
-    return sha256.hexdigest()[:16]
+            named.update(f"{name}\0{person}\n".encode("utf-8", "surrogateescape"))
+            held.update(f"{_bytes_of(path)}\n".encode())
+        held.update(f"{faces.framing}\n".encode())
+        held.update(b"" if faces.kps is None else faces.kps.numpy().tobytes())
+    return f"{named.hexdigest()[:16]}-{held.hexdigest()[:16]}"
+
+
+def _bytes_of(path: Path) -> int:
+    """Size of a file; -1 where there is none, since another photo takes its place."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def spaced(faces: Faces, most: int) -> Faces:
