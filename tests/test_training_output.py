@@ -110,7 +110,7 @@ def test_where_a_run_begins_is_said(root: Path, caplog: pytest.LogCaptureFixture
     assert train(options(root, "begun", max_steps=1, pretrained=True, G_path=G, D_path="", quiet=False)) == 0
     assert {f"generator from {G}", "discriminator from scratch"} <= set(caplog.messages)
     caplog.clear()
-    assert train(options(root, "begun", max_steps=2, G_path=G, D_path="", resume="auto", quiet=False)) == 0
+    assert train(options(root, "begun", max_steps=2, resume="auto", quiet=False)) == 0
     assert "going on at step 1" in caplog.messages and not any("scratch" in line for line in caplog.messages)
 
 

@@ -103,8 +103,8 @@ class TrainConfig:
     D_path: str = option("./saved_models/D.pth", "discriminator to start from", metavar="P")
     pretrained: bool = option(
         True,
-        "start from --G_path and --D_path. Where one of these three options is given, both files have to "
-        "be there, or '' for a network from scratch; else the two default places may be empty",
+        "start from --G_path and --D_path. Where one of these three options is given, both files have to be there, or "
+        "'' for a network from scratch; else the two default places may be empty. False: from scratch, with neither",
         type=boolean,
     )
     backbone: str = option("unet", "attribute encoder", choices=("unet", "linknet", "resnet"))
@@ -386,11 +386,11 @@ def read_preset(path: Path) -> dict[str, Any]:
 
 def parse(argv: Sequence[str]) -> TrainConfig:
     """Command line, and the preset that it names, to checked options; raises OptionError, InputError."""
-    chosen = parser().given(argv)
-    if chosen.get("config"):
-        chosen = read_preset(Path(chosen["config"])) | chosen
+    given = parser().given(argv)
+    chosen = (read_preset(Path(given["config"])) if given.get("config") else {}) | given
     config = TrainConfig(**chosen)
     config.check()
+    checks.check_not_idle(config, given)
     if config.pretrained and (config.task == "generator" or config.G_path != TrainConfig.G_path):
         checks.check_sources(config, chosen)
     return config
