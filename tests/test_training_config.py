@@ -87,6 +87,8 @@ def test_training_and_inference_take_the_same_numbers(name: str) -> None:
     ("--run_name x --seed 4294967296", "--seed must be from 0 to 4294967295, not 4294967296"),
     *((f"--run_name x --identity nets/mine.safetensors --export_name {name}", f"--export_name {name}: the run has")
       for name in ("config", "Config", "G_latest", "mine")),
+    *((f"--run_name x --{name} {value}", f"--{name} must be from 0 to {most}, not {float(value)}")
+      for name, value, most in (("jitter", 1.1, 1), ("rotation", 181, 180), ("zoom", 1, 0.9), ("shift", 1.1, 1))),
     ("--run_name x --weight_id -1", "--weight_id must be 0 or more, not -1"),
     ("--run_name x --max_minutes inf", "--max_minutes must be 0 or more, not inf"),
     ("--run_name x --tone 2", "--tone"),

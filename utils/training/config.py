@@ -87,13 +87,14 @@ class TrainConfig:
     )
     workers: int = option(4, "processes that decode pictures of larger sets", type=int, metavar="N")
     jitter: float = option(
-        0.2, "random change of brightness, contrast and saturation, either way", type=float, metavar="X"
+        0.2, "random change of brightness, contrast and saturation, either way", type=float, metavar="X", within=(0, 1)
     )
     hue: float = option(0.01, "random change of hue in turns, either way", type=float, metavar="X")
     mirror: float = option(0.0, "probability of mirroring a face", type=float, metavar="X", within=(0, 1))
-    rotation: float = option(0.0, "random turn in degrees, either way", type=float, metavar="X")
-    zoom: float = option(0.0, "random change of scale, either way", type=float, metavar="X")
-    shift: float = option(0.0, "random shift as a share of the crop's side, either way", type=float, metavar="X")
+    rotation: float = option(0.0, "random turn in degrees, either way", type=float, metavar="X", within=(0, 180))
+    zoom: float = option(0.0, "random change of scale, either way", type=float, metavar="X", within=(0, 0.9))
+    shift: float = option(0.0, "random shift as a share of the crop's side, either way", type=float, metavar="X",
+                          within=(0, 1))
     degrade: bool = option(False, "show the identity encoder blurred and noisy faces too", type=boolean)
 
     # generator and discriminator
