@@ -141,7 +141,9 @@ def test_broken_pictures_are_skipped_and_named(tmp_path: Path, caplog: pytest.Lo
     caplog.set_level("WARNING", "ghost")
     faces = find_faces(write_set(tmp_path / "set"), True)
     faces.paths[3].write_bytes(b"no picture")
-    assert len(decoded(faces)) == len(faces) - 1 and str(faces.paths[3]) in caplog.text
+    named = f"{faces.paths[3]} cannot be read as a picture; "
+    assert len(decoded(faces)) == len(faces) - 1 and caplog.messages == [f"{named}it is left out"]
+    caplog.clear()
     plan = PairPlan(faces.identities, 0.5, True, 0)
     read = list(batches(faces, plan, Share(6), range(2), 0))
     assert all(batch.source_images.shape == (6, 3, 80, 80) for batch in read)
@@ -151,6 +153,7 @@ def test_broken_pictures_are_skipped_and_named(tmp_path: Path, caplog: pytest.Lo
         assert np.array_equal(batch.same, people[batch.source] == people[batch.target])
         for position, image in zip(batch.source, batch.source_images, strict=True):
             assert np.array_equal(image.numpy(), faces.read(int(position)))
+    assert set(caplog.messages) == {f"{named}another one takes its place"}
 
 
 def test_reading_here_leaves_the_threads_as_they_are(tmp_path: Path) -> None:

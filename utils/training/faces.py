@@ -80,11 +80,11 @@ class Faces:
         """Memory that all crops take once decoded."""
         return len(self) * 3 * self.framing.side**2
 
-    def read(self, position: int) -> np.ndarray | None:
-        """One crop, (3, side, side) uint8 RGB; None where its file is broken, which is logged."""
+    def read(self, position: int, otherwise: str = "another one takes its place") -> np.ndarray | None:
+        """One crop, (3, side, side) uint8 RGB; None where its file is broken, which is logged with what is done then."""
         image = read_square(self.paths[position], self.framing.side)
         if image is None:
-            log.warning("%s cannot be read as a picture; another one takes its place", self.paths[position])
+            log.warning("%s cannot be read as a picture; %s", self.paths[position], otherwise)
         return image
 
 
@@ -223,7 +223,7 @@ def decoded(faces: Faces) -> Faces:
     images = torch.empty((len(faces), 3, faces.framing.side, faces.framing.side), dtype=torch.uint8)
     good = []
     for i in counted(range(len(faces)), "crops read", silenced()):
-        image = faces.read(i)
+        image = faces.read(i, "it is left out")
         if image is not None:
             images[i] = torch.from_numpy(image)
             good.append(i)
