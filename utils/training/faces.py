@@ -81,7 +81,7 @@ class Faces:
         return len(self) * 3 * self.framing.side**2
 
     def read(self, position: int, otherwise: str = "another one takes its place") -> np.ndarray | None:
-        """One crop, (3, side, side) uint8 RGB; None where its file is broken, which is logged with what is done then."""
+        """One crop, (3, side, side) uint8 RGB; None where its file is broken, which is logged with what happens."""
         image = read_square(self.paths[position], self.framing.side)
         if image is None:
             log.warning("%s cannot be read as a picture; %s", self.paths[position], otherwise)
