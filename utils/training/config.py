@@ -257,7 +257,7 @@ class TrainConfig:
         choices=("O0", "O1", "O2", "O3"),
         group="speed",
     )
-    compile: bool = option(False, "compile the losses (CPU: the critic); the first steps take a minute; "
+    compile: bool = option(False, "compile the losses (CPU: the critic); the first step takes minutes; "
                            "left out where there is no C++ compiler (CUDA: no Triton)", type=boolean)
     cuda_graphs: bool = option(
         True, "on CUDA, record a step of the generator's training and replay it, so that thousands of kernels start as "
