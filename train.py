@@ -31,13 +31,16 @@ def run(config: TrainConfig) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, check, build, run; returns the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    interrupted = ["interrupted"]
 
     def work() -> int:
         config = parse(sys.argv[1:] if argv is None else argv)
+        if not config.dry_run:
+            interrupted.append("--resume auto goes on from the last checkpoint, if one was saved")
         logging.getLogger("ghost").setLevel(logging.ERROR if config.quiet else logging.INFO)
         return run(config)
 
-    return carried_out(work, "interrupted; --resume auto goes on from the last checkpoint, if one was saved")
+    return carried_out(work, lambda stop: "; ".join(interrupted))
 
 
 if __name__ == "__main__":

@@ -14,12 +14,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import torch
 from filelock import FileLock
 from safetensors.torch import save_file
 
-from tests.training_set import options, prepared, train, write_set
+from tests.training_set import draw_face, options, prepared, train, write_set
 from utils.errors import INTERRUPTED, DivergedError, InputError, OptionError, ResourceError
 from utils.training import generator, loop, pairs
 from utils.training.checkpoints import read_state as read_checkpoint
@@ -188,6 +189,20 @@ def test_a_moved_set_goes_on_and_another_does_not(root: Path, capsys: Capture) -
     assert "--dataset_path" in (said := capsys.readouterr().err) and "does not hold what this run began with" in said
     state = root / "saved_models_moved/checkpoints/state_000000002.pt"
     assert train(options(root, "moved", **again, resume=state)) == 0
+
+
+def test_other_photos_of_the_same_names_are_noticed(root: Path, capsys: Capture) -> None:
+    photos = write_set(root / "named")
+    assert train(options(root, "named", dataset_path=photos, max_steps=1)) == 0
+    state = root / "saved_models_named/checkpoints/state_000000001.pt"
+    cv2.imwrite(str(photos / "n002/0004.png"), draw_face(99))
+    again = options(root, "named", dataset_path=photos, max_steps=2, resume="auto")
+    assert train(again) == OptionError.exit_code
+    assert "does not hold what this run began with (the names are the same, but not" in capsys.readouterr().err
+    content = read_checkpoint(state)
+    content["inputs"]["dataset_path"] = content["inputs"]["dataset_path"].split("-")[0]
+    torch.save(content, state)
+    assert train(again) == 0, "an older version of the program knew the names alone"
 
 
 def test_another_encoder_of_the_same_name_is_noticed(root: Path, capsys: Capture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +87,8 @@ def test_training_and_inference_take_the_same_numbers(name: str) -> None:
     ("--run_name x --seed 4294967296", "--seed must be from 0 to 4294967295, not 4294967296"),
     *((f"--run_name x --identity nets/mine.safetensors --export_name {name}", f"--export_name {name}: the run has")
       for name in ("config", "Config", "G_latest", "mine")),
+    *((f"--run_name x --{name} {value}", f"--{name} must be from 0 to {most}, not {float(value)}")
+      for name, value, most in (("jitter", 1.1, 1), ("rotation", 181, 180), ("zoom", 1, 0.9), ("shift", 1.1, 1))),
     ("--run_name x --weight_id -1", "--weight_id must be 0 or more, not -1"),
     ("--run_name x --max_minutes inf", "--max_minutes must be 0 or more, not inf"),
     ("--run_name x --tone 2", "--tone"),
@@ -97,6 +100,30 @@ def test_refusals_name_the_option(words: str, part: str) -> None:
     missing_file = part.endswith(".pth")
     with pytest.raises(WeightsError if missing_file else OptionError, match=part.replace(".", r"\.")):
         parse(words.split())
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ("--config {preset} --G_path a.pth --D_path ''", r"--G_path a\.pth does nothing with .*p\.yaml.*--pretrained True"),
+    ("--config {preset} --D_path a.pth", r"--D_path a\.pth does nothing with .*p\.yaml.*--pretrained True"),
+    ("--config {preset} --pretrained False --D_path a.pth", r"--D_path a\.pth contradicts --pretrained False"),
+    ("--task identity --pretrained False --G_path a.pth", r"--G_path a\.pth contradicts --pretrained False"),
+    ("--config {preset} --pretrained True --G_path {start} --D_path ''", ""),
+    ("--config {preset} --G_path '' --D_path ''", ""),
+    ("--config {tuning} --pretrained False", ""),
+    ("--task identity --G_path {start}", ""),
+    ("--task identity --pretrained False --D_path a.pth", ""),
+])
+def test_a_start_that_would_be_ignored_is_refused(tmp_path: Path, words: str, said: str) -> None:
+    files = {name: tmp_path / f"{file}" for name, file in (("preset", "p.yaml"), ("tuning", "t.yaml"), ("start", "s"))}
+    files["preset"].write_text("pretrained: false\n")
+    files["tuning"].write_text(f"pretrained: true\nG_path: {files['start']}\nD_path: ''\n")
+    files["start"].touch()
+    chosen = ["--run_name", "x", *shlex.split(words.format(**files))]
+    if not said:
+        assert parse(chosen)
+        return
+    with pytest.raises(OptionError, match=said):
+        parse(chosen)
 
 
 @pytest.mark.parametrize("size", [64, 72])
@@ -136,12 +163,12 @@ def test_default_places_of_weights_may_be_empty() -> None:
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_presets_are_complete(path: Path, tmp_path: Path) -> None:
-    words = ["--run_name", "x", "--config", str(path)]
-    for name in ("G_path", "D_path"):
+    words, values = ["--run_name", "x", "--config", str(path)], yaml.safe_load(path.read_text())
+    for name in ("G_path", "D_path") if values.get("pretrained", True) else ():
         (tmp_path / name).touch()
         words += [f"--{name}", str(tmp_path / name)]
     config = parse(words)
-    for name, value in yaml.safe_load(path.read_text()).items():
+    for name, value in values.items():
         if name in ("G_path", "D_path"):
             continue
         assert getattr(config, name) == value, name

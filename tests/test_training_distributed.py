@@ -83,13 +83,16 @@ def test_trouble_of_one_process_saves_the_state_of_all(
 ) -> None:
     script = tmp_path / "troubled.py"
     script.write_text(TROUBLED.replace("TROUBLE", repr(trouble)))
-    command = [sys.executable, *LAUNCHER, "--nproc_per_node=2", str(script), *options(root, trouble, max_steps=99)]
+    command = [sys.executable, *LAUNCHER, "--nproc_per_node=2", str(script),
+               *options(root, trouble, max_steps=99, validation="0.3")]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
                           capture_output=True, text=True, timeout=120)
     ends = [place.read_text() for place in sorted(tmp_path.glob("code?"))]
     assert sorted(ends) == sorted(map(str, codes)), done.stderr
     states = (root / f"saved_models_{trouble}/checkpoints").glob("state_*.pt")
     assert [path.name for path in states] == [f"state_{step:09d}.pt"]
+    validated = "val_score" in (root / f"saved_models_{trouble}/metrics.jsonl").read_text()
+    assert validated == (trouble == "photos"), "whoever sends a signal may not wait long"
 
 
 def test_a_checkpoint_at_the_last_step(root: Path) -> None:

@@ -19,7 +19,7 @@ import torch
 from tests.conftest import Call, People
 from tests.training_set import options, prepared, train
 from utils import registry
-from utils.errors import DivergedError, OutputError, ResourceError, WeightsError
+from utils.errors import INTERRUPTED, DivergedError, OutputError, ResourceError, WeightsError
 from utils.paths import sha256_of
 from utils.training.checkpoints import Checkpoints
 from utils.training.checkpoints import read_state as read_checkpoint
@@ -110,7 +110,7 @@ def test_where_a_run_begins_is_said(root: Path, caplog: pytest.LogCaptureFixture
     assert train(options(root, "begun", max_steps=1, pretrained=True, G_path=G, D_path="", quiet=False)) == 0
     assert {f"generator from {G}", "discriminator from scratch"} <= set(caplog.messages)
     caplog.clear()
-    assert train(options(root, "begun", max_steps=2, G_path=G, D_path="", resume="auto", quiet=False)) == 0
+    assert train(options(root, "begun", max_steps=2, resume="auto", quiet=False)) == 0
     assert "going on at step 1" in caplog.messages and not any("scratch" in line for line in caplog.messages)
 
 
@@ -152,6 +152,19 @@ def test_an_earlier_run_is_not_overwritten(root: Path, capsys: pytest.CaptureFix
 def test_dry_run_writes_nothing(root: Path, capsys: pytest.CaptureFixture) -> None:
     assert train([*options(root, "dry"), "--dry-run"]) == 0
     assert not list(root.glob("*_dry")) and "one step in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_dry_run_that_is_interrupted_has_nothing_to_go_on_from(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, dry: bool
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GeneratorTask, "step", interrupt)
+    assert train(options(root, f"interrupted_{dry}", dry_run=dry)) == INTERRUPTED
+    advice = "" if dry else "; --resume auto goes on from the last checkpoint, if one was saved"
+    assert capsys.readouterr().err == f"interrupted{advice}\n"
 
 
 def test_resume_with_other_options_is_refused(root: Path, capsys: pytest.CaptureFixture) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from tests.training_set import options, prepared
 from utils.errors import INTERRUPTED, InputError, OptionError
 from utils.training.checkpoints import Checkpoints, check_same_run, read_state
 from utils.training.config import parse
+from utils.training.generator import GeneratorTask
 
 ROOT = Path(__file__).resolve().parents[1]
 # Everything that holds state: EMA, a scheduler, a discriminator that steps now and then, blends, several terms.
@@ -36,11 +38,11 @@ def start(arguments: list[str], code: str = "import train; sys.exit(train.main(s
                             stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": threads})
 
 
-def train(arguments: list[str]) -> None:
-    """Run train.py here to its end."""
+def train(arguments: list[str], exit_code: int = 0) -> None:
+    """Run train.py here, which is to end like this."""
     import train as script
 
-    assert script.main(arguments) == 0
+    assert script.main(arguments) == exit_code
 
 
 def final(root: Path, run: str) -> dict:
@@ -132,6 +134,35 @@ def test_a_stop_saves_and_the_rest_is_bit_identical(root: Path, undisturbed: dic
     assert [path.name for path in saved] == ["state_000000002.pt"]
     train(options(root, run, **BUSY, resume="auto"))
     assert differing(final(root, run)["task"], undisturbed["task"]) == []
+
+
+@pytest.mark.parametrize("at", [2, 3], ids=["before the end", "at the last step"])
+def test_a_stop_does_not_wait_for_validation(root: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    run, step = BUSY | {"max_steps": 3, "validation": "0.3", "validate_step": 1}, GeneratorTask.step
+    validate, validated = GeneratorTask.validate, []
+
+    def ended(task: GeneratorTask, parts: list[Any], number: int) -> dict[str, torch.Tensor]:
+        if number + 1 == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(task, parts, number)
+
+    def measured(task: GeneratorTask) -> dict[str, float]:
+        validated.append(at)
+        return validate(task)
+
+    train(options(root, f"measured{at}", **run))
+    name, folder = f"unmeasured{at}", root / f"saved_models_unmeasured{at}/checkpoints"
+    monkeypatch.setattr(GeneratorTask, "validate", measured)
+    with monkeypatch.context() as patch:
+        patch.setattr(GeneratorTask, "step", ended)
+        train(options(root, name, **run), INTERRUPTED)
+    assert len(validated) == at - 1 and not (folder / "best.pt").exists()
+    assert [path.name for path in Checkpoints(folder, 3).states()] == [f"state_{at:09d}.pt"]
+    train(options(root, name, **run, resume="auto"))
+    whole, resumed = (read_state(root / f"saved_models_{of}/checkpoints/best.pt") for of in (f"measured{at}", name))
+    for part in ("task", "metrics", "random", "step"):
+        assert differing(resumed[part], whole[part]) == []
+    assert resumed["progress"]["best"] == whole["progress"]["best"]
 
 
 # A writer that stops half way, so that the kill surely comes in the middle of a checkpoint.

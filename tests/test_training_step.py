@@ -121,15 +121,20 @@ def test_a_discriminator_that_waits_has_not_won(root: Path) -> None:
 def test_compiling_is_left_out_where_its_tools_are_missing(
     root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("WARNING", "ghost")
+    caplog.set_level("INFO", "ghost")
     monkeypatch.setenv("PATH", str(root))
     monkeypatch.delenv("CXX", raising=False)
     _, task = build(root, compile=True)
     assert not task._config.compile and f"this machine has no {missing_for_compile(CPU)}" in caplog.text
+    assert "compiling" not in caplog.text
     compiler = root / "compiler"
     compiler.touch(0o755)
     monkeypatch.setenv("CXX", str(compiler))
     assert missing_for_compile(CPU) is None
+    build(root)
+    assert "compiling" not in caplog.text
+    build(root, compile=True)
+    assert "compiling: the first step takes minutes" in caplog.messages
 
 
 def test_a_step_changes_generator_and_discriminator_and_nothing_else(root: Path) -> None:

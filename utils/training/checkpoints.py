@@ -209,10 +209,11 @@ def check_same_run(state: dict[str, Any], config: TrainConfig, world: int, input
     if state["world"] != world:
         _refuse_or_warn(config, f"the run began with {state['world']} processes, not {world}")
     known = state.get("inputs", {})  # which an older version of the program did not write
-    changed = {name for name in known if known[name] != inputs[name]}
+    # Of photos, older versions knew the names alone, with which their digests begin.
+    changed = {name for name in known if not inputs[name].startswith(known[name])}
     for name in sorted(changed):
-        _refuse_or_warn(config, f"--{name} {getattr(config, name)} does not hold what this run began with"
-                                f"{_broken(state, config) if name == 'dataset_path' else ''}")
+        why = _other_photos(state, config, inputs[name]) if name == "dataset_path" else ""
+        _refuse_or_warn(config, f"--{name} {getattr(config, name)} does not hold what this run began with{why}")
     free = (FREE | known.keys()) - ({"max_steps", "max_epoch"} if config.cosine else set())
     for option in fields(config):
         name, now = option.name, getattr(config, option.name)
@@ -224,8 +225,10 @@ def check_same_run(state: dict[str, Any], config: TrainConfig, world: int, input
     return changed
 
 
-def _broken(state: dict[str, Any], config: TrainConfig) -> str:
-    """Words about broken pictures, which sets in memory leave out, where that may be why the photos in use differ."""
+def _other_photos(state: dict[str, Any], config: TrainConfig, now: str) -> str:
+    """What is known of how photos differ; broken ones are left out of sets in memory. now: digest of those in use."""
+    if state["inputs"]["dataset_path"].split("-")[0] == now.split("-")[0]:
+        return " (the names are the same, but not the sizes of all files, or keypoints or margin in index.csv)"
     before = state["config"].get("cache_gb", TrainConfig.cache_gb)
     return f" (broken pictures count otherwise with --cache_gb {before})" if before != config.cache_gb else ""
 

@@ -102,6 +102,18 @@ def _check_export_name(config: TrainConfig, name: str) -> None:
         raise OptionError(f"--export_name {name}: the run has a file of this name itself; give another one")
 
 
+def check_not_idle(config: TrainConfig, given: dict[str, Any]) -> None:
+    """A start that the command line names (given: what it says) is not left out because of --pretrained False."""
+    for name in _SOURCES if config.task == "generator" else _SOURCES[:1]:
+        if config.pretrained or not given.get(name):
+            continue
+        if "pretrained" in given:
+            raise OptionError(f"--{name} {given[name]} contradicts --pretrained False: leave out one of them, or "
+                              "give --pretrained True")
+        raise OptionError(f"--{name} {given[name]} does nothing with `pretrained: false` of --config {config.config}: "
+                          "add --pretrained True to start from it")
+
+
 def check_sources(config: TrainConfig, chosen: dict[str, Any]) -> None:
     """A start that was asked for has to be there (WeightsError); `--D_path ''` asks for a fresh discriminator."""
     asked = any(name in chosen for name in (*_SOURCES, "pretrained"))

@@ -89,13 +89,14 @@ class TrainConfig:
     )
     workers: int = option(4, "processes that decode pictures of larger sets", type=int, metavar="N")
     jitter: float = option(
-        0.2, "random change of brightness, contrast and saturation, either way", type=float, metavar="X"
+        0.2, "random change of brightness, contrast and saturation, either way", type=float, metavar="X", within=(0, 1)
     )
     hue: float = option(0.01, "random change of hue in turns, either way", type=float, metavar="X")
     mirror: float = option(0.0, "probability of mirroring a face", type=float, metavar="X", within=(0, 1))
-    rotation: float = option(0.0, "random turn in degrees, either way", type=float, metavar="X")
-    zoom: float = option(0.0, "random change of scale, either way", type=float, metavar="X")
-    shift: float = option(0.0, "random shift as a share of the crop's side, either way", type=float, metavar="X")
+    rotation: float = option(0.0, "random turn in degrees, either way", type=float, metavar="X", within=(0, 180))
+    zoom: float = option(0.0, "random change of scale, either way", type=float, metavar="X", within=(0, 0.9))
+    shift: float = option(0.0, "random shift as a share of the crop's side, either way", type=float, metavar="X",
+                          within=(0, 1))
     degrade: bool = option(False, "show the identity encoder blurred and noisy faces too", type=boolean)
 
     # generator and discriminator
@@ -105,8 +106,8 @@ class TrainConfig:
     D_path: str = option("./saved_models/D.pth", "discriminator to start from", metavar="P")
     pretrained: bool = option(
         True,
-        "start from --G_path and --D_path. Where one of these three options is given, both files have to "
-        "be there, or '' for a network from scratch; else the two default places may be empty",
+        "start from --G_path and --D_path. Where one of these three options is given, both files have to be there, or "
+        "'' for a network from scratch; else the two default places may be empty. False: from scratch, with neither",
         type=boolean,
     )
     backbone: str = option("unet", "attribute encoder", choices=("unet", "linknet", "resnet"))
@@ -258,7 +259,7 @@ class TrainConfig:
         choices=("O0", "O1", "O2", "O3"),
         group="speed",
     )
-    compile: bool = option(False, "compile the losses (CPU: the critic); the first steps take a minute; "
+    compile: bool = option(False, "compile the losses (CPU: the critic); the first step takes minutes; "
                            "left out where there is no C++ compiler (CUDA: no Triton)", type=boolean)
     cuda_graphs: bool = option(
         True, "on CUDA, record a step of the generator's training and replay it, so that thousands of kernels start as "
@@ -388,11 +389,11 @@ def read_preset(path: Path) -> dict[str, Any]:
 
 def parse(argv: Sequence[str]) -> TrainConfig:
     """Command line, and the preset that it names, to checked options; raises OptionError, InputError."""
-    chosen = parser().given(argv)
-    if chosen.get("config"):
-        chosen = read_preset(Path(chosen["config"])) | chosen
+    given = parser().given(argv)
+    chosen = (read_preset(Path(given["config"])) if given.get("config") else {}) | given
     config = TrainConfig(**chosen)
     config.check()
+    checks.check_not_idle(config, given)
     if config.pretrained and (config.task == "generator" or config.G_path != TrainConfig.G_path):
         checks.check_sources(config, chosen)
     return config

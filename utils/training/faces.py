@@ -80,11 +80,11 @@ class Faces:
         """Memory that all crops take once decoded."""
         return len(self) * 3 * self.framing.side**2
 
-    def read(self, position: int) -> np.ndarray | None:
-        """One crop, (3, side, side) uint8 RGB; None where its file is broken, which is logged."""
+    def read(self, position: int, otherwise: str = "another one takes its place") -> np.ndarray | None:
+        """One crop, (3, side, side) uint8 RGB; None where its file is broken, which is logged with what happens."""
         image = read_square(self.paths[position], self.framing.side)
         if image is None:
-            log.warning("%s cannot be read as a picture; another one takes its place", self.paths[position])
+            log.warning("%s cannot be read as a picture; %s", self.paths[position], otherwise)
         return image
 
 
@@ -230,7 +230,7 @@ def decoded(faces: Faces) -> Faces:
     images = torch.empty((len(faces), 3, faces.framing.side, faces.framing.side), dtype=torch.uint8)
     good = []
     for i in counted(range(len(faces)), "crops read", silenced()):
-        image = faces.read(i)
+        image = faces.read(i, "it is left out")
         if image is not None:
             images[i] = torch.from_numpy(image)
             good.append(i)
@@ -241,15 +241,29 @@ def decoded(faces: Faces) -> Faces:
 
 
 def digest(folder: Path | str, *sets: Faces) -> str:
-    """A short name for exactly these photos below a folder, and the people they show, wherever the folder is and
-    however its path is written."""
-    root, sha256 = Path(folder), hashlib.sha256()
+    """A short name for exactly these photos below a folder, wherever that is and however its path is written.
+
+    Before a hyphen, for their names and the people they show, which was all of it once; behind it, for what copies of
+    them have in common and takes no reading: bytes of each, keypoints, framing.
+    """
+    root, named, held = Path(folder), hashlib.sha256(), hashlib.sha256()
     for faces in sets:
         for path, person in zip(faces.paths, faces.identities, strict=True):
             # index.csv may name photos that lie elsewhere.
             name = f"/{path.relative_to(root).as_posix()}" if path.is_relative_to(root) else path.as_posix()
-            sha256.update(f"{name}\0{person}\n".encode("utf-8", "surrogateescape"))
-    return sha256.hexdigest()[:16]
+            named.update(f"{name}\0{person}\n".encode("utf-8", "surrogateescape"))
+            held.update(f"{_bytes_of(path)}\n".encode())
+        held.update(f"{faces.framing}\n".encode())
+        held.update(b"" if faces.kps is None else faces.kps.numpy().tobytes())
+    return f"{named.hexdigest()[:16]}-{held.hexdigest()[:16]}"
+
+
+def _bytes_of(path: Path) -> int:
+    """Size of a file; -1 where there is none, since another photo takes its place."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def spaced(faces: Faces, most: int) -> Faces:

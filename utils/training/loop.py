@@ -86,6 +86,7 @@ class Training:
         self.progress, self.metrics = Progress(), Metrics()
         self.checkpoints = Checkpoints(config.saved_models / "checkpoints", config.keep)
         self._watch = Watch(config.collapse_steps, task.scaled)
+        self._signals = StopSignals()
         self._sinks: list[Sink] = []
         self._last_good: Path | None = None
         self._measured = -1, math.inf  # step of the newest validation, and its score
@@ -115,7 +116,8 @@ class Training:
         if rank() < len(state["random"]):
             set_random_states(state["random"][rank()])
         self._last_good = named or self.checkpoints.holding(self.progress.step)
-        if auto:
+        # Where a stop came at the very end, that is still to be measured, and saved as such.
+        if auto and (state.get("measured", True) or self.progress.step < self.total):
             self._saved = self.progress.step
         log.info("going on at step %d", self.progress.step)
 
@@ -127,19 +129,18 @@ class Training:
     def run(self) -> int:
         """Train to the end or to a signal; returns the exit code. Raises DivergedError, OutputError, and InputError and
         ResourceError once the state is saved."""
-        signals = StopSignals()
         with ExitStack() as stack:
             stack.enter_context(self._alone())
             self._open(stack)
-            with signals.listening():
+            with self._signals.listening():
                 saved = self._saved
-                ended = self._steps(signals)
+                ended = self._steps()
                 self._save()
                 if self.progress.step == saved and not rank():
                     # The run was finished before, but names and limits in its files may be others now.
                     self._export(self.config.saved_models)
         log.info("%s after step %d; %s", "finished" if ended else "stopped", self.progress.step, self._files())
-        return INTERRUPTED if signals.came else 0
+        return INTERRUPTED if self._signals.came else 0
 
     def _files(self) -> str:
         folder = self.config.saved_models
@@ -176,7 +177,7 @@ class Training:
             temporary.write_text(self.config.to_json() + "\n", encoding="utf-8")
         self._sinks = open_sinks(stack, self.config, self.total, self.progress.step)
 
-    def _steps(self, signals: StopSignals) -> bool:
+    def _steps(self) -> bool:
         """Returns whether the training came to its end."""
         start = saved = time.monotonic()
         before = self.progress.seconds
@@ -186,7 +187,7 @@ class Training:
             try:
                 parts = self._next(batches, clock)
             except ResourceError:
-                if signals.came:  # and ended the processes that read, too
+                if self._signals.came:  # and ended the processes that read, too
                     return False
                 raise
             self.metrics.add(self.task.step(parts, self.progress.step))
@@ -196,7 +197,7 @@ class Training:
             self.progress.seconds = before + now - start
             self._report(clock)
             late = bool(self.config.max_minutes) and now - start > 60 * self.config.max_minutes
-            stop, save = any_of(signals.came or late, now - saved > 60 * self.config.checkpoint_minutes)
+            stop, save = any_of(self._signals.came or late, now - saved > 60 * self.config.checkpoint_minutes)
             if stop:
                 return False
             if save:
@@ -231,7 +232,7 @@ class Training:
                 | self.task.rates()
                 | clock.speeds(config.batch_size * config.accumulate * world_size(), self._device)
             )
-        if config.validate_step and step % config.validate_step == 0:
+        if config.validate_step and step % config.validate_step == 0 and not self._hurries():
             self._validate()
         if step % config.show_step == 0:
             self._show()
@@ -253,8 +254,15 @@ class Training:
             self._measured = self.progress.step, values.get("val_score", self._running_loss())
         return self._measured[1]
 
+    def _hurries(self) -> bool:
+        """Whether a process was asked to end: whoever asked may soon kill it, so saving comes before measuring."""
+        return any_of(self._signals.came)[0]
+
     def _score(self) -> float:
         """What the best state is chosen by, lower is better; NaN would keep all later ones from being the best."""
+        if self.config.validation and self._measured[0] != self.progress.step and self._hurries():
+            log.info("step %d is saved without validation, since the run is to end", self.progress.step)
+            return float("inf")
         score = self._validate()
         if math.isfinite(score):
             return score
@@ -314,6 +322,7 @@ class Training:
             "step": self.progress.step, "progress": asdict(self.progress), "task": self.task.state_dict(),
             "metrics": {"names": self.metrics.names, "means": self.metrics.means.cpu()}, "random": states,
             "config": asdict(self.config), "world": world_size(), "inputs": self.task.inputs,
+            "measured": self._measured[0] == self.progress.step,
         }
         self._last_good = self._written(state, best)
         self._export(self.config.saved_models)

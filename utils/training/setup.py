@@ -19,7 +19,7 @@ from utils.errors import OptionError
 from utils.io.atomic import check_writable
 from utils.training.checkpoints import named_state
 from utils.training.config import TrainConfig
-from utils.training.distributed import rank, world_size
+from utils.training.distributed import can_compile, rank, world_size
 from utils.training.faces import Faces, decoded, digest, find_faces, hold_out, leave_out
 from utils.training.generator import GeneratorTask
 from utils.training.occlusion import GlassesTask, OcclusionTask
@@ -66,6 +66,8 @@ def build_task(config: TrainConfig, device: torch.device) -> Task[Any]:
     share = Share(config.batch_size, config.accumulate, rank(), world_size())
     tasks: dict[str, type[Any]] = {"generator": GeneratorTask, "identity": IdentityTask, "landmarks": LandmarkTask,
                                    "occlusion": OcclusionTask, "glasses": GlassesTask}
+    if config.compile and can_compile(device):
+        log.info("compiling: the first step takes minutes")
     task: Task[Any] = tasks[config.task](config, train, held, share, device)
     task.inputs = {"dataset_path": digest(config.dataset_path, train, held)}
     if isinstance(task, GeneratorTask):
