@@ -64,7 +64,9 @@ class _Format(NamedTuple):
     options: dict[str, object] = {}  # noqa: RUF012 - never changed
 
 
-_PNG = _Format("PNG", alpha=True, deep=True, facts=True, grey=True)
+# Repetitions, which Pillow looks for by default, are in screenshots (half the space) and not in photos, where to search
+# for them takes three to seven times the time.
+_PNG = _Format("PNG", alpha=True, deep=True, facts=True, grey=True, options={"compress_type": zlib.Z_RLE})
 _TIFF = _Format("TIFF", alpha=True, deep=True, facts=True, grey=True, options={"compression": "tiff_lzw"})
 _JPEG = _Format("JPEG", facts=True, grey=True, options={"quality": 95, "subsampling": 0})
 _LOSSLESS: dict[str, object] = {"lossless": True, "exact": True}  # colours that transparency hides, too
@@ -151,8 +153,7 @@ def _decode(path: Path, picture: Image.Image, data: bytes) -> Photo:
     pixels = deep_pixels(path, picture, data, notes)
     if pixels is None:
         converted, profile = _to_rgb(path, picture, profile, notes)
-        pixels = np.asarray(converted)
-        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+        pixels = _turned_round(np.asarray(converted))
     elif profile and profile[16:20] != b"RGB ":
         profile = None
         notes.append(f"{path}: its grey colour profile was left out")
@@ -300,7 +301,7 @@ def _encode(photo: Photo, kind: _Format) -> bytes:
         return _encode_deep(photo, kind)
     if kind.name == "WEBP" and photo.lossless:
         options |= _LOSSLESS
-    picture = Image.fromarray(np.ascontiguousarray(_in_rgb(_stored(photo, kind))))
+    picture = Image.fromarray(_in_rgb(_stored(photo, kind)))
     buffer = io.BytesIO()
     picture.save(buffer, kind.name, **kind.options | options)
     return buffer.getvalue()
@@ -316,8 +317,13 @@ def _stored(photo: Photo, kind: _Format) -> np.ndarray:
 
 
 def _in_rgb(pixels: np.ndarray) -> np.ndarray:
-    """(H, W, 3 or 4) BGR(A) as RGB(A), and brightness (H, W) as it is."""
-    return pixels if pixels.ndim == 2 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+    """(H, W, 3 or 4) BGR(A) as RGB(A), and brightness (H, W) as it is, one row after the other."""
+    return np.ascontiguousarray(pixels) if pixels.ndim == 2 else _turned_round(pixels)
+
+
+def _turned_round(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 3 or 4) uint8 or uint16, its colours in the opposite order: RGB(A) of BGR(A), and BGR(A) of RGB(A)."""
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
 
 
 def _facts_for_pillow(photo: Photo, kind: _Format) -> dict[str, object]:
