@@ -22,7 +22,7 @@ from utils.inference.stages import Stages
 from utils.inference.track import most_prominent
 from utils.inference.track_detail import LEAST_SIDE
 from utils.inference.warp import rescaled_points
-from utils.io.folder import no_pictures, pictures_in, unread_in
+from utils.io.folder import left_out_of, no_pictures, pictures_in
 from utils.io.image import Photo, read_photo
 from utils.io.profile import to_srgb
 from utils.paths import is_folder
@@ -115,8 +115,8 @@ def _identity(
     if number is not None and is_folder(person):
         raise OptionError(f"--source_face_index {number} chooses a face of one photo, but {person} is a folder; give "
                           "-1 for it")
-    if is_folder(person) and (unread := unread_in(person)):
-        report.note(unread)
+    for text in left_out_of(person) if is_folder(person) else ():
+        report.note(text)
     choosable = kind == "source" and not is_folder(person)
     found = {path: _seen(path, number, choosable, kind, stages, report) for path in photos}
     known = {path: seen for path, seen in found.items() if seen is not None}
