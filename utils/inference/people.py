@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from utils.errors import GhostError, OptionError
+from utils.errors import GhostError, InputError, OptionError
 from utils.inference import align
 from utils.inference.detail import SourceDetail, detail_of_source, share_of
 from utils.inference.embeddings import normalise
@@ -117,13 +117,7 @@ def _identity(
                           "-1 for it")
     for text in left_out_of(person) if is_folder(person) else ():
         report.note(text)
-    choosable = kind == "source" and not is_folder(person)
-    found = {path: _seen(path, number, choosable, kind, stages, report) for path in photos}
-    known = {path: seen for path, seen in found.items() if seen is not None}
-    if not known:
-        raise no_face(f"no face found in the {kind} {person}; give a photo that shows one clearly")
-    for path in [path for path in photos if path not in known]:
-        report.note(f"no face found in {path}; the other photos of {person} are used")
+    known = _known(person, photos, number, kind, no_face, stages, report)
     if len(known) == 1:
         (seen,) = known.values()
         return KnownPerson(seen.z_id, _detail(seen, stages, report))
@@ -137,6 +131,32 @@ def _identity(
     z_id = normalise(directions.mean(0, keepdims=True))[0] * np.linalg.norm(rows, axis=1).mean()
     alike_enough = [alike >= stages.threshold for alike in alikes]
     return KnownPerson(z_id, _detail(_lender(list(known.values()), alike_enough), stages, report))
+
+
+def _known(
+    person: Path, photos: Sequence[Path], number: int | None, kind: str, no_face: type[GhostError], stages: Stages,
+    report: RunReport,
+) -> dict[Path, _Seen]:
+    """The face of each of a person's photos that has one, at least one; of a folder, damaged photos are left out."""
+    choosable = kind == "source" and not is_folder(person)
+    found: dict[Path, _Seen | None] = {}
+    damaged: list[InputError] = []
+    for path in photos:
+        try:
+            found[path] = _seen(path, number, choosable, kind, stages, report)
+        except InputError as error:
+            if not is_folder(person):
+                raise
+            damaged.append(error)
+    if not found:
+        raise InputError(f"none of the {len(photos)} pictures of {person} can be read: {damaged[0]}")
+    known = {path: seen for path, seen in found.items() if seen is not None}
+    if not known:
+        unread = f", of whose pictures {len(damaged)} cannot be read" * bool(damaged)
+        raise no_face(f"no face found in the {kind} {person}{unread}; give a photo that shows one clearly")
+    for why in [*map(str, damaged), *(f"no face found in {path}" for path in found if path not in known)]:
+        report.note(f"{why}; the other photos of {person} are used")
+    return known
 
 
 def _lender(seen: Sequence[_Seen], alike: Sequence[bool]) -> _Seen:
