@@ -310,6 +310,15 @@ def test_bad_files(tmp_path: Path, content: bytes, words: str) -> None:
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["float.tif", "float.pfm"])
+def test_floating_point_numbers_are_refused_by_name(tmp_path: Path, name: str) -> None:
+    Image.fromarray(picture(channels=1)[..., 0].astype(np.float32)).save(tmp_path / name)
+    with pytest.raises(InputError) as caught:
+        read_photo(tmp_path / name)
+    assert str(caught.value).startswith(f"{tmp_path / name} holds floating-point numbers, which are not read")
+    assert "save it with 8 or 16 bits per channel" in str(caught.value)
+
+
 def test_missing_and_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_photo(tmp_path / "nobody.png")

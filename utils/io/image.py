@@ -197,9 +197,11 @@ def _orientation(path: Path, picture: Image.Image, notes: list[str]) -> int:
 def _to_rgb(
     path: Path, picture: Image.Image, profile: bytes | None, notes: list[str]
 ) -> tuple[Image.Image, bytes | None]:
-    """An 8-bit picture of any mode as RGB or RGBA, and the profile that still describes it."""
+    """An 8-bit picture of any mode as RGB or RGBA, and the profile that still describes it; raises InputError for one
+    of floating-point numbers."""
     if picture.mode == "F":
-        raise ValueError("floating-point pictures are not supported, save it with 16 bits")
+        raise InputError(f"{path} holds floating-point numbers, which are not read, as none of them stands for white; "
+                         "save it with 8 or 16 bits per channel, as PNG or TIFF")
     if profile and profile[16:20] != b"RGB ":
         managed = _through_profile(picture, profile)
         if managed is not None:
