@@ -353,6 +353,23 @@ def test_32_bit_grey_keeps_its_brightness(tmp_path: Path) -> None:
     assert photo.image[-1, -1, 0] == pytest.approx(65535 / 2, abs=2) and photo.image[20, 30, 0] < photo.image[30, 30, 0]
 
 
+@pytest.mark.parametrize(("ends", "white"), [(255, 255), (200, 255), (4000, 65535), (2**24 - 1, 2**24 - 1)])
+@pytest.mark.parametrize("dtype", [np.int32, np.uint32])
+def test_32_bit_grey_of_smaller_numbers_is_not_black(tmp_path: Path, ends: int, white: int, dtype: type) -> None:
+    grey = np.linspace(0, ends, 40 * 60).reshape(40, 60).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", grey)
+    photo = read_photo(tmp_path / "a.tif")
+    assert np.abs(photo.image[..., 0] - grey * (65535 / white)).max() <= 0.5
+    assert photo.notes == (f"{tmp_path / 'a.tif'}: its 32-bit numbers end at {ends}; {white} was taken for white",)
+
+
+def test_32_bit_grey_without_sign_keeps_its_highlights(tmp_path: Path) -> None:
+    grey = np.linspace(0, 2**32 - 1, 40 * 60).reshape(40, 60).astype(np.uint32)
+    tifffile.imwrite(tmp_path / "a.tif", grey)
+    photo = read_photo(tmp_path / "a.tif")
+    assert np.abs(photo.image[..., 0] - grey / 65537).max() <= 0.5 and photo.notes == ()
+
+
 def test_what_came_meanwhile_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.png"
     for links in (True, False):
