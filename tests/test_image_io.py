@@ -396,6 +396,15 @@ def test_unknown_output_format(tmp_path: Path, name: str) -> None:
         check_output(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["results", "results/", "holiday.2024", "folder.png"])
+def test_a_folder_as_output_is_called_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(OutputError) as caught:
+        check_output(f"{tmp_path}/{name}")
+    folder = tmp_path / name
+    assert str(caught.value) == f"{folder} is a folder; give the name of a picture in it, such as {folder}/result.png"
+
+
 def test_output_that_may_not_be_replaced(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     check_output(tmp_path / "a.png")

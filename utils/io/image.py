@@ -23,7 +23,7 @@ from utils.io.atomic import atomic_path, check_place, check_writable
 from utils.io.deep import deep_pixels
 from utils.io.frame import to_uint8
 from utils.io.mark import UNMARKED, Mark
-from utils.paths import is_file, is_there
+from utils.paths import is_file, is_folder, is_there
 
 _LYING = (5, 6, 7, 8)  # EXIF orientations
 _ORIENTATION = 274  # tag of EXIF and TIFF
@@ -242,6 +242,8 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def check_output(path: Path | str, overwrite: bool = True, inputs: Iterable[Path | str] = ()) -> None:
     """Refuse, before any work, a name that no photo can be written to or that is an input; raises OutputError."""
     path = Path(path)
+    if is_folder(path):
+        raise OutputError(f"{path} is a folder; give the name of a picture in it, such as {path / 'result.png'}")
     if path.suffix.lower() not in FORMATS:
         known = ", ".join(sorted(suffix[1:] for suffix in FORMATS))
         raise OutputError(f"unknown picture format {path.suffix or '(no ending)'!r} of {path}; known endings: {known}")
