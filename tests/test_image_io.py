@@ -255,6 +255,35 @@ def test_grey_photos_stay_grey_while_they_have_no_colours(tmp_path: Path, suffix
         assert plain.mode == "RGB", "a photo in colours stays one"
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("mode", ["LA", "L"])  # with alpha, and with one grey that is transparent
+def test_grey_photos_with_transparency_stay_grey(tmp_path: Path, suffix: str, mode: str) -> None:
+    grey, alpha = picture(channels=2)[..., 0], picture(channels=2)[..., 1]
+    if mode == "LA":
+        Image.merge("LA", [Image.fromarray(grey), Image.fromarray(alpha)]).save(tmp_path / "grey.png")
+    else:
+        Image.fromarray(grey).save(tmp_path / "grey.png", transparency=100)
+        alpha = np.where(grey == 100, 0, 255).astype(np.uint8)
+    photo = replace(read_photo(tmp_path / "grey.png"), dpi=(300.0, 300.0))
+    assert write_photo(tmp_path / f"o{suffix}", photo) == []
+    with Image.open(tmp_path / f"o{suffix}") as stored:
+        assert stored.mode == "LA"
+    again = read_photo(tmp_path / f"o{suffix}")
+    assert np.array_equal(again.image[..., 1], grey) and np.array_equal(again.alpha, alpha) and again.dpi  # type: ignore[arg-type]
+    write_photo(tmp_path / f"o{suffix}", replace(photo, image=picture()))
+    with Image.open(tmp_path / f"o{suffix}") as stored:
+        assert stored.mode == "RGBA", "its swap has colours"
+
+
+def test_deep_grey_photos_with_transparency_keep_their_depth(tmp_path: Path) -> None:
+    pixels = picture(channels=2, dtype=np.uint16)
+    deep = Photo(np.repeat(pixels[..., :1], 3, axis=2), pixels[..., 1], grey=True)
+    for suffix in (".png", ".tif"):
+        write_photo(tmp_path / f"o{suffix}", deep)
+        again = read_photo(tmp_path / f"o{suffix}")
+        assert np.array_equal(again.image, deep.image) and np.array_equal(again.alpha, deep.alpha)  # type: ignore[arg-type]
+
+
 def test_profile_of_another_colour_space(tmp_path: Path) -> None:
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     Image.fromarray(picture()).convert("CMYK").save(tmp_path / "c.jpg", icc_profile=lab)
@@ -401,8 +430,8 @@ def test_a_folder_as_output_is_called_one(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     with pytest.raises(OutputError) as caught:
         check_output(f"{tmp_path}/{name}")
-    folder = tmp_path / name
-    assert str(caught.value) == f"{folder} is a folder; give the name of a picture in it, such as {folder}/result.png"
+    folder, told = tmp_path / name, "is a folder; give the name of a picture in it, such as"
+    assert str(caught.value) == f"{folder} {told} {folder / 'result.png'}"
 
 
 def test_output_that_may_not_be_replaced(tmp_path: Path) -> None:

@@ -312,17 +312,20 @@ def _encode(photo: Photo, kind: _Format) -> bytes:
 
 
 def _stored(photo: Photo, kind: _Format) -> np.ndarray:
-    """What a file is to hold: colours and, where there is one, alpha, (H, W, 3 or 4) BGR(A), or brightness (H, W)
-    where the photo had no more, and still has not."""
-    if photo.alpha is not None:
-        return np.dstack([photo.image, photo.alpha])
+    """What a file is to hold: colours and, where there is one, alpha, (H, W, 3 or 4) BGR(A), or brightness (H, W) or
+    that and alpha (H, W, 2) where the photo had no more, and still has not."""
+    image, alpha = photo.image, photo.alpha
     is_grey = kind.grey and photo.grey and not photo.icc_profile  # which is one of colours
-    return photo.image[..., 0] if is_grey and (photo.image == photo.image[..., :1]).all() else photo.image
+    if alpha is not None and image.dtype == np.uint16:  # OpenCV writes no brightness with alpha
+        is_grey = False
+    if is_grey and (image == image[..., :1]).all():
+        image = image[..., 0]
+    return image if alpha is None else np.dstack([image, alpha])
 
 
 def _in_rgb(pixels: np.ndarray) -> np.ndarray:
-    """(H, W, 3 or 4) BGR(A) as RGB(A), and brightness (H, W) as it is, one row after the other."""
-    return np.ascontiguousarray(pixels) if pixels.ndim == 2 else _turned_round(pixels)
+    """(H, W, 3 or 4) BGR(A) as RGB(A), and brightness (H, W) or (H, W, 2) as it is, one row after the other."""
+    return _turned_round(pixels) if pixels.shape[2:] in ((3,), (4,)) else np.ascontiguousarray(pixels)
 
 
 def _turned_round(pixels: np.ndarray) -> np.ndarray:
