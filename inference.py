@@ -33,8 +33,9 @@ def run(config: InferenceConfig) -> dict[str, Any]:
     else:
         check, swap = check_photo, SwapPipeline.swap_photo
     photos = photos_of((*config.source_paths, *config.target_faces_paths))
-    for path in photos:
-        check_input(path)
+    for person in (*config.source_paths, *config.target_faces_paths):
+        if not is_folder(person):  # of a folder, photos that cannot be read are left out
+            check_input(person)
     check(config, config.target, config.output, photos)
     with full_memory_as_error("close other programs, or use --device cpu"):
         pipeline = load_pipeline(config)

@@ -186,6 +186,30 @@ def test_a_folder_is_one_person(call: Call, photos: dict[str, str], random_weigh
         identities([folder], *args)
 
 
+def test_damaged_photos_of_a_folder_are_left_out(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
+    folder = tmp_path / "anna"
+    folder.mkdir()
+    (folder / "1.jpg").write_bytes(b"\xff\xd8\xff no more")
+    (folder / "2.png").touch()
+    code, _, said = call(*swap(str(folder), photos["b"], tmp_path / "o.png"))
+    assert code == errors.InputError.exit_code and f"none of the 2 pictures of {folder} can be read: " in said
+    shutil.copy(photos["nobody"], folder / "3.png")
+    code, _, said = call(*swap(str(folder), photos["b"], tmp_path / "o.png"))
+    assert code == errors.NoFaceInSourceError.exit_code and "anna, of whose pictures 2 cannot be read; give" in said
+    shutil.copy(photos["a"], folder / "4.png")
+    for given in ([], ["--target_faces_paths", str(folder), "--similarity_th", "-1"]):
+        code, result, _ = call(*swap(str(folder), photos["b"], tmp_path / "o.png", *given))
+        notes = [note for note in result["notes"] if note.endswith(f"; the other photos of {folder} are used")]
+        assert code == 0
+        for name, why in (("1.jpg", "is not a picture"), ("2.png", "is empty"), ("3.png", "no face found in")):
+            assert any(str(folder / name) in note and why in note for note in notes), name
+    target = ["--target_image", photos["b"], "--image_to_image", "--out_image_name", str(tmp_path / "p.png")]
+    for name in ("1.jpg", "2.png"):
+        code, _, said = call("--source_paths", photos["a"], folder / name, "--target_faces_paths", photos["a"],
+                             photos["b"], *target)
+        assert code == errors.InputError.exit_code and f"{folder / name} is " in said
+
+
 def test_a_small_source_is_said(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
     image = cv2.imread(photos["a"])
     cv2.imwrite(str(tmp_path / "small.png"), cv2.resize(image, (96, 96), interpolation=cv2.INTER_AREA))

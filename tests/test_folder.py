@@ -13,8 +13,8 @@ from utils.errors import InputError
 from utils.evaluation.people import folder_photos
 from utils.inference.config import InferenceConfig
 from utils.inference.video import check_video
-from utils.io.folder import INDEX, SHEET, no_pictures, pictures_below, pictures_in, unread_in
-from utils.io.image import FORMATS, Photo, write_photo
+from utils.io.folder import _UNWRITTEN, INDEX, SHEET, left_out_of, no_pictures, pictures_below, pictures_in
+from utils.io.image import FORMATS, Photo, read_photo, write_photo
 from utils.preprocess.photos import list_units
 from utils.training.faces import find_faces
 
@@ -88,12 +88,37 @@ def test_pictures_of_a_video_that_cannot_be_are_refused_before_the_work(tmp_path
 
 
 def test_pictures_that_are_not_read_are_named(tmp_path: Path) -> None:
-    assert not unread_in(tmp_path)
+    assert not left_out_of(tmp_path)
     assert str(no_pictures(tmp_path)).endswith("has no pictures; give a folder of pictures")
     for number in range(7):
         (tmp_path / f"IMG_{number + 5}.CR2").touch()
     for name in (".8.cr2", "notes.txt", "clip.mov"):
         (tmp_path / name).touch()
-    said = unread_in(tmp_path)
-    assert "IMG_5.CR2, IMG_6.CR2, IMG_7.CR2, IMG_8.CR2, IMG_9.CR2 and 2 more; save them as JPEG or PNG" in said
+    (said,) = left_out_of(tmp_path)
+    assert said == (f"{tmp_path}: left out, as their formats are not read: IMG_5.CR2, IMG_6.CR2, IMG_7.CR2, IMG_8.CR2, "
+                    "IMG_9.CR2 and 2 more; save them as JPEG or PNG")
     assert str(no_pictures(tmp_path)) == said
+
+
+def test_pictures_that_are_read_but_not_written_are_named_as_such(tmp_path: Path) -> None:
+    Image.init()
+    assert all(Image.registered_extensions()[ending] in Image.OPEN for ending in _UNWRITTEN)
+    picture = Image.new("L", (32, 32), 99)
+    for name in ("scan.pgm", "old.pcx", "icon.ICO"):
+        picture.save(tmp_path / name)
+        assert read_photo(tmp_path / name).image.shape == (32, 32, 3)
+    assert left_out_of(tmp_path) == [
+        f"{tmp_path}: left out, as their formats are read but not written: icon.ICO, old.pcx, scan.pgm; save them as "
+        "JPEG or PNG, or give them one by one"]
+
+
+def test_pictures_without_an_ending_are_named(tmp_path: Path) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "IMG_7", "JPEG")
+    Image.new("L", (8, 8)).save(tmp_path / ".IMG_8", "JPEG")
+    (tmp_path / "README").write_text("no picture")
+    (tmp_path / "empty").touch()
+    (tmp_path / "folder").mkdir()
+    (said,) = left_out_of(tmp_path)
+    assert said == (f"{tmp_path}: left out, as their names do not end with a format: IMG_7; name them as what they are "
+                    "(.jpg, .png)")
+    assert "IMG_7" in str(no_pictures(tmp_path))

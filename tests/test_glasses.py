@@ -13,12 +13,14 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.errors import InputError, WeightsError
+from tests.conftest import ROOT
+from utils.errors import InputError, NoFaceInSourceError, WeightsError
 from utils.inference.conditioning import Conditioning
 from utils.inference.config import InferenceConfig
 from utils.inference.glasses import Glasses, from_card
+from utils.inference.people import identities
 from utils.inference.report import RunReport
-from utils.inference.stages import load_stages
+from utils.inference.stages import Stages, load_stages
 from utils.inference.types import TrackedFace
 from utils.io.frame import Frame
 from utils.training import glasses as fitting
@@ -87,10 +89,44 @@ def test_the_set_that_ships_knows_glasses() -> None:
     assert not load_stages(InferenceConfig(glasses="source", **options)).settings.target_glasses
 
 
+def with_sunglasses(image: np.ndarray, kps: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) with dark lenses over the eyes and a bridge between them; kps: (5, 2)."""
+    image, size = image.copy(), float(np.linalg.norm(kps[0] - kps[1]))
+    left, right = ((int(x), int(y + 0.08 * size)) for x, y in kps[:2])
+    for eye in (left, right):
+        cv2.ellipse(image, eye, (int(0.42 * size), int(0.33 * size)), 0, 0, 360, (15, 15, 15), -1, cv2.LINE_AA)
+    return cv2.line(image, left, right, (15, 15, 15), int(0.08 * size), cv2.LINE_AA)
+
+
+def test_a_source_with_sunglasses_is_told_once(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"device": "cpu", "model": "embedded"}
+    target, source = (load_stages(InferenceConfig(glasses=whose, **options)) for whose in ("target", "source"))
+    bare = ROOT / "examples/images/portrait.jpg"
+    image = cv2.imread(str(bare))
+    assert image is not None
+    dark = with_sunglasses(image, target.detector.detect(image, careful=True)[0].kps)
+    for folder, photos in (("some", {"1.png": dark, "2.png": image}), ("all", {"1.png": dark, "2.png": dark})):
+        (tmp_path / folder).mkdir()
+        for name, photo in photos.items():
+            cv2.imwrite(str(tmp_path / folder / name), photo)
+    one, all_dark, some = tmp_path / "all/1.png", tmp_path / "all", tmp_path / "some"
+
+    def told(person: Path, stages: Stages = target, kind: str = "source") -> list[str]:
+        report = RunReport()
+        identities([person], kind, NoFaceInSourceError, stages, report)
+        return [note for note in report.notes if "sunglasses" in note]
+
+    assert told(one) == [f"source {one} wears sunglasses, which swaps leave out; the eyes are guessed, and a photo "
+                         "that shows them gives more likeness"]
+    assert len(told(all_dark)) == 1 and str(all_dark) in told(all_dark)[0]
+    assert not (told(bare) or told(some) or told(one, source) or told(one, kind="reference"))
+
+
 @pytest.mark.parametrize(
     "entry", [7, {}, {"weights": "x", "bias": [1], "shift": [[1]]},
               {"weights": [[1, 2]], "bias": [1], "shift": [[1, 2]]},
-              {"weights": [[1, 2, 3]], "bias": [1, 2], "shift": [[1, 2, 3]]}]
+              {"weights": [[1, 2, 3]], "bias": [1, 2], "shift": [[1, 2, 3]]},
+              {"weights": [[1, 2, 3]], "bias": [1], "shift": [[1, 2, 3]]}]
 )
 def test_what_is_not_of_this_encoder_is_refused(entry: Any) -> None:
     with pytest.raises(WeightsError, match=r"mine\.json: glasses"):

@@ -156,15 +156,15 @@ def test_a_folder_from_a_telephone(call: Call, photos: dict[str, str], tmp_path:
     assert before.shape == after.shape and np.abs(before.astype(int) - after).max() > 20
 
 
-def test_sources_and_frames_in_formats_that_are_not_read(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
+def test_sources_and_frames_in_formats_that_are_not_taken(call: Call, photos: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "me").mkdir()
     (tmp_path / "me/work.psd").write_bytes(b"8BPS")
     out = tmp_path / "o.png"
     code, _, said = call(*swap(str(tmp_path / "me"), photos["b"], out))
-    assert code == InputError.exit_code and "not read: work.psd" in said
+    assert code == InputError.exit_code and "read but not written: work.psd" in said
     write(tmp_path / "me/1.heic", np.asarray(Image.open(photos["a"]).convert("RGB")))
     code, result, _ = call(*swap(str(tmp_path / "me"), photos["b"], out))
-    assert code == 0 and any("not read: work.psd" in note for note in result["notes"])
+    assert code == 0 and any("not written: work.psd" in note for note in result["notes"])
     code, result, _ = call("--source_paths", photos["a"], "--target_video", tmp_path / "me", "--out_video_name",
                            tmp_path / "o.mp4")
-    assert code == 0 and result["frames"] == 1 and any("not read: work.psd" in note for note in result["notes"])
+    assert code == 0 and result["frames"] == 1 and any("not written: work.psd" in note for note in result["notes"])

@@ -35,6 +35,10 @@ class Glasses:
         none = np.exp(-np.maximum(logits.max(1, keepdims=True), 0))
         return odds / (none + odds.sum(1, keepdims=True))
 
+    def dark(self, z_id: np.ndarray) -> np.ndarray:
+        """How likely sunglasses are, (N,) float32 in [0, 1]; z_id: (N, D) float32."""
+        return self.worn(z_id)[:, KINDS.index("sunglasses")]
+
     def of_target(
         self, own: np.ndarray, z_id: np.ndarray, steer: Callable[[np.ndarray], np.ndarray] = lambda z_id: z_id
     ) -> np.ndarray:
@@ -60,7 +64,7 @@ def from_card(card: Mapping[str, Any], name: str, features: int) -> Glasses | No
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(f"{name}: glasses must hold numbers named {', '.join(_KEYS)}; write them again with "
                            "python -m utils.training.glasses") from error
-    if weights.shape != shift.shape or weights.shape != (*bias.shape, features):
+    if bias.shape != (len(KINDS),) or not weights.shape == shift.shape == (len(KINDS), features):
         raise WeightsError(f"{name}: glasses are of another encoder (weights of {weights.shape}, embeddings of "
                            f"{features} dimensions); write them again with python -m utils.training.glasses")
     return Glasses(weights, bias, shift, gain)

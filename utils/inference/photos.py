@@ -21,7 +21,7 @@ from utils.inference.people import photos_of, read
 from utils.inference.report import in_words
 from utils.inference.targets import check_not_video, pictures_of, videos_in_words
 from utils.io.atomic import check_place
-from utils.io.folder import is_picture, pictures_in, unread_in
+from utils.io.folder import is_picture, left_out_of, pictures_in
 from utils.io.frame import Frame
 from utils.io.image import check_input, check_output, write_photo
 from utils.io.mark import Mark
@@ -126,7 +126,7 @@ def swap_photos(
     report, count = pipeline.begin(), len(pictures_in(Path(folder)))
     if there := count - len(photos):
         report.note(f"{there} result(s) of earlier runs are there and stay")
-    for text in filter(None, (unread_in(Path(folder)), videos_in_words(Path(folder)))):
+    for text in filter(None, (*left_out_of(Path(folder)), videos_in_words(Path(folder)))):
         report.note(text)
     pipeline.set_sources(sources, references)
     done: list[str] = []

@@ -45,15 +45,26 @@ def deep_pixels(path: Path, picture: Image.Image, data: bytes, notes: list[str])
 
 
 def _grey(path: Path, picture: Image.Image, notes: list[str]) -> np.ndarray:
-    """A picture of mode I, which holds 16 bits in the formats that give it, as (H, W, 3)."""
+    """A picture of mode I, which holds 16 bits in the formats that give it, or 32 in a TIFF, as (H, W, 3)."""
     tags = getattr(picture, "tag_v2", {})
     picture.load()
     if "transparency" in picture.info:
         notes.append(f"{path}: its transparency was left out")
-    grey = _scaled(np.asarray(picture), 2 ** int((tags.get(tiff.BITS) or (16,))[0]) - 1)
+    values, bits = np.asarray(picture), int((tags.get(tiff.BITS) or (16,))[0])
+    if bits == 32 and tags.get(tiff.SAMPLE_FORMAT) != tiff.SIGNED:  # Pillow takes all of them for signed
+        values = values.view(np.uint32)
+    most = _white(values) if bits > 16 else 2**bits - 1
+    if most < 2**bits - 1:
+        notes.append(f"{path}: its {bits}-bit numbers end at {values.max()}; {most} was taken for white")
+    grey = _scaled(values, most)
     if tags.get(tiff.PHOTOMETRIC) == tiff.WHITE_IS_ZERO:  # Pillow heeds it at 8 bits only
         grey = 65535 - grey
     return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _white(values: np.ndarray) -> int:
+    """What white is where 32 bits hold numbers of fewer: the highest one of 8, 16, 24 or 32 bits."""
+    return next(most for most in (2**8 - 1, 2**16 - 1, 2**24 - 1, 2**32 - 1) if values.max() <= most)
 
 
 def _depth(picture: Image.Image, data: bytes) -> _Depth:

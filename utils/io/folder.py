@@ -7,8 +7,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from utils.errors import InputError
-from utils.io.image import FORMATS
+from utils.io.image import DAMAGED, FORMATS, identified
 from utils.paths import is_file
 
 INDEX, SHEET = "index.csv", "contact_sheet.jpg"  # of a training set; the latter shows its crops to people
@@ -16,8 +18,12 @@ INDEX, SHEET = "index.csv", "contact_sheet.jpg"  # of a training set; the latter
 _UNREAD = {
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mos", ".mrw", ".nef", ".nrw",
     ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
-    ".ai", ".eps", ".exr", ".hdr", ".ico", ".j2k", ".jpf", ".jpx", ".jxl", ".jxr", ".kra", ".pcx", ".pgm", ".psb",
-    ".psd", ".svg", ".wdp", ".xcf",
+    ".ai", ".eps", ".exr", ".hdr", ".jxl", ".jxr", ".kra", ".psb", ".svg", ".wdp", ".xcf",
+}
+# Pictures that are read and not written.
+_UNWRITTEN = {
+    ".apng", ".dds", ".dib", ".icns", ".ico", ".j2c", ".j2k", ".jpc", ".jpf", ".jpx", ".pbm", ".pcx", ".pgm", ".pnm",
+    ".psd", ".qoi", ".sgi",
 }
 _NAMED = 5  # files listed in a message
 
@@ -32,11 +38,28 @@ def pictures_in(folder: Path) -> list[Path]:
     return [path for path in paths if is_picture(path) and path != sheet and not path.is_dir()]
 
 
-def unread_in(folder: Path) -> str:
-    """What to say of a folder's pictures in formats that are not read, "" where there are none; raises InputError."""
-    names = [path.name for path in shown_in(folder) if path.suffix.lower() in _UNREAD]
-    said = f"{folder}: left out, as their formats are not read: {listed(names)}; save them as JPEG or PNG"
-    return said if names else ""
+def left_out_of(folder: Path) -> list[str]:
+    """What to say of the pictures that `pictures_in` leaves out, empty where there are none; raises InputError."""
+    paths = shown_in(folder)
+    reasons = (
+        ("their formats are not read", "save them as JPEG or PNG", lambda path: path.suffix.lower() in _UNREAD),
+        ("their formats are read but not written", "save them as JPEG or PNG, or give them one by one",
+         lambda path: path.suffix.lower() in _UNWRITTEN),
+        ("their names do not end with a format", "name them as what they are (.jpg, .png)", _is_nameless_picture),
+    )
+    found = [(why, what_to_do, [path.name for path in paths if is_one(path)]) for why, what_to_do, is_one in reasons]
+    return [f"{folder}: left out, as {why}: {listed(names)}; {what_to_do}" for why, what_to_do, names in found if names]
+
+
+def _is_nameless_picture(path: Path) -> bool:
+    """Whether a file without an ending is a picture."""
+    if path.suffix or not is_file(path):
+        return False
+    try:
+        with identified(path):
+            return True
+    except (*DAMAGED, Image.DecompressionBombError):
+        return False
 
 
 def listed(names: Sequence[str]) -> str:
@@ -46,7 +69,7 @@ def listed(names: Sequence[str]) -> str:
 
 def no_pictures(folder: Path, wanted: str = "give a folder of pictures") -> InputError:
     """The error of a folder without pictures. wanted: what to give instead."""
-    return InputError(unread_in(folder) or f"{folder} has no pictures; {wanted}")
+    return InputError("; ".join(left_out_of(folder)) or f"{folder} has no pictures; {wanted}")
 
 
 def shown_in(folder: Path) -> list[Path]:

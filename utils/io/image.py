@@ -23,7 +23,7 @@ from utils.io.atomic import atomic_path, check_place, check_writable
 from utils.io.deep import deep_pixels
 from utils.io.frame import to_uint8
 from utils.io.mark import UNMARKED, Mark
-from utils.paths import is_file, is_there
+from utils.paths import is_file, is_folder, is_there
 
 _LYING = (5, 6, 7, 8)  # EXIF orientations
 _ORIENTATION = 274  # tag of EXIF and TIFF
@@ -64,7 +64,9 @@ class _Format(NamedTuple):
     options: dict[str, object] = {}  # noqa: RUF012 - never changed
 
 
-_PNG = _Format("PNG", alpha=True, deep=True, facts=True, grey=True)
+# Repetitions, which Pillow looks for by default, are in screenshots (half the space) and not in photos, where to search
+# for them takes three to seven times the time.
+_PNG = _Format("PNG", alpha=True, deep=True, facts=True, grey=True, options={"compress_type": zlib.Z_RLE})
 _TIFF = _Format("TIFF", alpha=True, deep=True, facts=True, grey=True, options={"compression": "tiff_lzw"})
 _JPEG = _Format("JPEG", facts=True, grey=True, options={"quality": 95, "subsampling": 0})
 _LOSSLESS: dict[str, object] = {"lossless": True, "exact": True}  # colours that transparency hides, too
@@ -151,8 +153,7 @@ def _decode(path: Path, picture: Image.Image, data: bytes) -> Photo:
     pixels = deep_pixels(path, picture, data, notes)
     if pixels is None:
         converted, profile = _to_rgb(path, picture, profile, notes)
-        pixels = np.asarray(converted)
-        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+        pixels = _turned_round(np.asarray(converted))
     elif profile and profile[16:20] != b"RGB ":
         profile = None
         notes.append(f"{path}: its grey colour profile was left out")
@@ -196,9 +197,11 @@ def _orientation(path: Path, picture: Image.Image, notes: list[str]) -> int:
 def _to_rgb(
     path: Path, picture: Image.Image, profile: bytes | None, notes: list[str]
 ) -> tuple[Image.Image, bytes | None]:
-    """An 8-bit picture of any mode as RGB or RGBA, and the profile that still describes it."""
+    """An 8-bit picture of any mode as RGB or RGBA, and the profile that still describes it; raises InputError for one
+    of floating-point numbers."""
     if picture.mode == "F":
-        raise ValueError("floating-point pictures are not supported, save it with 16 bits")
+        raise InputError(f"{path} holds floating-point numbers, which are not read, as none of them stands for white; "
+                         "save it with 8 or 16 bits per channel, as PNG or TIFF")
     if profile and profile[16:20] != b"RGB ":
         managed = _through_profile(picture, profile)
         if managed is not None:
@@ -239,6 +242,8 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def check_output(path: Path | str, overwrite: bool = True, inputs: Iterable[Path | str] = ()) -> None:
     """Refuse, before any work, a name that no photo can be written to or that is an input; raises OutputError."""
     path = Path(path)
+    if is_folder(path):
+        raise OutputError(f"{path} is a folder; give the name of a picture in it, such as {path / 'result.png'}")
     if path.suffix.lower() not in FORMATS:
         known = ", ".join(sorted(suffix[1:] for suffix in FORMATS))
         raise OutputError(f"unknown picture format {path.suffix or '(no ending)'!r} of {path}; known endings: {known}")
@@ -300,24 +305,32 @@ def _encode(photo: Photo, kind: _Format) -> bytes:
         return _encode_deep(photo, kind)
     if kind.name == "WEBP" and photo.lossless:
         options |= _LOSSLESS
-    picture = Image.fromarray(np.ascontiguousarray(_in_rgb(_stored(photo, kind))))
+    picture = Image.fromarray(_in_rgb(_stored(photo, kind)))
     buffer = io.BytesIO()
     picture.save(buffer, kind.name, **kind.options | options)
     return buffer.getvalue()
 
 
 def _stored(photo: Photo, kind: _Format) -> np.ndarray:
-    """What a file is to hold: colours and, where there is one, alpha, (H, W, 3 or 4) BGR(A), or brightness (H, W)
-    where the photo had no more, and still has not."""
-    if photo.alpha is not None:
-        return np.dstack([photo.image, photo.alpha])
+    """What a file is to hold: colours and, where there is one, alpha, (H, W, 3 or 4) BGR(A), or brightness (H, W) or
+    that and alpha (H, W, 2) where the photo had no more, and still has not."""
+    image, alpha = photo.image, photo.alpha
     is_grey = kind.grey and photo.grey and not photo.icc_profile  # which is one of colours
-    return photo.image[..., 0] if is_grey and (photo.image == photo.image[..., :1]).all() else photo.image
+    if alpha is not None and image.dtype == np.uint16:  # OpenCV writes no brightness with alpha
+        is_grey = False
+    if is_grey and (image == image[..., :1]).all():
+        image = image[..., 0]
+    return image if alpha is None else np.dstack([image, alpha])
 
 
 def _in_rgb(pixels: np.ndarray) -> np.ndarray:
-    """(H, W, 3 or 4) BGR(A) as RGB(A), and brightness (H, W) as it is."""
-    return pixels if pixels.ndim == 2 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+    """(H, W, 3 or 4) BGR(A) as RGB(A), and brightness (H, W) or (H, W, 2) as it is, one row after the other."""
+    return _turned_round(pixels) if pixels.shape[2:] in ((3,), (4,)) else np.ascontiguousarray(pixels)
+
+
+def _turned_round(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 3 or 4) uint8 or uint16, its colours in the opposite order: RGB(A) of BGR(A), and BGR(A) of RGB(A)."""
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
 
 
 def _facts_for_pillow(photo: Photo, kind: _Format) -> dict[str, object]:

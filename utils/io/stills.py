@@ -11,7 +11,7 @@ import numpy as np
 
 from utils.errors import InputError
 from utils.io.crops import size_of
-from utils.io.folder import pictures_in, unread_in
+from utils.io.folder import left_out_of, pictures_in
 from utils.io.frame import to_uint8
 from utils.io.image import read_photo
 from utils.io.profile import to_srgb
@@ -113,8 +113,8 @@ def folder(path: Path, span: Span, note: Note) -> Iterator[Still]:
 
     Raises InputError where one cannot be read.
     """
-    if unread := unread_in(path):
-        note(unread)
+    for text in left_out_of(path):
+        note(text)
     for name, time in files_of(path, span):
         yield _picture(name, note), time, float(1 / FOLDER_RATE)
 

@@ -12,6 +12,7 @@ from utils.errors import InputError
 
 BITS, PHOTOMETRIC = 258, 262  # TIFF tags
 WHITE_IS_ZERO, _CMYK = 0, 5  # values of PHOTOMETRIC
+SAMPLE_FORMAT, SIGNED = 339, (2,)  # a TIFF tag and a value of it
 _COMPRESSION, _ORIENTATION, _PLANES, _EXTRA_CHANNELS = 259, 274, 284, 338
 _UNPACKED = (1, 8, 32946)  # none and Deflate: what tifffile reads without a further package
 
