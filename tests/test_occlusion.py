@@ -18,7 +18,7 @@ from utils import registry
 from utils.errors import NoFaceInSourceError, WeightsError
 from utils.inference import align, stages
 from utils.inference.config import InferenceConfig
-from utils.inference.occlusion import Occlusion
+from utils.inference.occlusion import RIMS, Occlusion
 from utils.inference.people import identities
 from utils.inference.pipeline import SwapPipeline, load_pipeline
 from utils.inference.report import RunReport
@@ -74,6 +74,8 @@ def test_what_the_network_is_hardly_sure_of_does_not_cover() -> None:
     sure = Occlusion(Dark(), CPU, 1.0).covered([np.full((8, 8, 3), level, np.uint8) for level in levels]).mean((1, 2))
     assert sure[0] == 0 and sure[4] == 1
     assert 0 < sure[1] < sure[2] < sure[3] < 1
+    stricter = Occlusion(Dark(), CPU, 1.0, RIMS).covered([np.full((8, 8, 3), level, np.uint8) for level in levels])
+    assert (stricter.mean((1, 2)) < sure).tolist() == [False, True, True, True, False]
 
 
 @pytest.mark.parametrize("channels", [(4, 6, 8), (18, 30, 42, 54)])

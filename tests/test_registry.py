@@ -66,7 +66,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_model_says_where_it_comes_from() -> None:
     for name, spec in registry.SPECS.items():
         assert spec.name == name and spec.places and spec.licence and spec.origin and spec.architecture
-        assert spec.role in ("generator", "identity", "detector", "landmarks", "occlusion", "enhancer")
+        assert spec.role in ("generator", "identity", "detector", "landmarks", "occlusion", "glasses", "enhancer")
 
 
 def test_described_generator_builds_itself(folder: Path) -> None:

@@ -18,19 +18,22 @@ if TYPE_CHECKING:
     from network.occlusion import OcclusionNet
 
 _BATCH = 32
-_SURE = (0.3, 0.6)  # how sure the network is: up to the first the face counts as bare, from the second as covered
+# How sure a network is: up to the first the face counts as bare, from the second as covered.
+COVERED, RIMS = (0.3, 0.6), (0.5, 0.85)  # the latter of glasses: what is kept beside their rims makes swaps less alike
 
 
 class Occlusion:
     """Takes away from masks where the target's face is covered."""
 
-    def __init__(self, network: nn.Module, device: torch.device, share: float) -> None:
+    def __init__(
+        self, network: nn.Module, device: torch.device, share: float, sure: tuple[float, float] = COVERED
+    ) -> None:
         """network: OcclusionNet in evaluation mode, for this alone: its layers are changed. share: 0..1 of what covers
-        faces that is shown."""
+        faces that is shown. sure: from which of its answers, 0..1, on something counts as covered, and wholly."""
         self._side = cast("OcclusionNet", network).size
         placed = fold_everywhere(network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._network = pack(placed) if device.type == "cpu" else placed
-        self._device, self._share = device, np.float32(share)
+        self._device, self._share, self._certain = device, np.float32(share), sure
 
     def uncovered(self, targets: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Masks that end where something covers the target.
@@ -46,7 +49,7 @@ class Occlusion:
         size = (self._side, self._side)
         small = [cv2.resize(target, size, interpolation=cv2.INTER_AREA) for target in targets]
         parts = [self._sure(small[i : i + _BATCH]) for i in range(0, len(small), _BATCH)]
-        bare, whole = _SURE
+        bare, whole = self._certain
         return ((np.concatenate(parts) - bare) / (whole - bare)).clip(0, 1)
 
     @torch.inference_mode()

@@ -21,7 +21,7 @@ from utils.inference.enhance import Enhancer
 from utils.inference.glasses import Glasses
 from utils.inference.identify import Identifier
 from utils.inference.mask import MaskMargin
-from utils.inference.occlusion import Occlusion
+from utils.inference.occlusion import COVERED, RIMS, Occlusion
 from utils.inference.settings import SwapSettings
 from utils.inference.swap import Swapper
 from utils.inference.turned import AnyWayUp
@@ -296,6 +296,6 @@ def _covering(role: str, device: torch.device, share: float) -> tuple[Occlusion 
     """The network of this role that sees what covers faces; none where nothing of it is shown."""
     if not share:
         return None, []
-    name = registry.EMBEDDED_OCCLUSION if role == "occlusion" else registry.EMBEDDED_GLASSES
+    name, sure = (registry.EMBEDDED_OCCLUSION, COVERED) if role == "occlusion" else (registry.EMBEDDED_GLASSES, RIMS)
     loaded = registry.load_occlusion(registry.require(name))
-    return Occlusion(loaded.network, device, share), [_entry(role, loaded)]
+    return Occlusion(loaded.network, device, share, sure), [_entry(role, loaded)]
