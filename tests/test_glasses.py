@@ -85,7 +85,7 @@ def test_the_set_that_ships_knows_glasses() -> None:
     options: dict[str, Any] = {"device": "cpu", "model": "embedded"}
     settings = load_stages(InferenceConfig(**options)).settings
     known = settings.glasses
-    assert settings.target_glasses and known is not None and known.weights.shape == (2, 128) and known.gain == 0.5
+    assert settings.target_glasses and known is not None and known.weights.shape == (2, 128) and known.gain == 0
     assert not load_stages(InferenceConfig(glasses="source", **options)).settings.target_glasses
 
 

@@ -142,3 +142,5 @@ def test_the_network_is_loaded_where_swaps_wear_the_targets_glasses(chosen: dict
     stages = load_pipeline(device="cpu", model="embedded", **chosen).stages
     assert (stages.frames is not None) == used
     assert [entry.name for entry in stages.models if entry.role == "glasses"] == [registry.EMBEDDED_GLASSES] * used
+    known = stages.settings.glasses
+    assert known is not None and (known.gain == 0) == used  # nothing is painted that is there already

@@ -26,7 +26,8 @@ class Glasses:
     weights: np.ndarray  # (K, D) float32: of the discriminant that parts faces of a kind from bare ones
     bias: np.ndarray  # (K,) float32
     shift: np.ndarray  # (K, D) float32: from the mean bare face to the mean face of a kind
-    gain: float = 1.0  # times the shift where the target's glasses are added, for a generator that paints them weakly
+    # Times the shift where the target's glasses are added: more for a generator that paints them weakly, 0 for none.
+    gain: float = 1.0
 
     def worn(self, z_id: np.ndarray) -> np.ndarray:
         """How likely each kind is, (N, K) float32 in [0, 1]; z_id: (N, D) float32."""

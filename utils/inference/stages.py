@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -152,6 +152,8 @@ def load_stages(config: InferenceConfig) -> Stages:
     settings = _settings(config, generator, identity)
     occlusion, occlusion_entries = _covering("occlusion", device, settings.occlusion)
     frames, frames_entries = _covering("glasses", device, settings.occlusion if settings.keeps_glasses else 0.0)
+    if frames is not None and settings.glasses is not None:  # nothing is painted that is there already
+        settings = replace(settings, glasses=replace(settings.glasses, gain=0.0))
     return Stages(
         detector=AnyWayUp(detector),
         identifier=Identifier(identity.network, device, direct=identity.mirrored),

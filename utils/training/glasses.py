@@ -121,8 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--faces", type=Path, required=True, metavar="P", help="folder of photos, one person each")
     parser.add_argument("--wearers", type=Path, required=True, metavar="P", help="names and kinds of glasses")
     parser.add_argument("--validation", type=Path, metavar="P", help="names that are not fitted to, one a line")
-    parser.add_argument("--gain", type=float, default=0.5, metavar="X",
-                        help="times what glasses add, where the target's are added (default: 0.5)")
+    parser.add_argument("--gain", type=float, default=1.3, metavar="X",
+                        help="times what glasses add, where the target's are painted (default: 1.3)")
 
     def work() -> None:
         options = parser.parse_args(argv)
