@@ -30,10 +30,12 @@ People = Callable[[int, str], Path]
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
-    """Ctrl-C reaches the processes that tests start, even where a shell started the tests in the background, which
-    ignores it for all of them."""
+    """Ctrl-C and a closed terminal reach the processes that tests start, even where a shell started the tests in the
+    background, or nohup did, which ignore them for all of them."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
