@@ -124,8 +124,8 @@ def test_rims_of_wearers_alone_stay_in_front(
     eyes, mouth = (tuple(np.rint(points.mean(0)).astype(int)) for points in (kps[:2], kps[3:]))
     pipeline.set_sources(IMAGES / "portrait.jpg")
     changed = []
-    for frames in (None, Upper()):
-        monkeypatch.setattr(pipeline, "stages", replace(pipeline.stages, frames=frames))
+    for rims in (None, Upper()):
+        monkeypatch.setattr(pipeline, "stages", replace(pipeline.stages, rims=rims))
         monkeypatch.setattr("utils.inference.conditioning.Conditioning.glasses",
                             lambda self, faces, stage: np.full(len(faces), likely, np.float32))
         (result,) = pipeline.run([Frame(image)])
@@ -134,13 +134,13 @@ def test_rims_of_wearers_alone_stay_in_front(
     (eyes_before, mouth_before), (eyes_after, mouth_after) = changed
     assert mouth_after == pytest.approx(mouth_before) and min(eyes_before, mouth_before) > 2
     assert (eyes_after < 0.1 * eyes_before) == wears and (eyes_after == pytest.approx(eyes_before)) == (not wears)
-    assert frames.seen == wears
+    assert rims.seen == wears
 
 
 @pytest.mark.parametrize("chosen, used", [({}, True), ({"glasses": "source"}, False), ({"occlusion": 0.0}, False)])
 def test_the_network_is_loaded_where_swaps_wear_the_targets_glasses(chosen: dict[str, float], used: bool) -> None:
     stages = load_pipeline(device="cpu", model="embedded", **chosen).stages
-    assert (stages.frames is not None) == used
+    assert (stages.rims is not None) == used
     assert [entry.name for entry in stages.models if entry.role == "glasses"] == [registry.EMBEDDED_GLASSES] * used
     known = stages.settings.glasses
     assert known is not None and (known.gain == 0) == used  # nothing is painted that is there already

@@ -223,7 +223,7 @@ class FramePipeline:
                 crops = [align.cut(frame.pixels, face.kps, size, face.template).image for frame, face in faces]
                 light = [exposure_of(crop, self.stages.settings.least_contrast) for crop in crops]
                 lit = [exposure.applied(crop) for exposure, crop in zip(light, crops, strict=True)]
-            stage, asked = self.report.stage, self.stages.settings.detail or self.stages.frames
+            stage, asked = self.report.stage, self.stages.settings.detail or self.stages.rims
             glasses = conditioning.glasses(faces, stage) if asked else np.zeros(len(faces), np.float32)
             yield _Batch(frames, faces, crops, light, lit, conditioning.embeddings(z_id, faces, stage), glasses)
 
@@ -272,14 +272,14 @@ class FramePipeline:
 
     def _behind(self, batch: _Batch, masks: list[np.ndarray]) -> list[np.ndarray]:
         """Masks that end where the targets' faces are covered, and at the rims of glasses."""
-        occlusion, frames = self.stages.occlusion, self.stages.frames
+        occlusion, rims = self.stages.occlusion, self.stages.rims
         if occlusion is None:
             return masks
         with self.report.stage("occlusion"):
             masks = occlusion.uncovered(batch.lit, masks)
-            if frames is not None:
+            if rims is not None:
                 for i in np.flatnonzero(batch.glasses > _WORN):
-                    (masks[i],) = frames.uncovered([batch.lit[i]], [masks[i]])
+                    (masks[i],) = rims.uncovered([batch.lit[i]], [masks[i]])
         return masks
 
     def _new_faces(self, batch: _Batch, images: Sequence[np.ndarray], tracks: _Tracks) -> list[_NewFace]:

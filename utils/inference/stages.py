@@ -63,7 +63,7 @@ class Stages:
     landmarks: Landmarks
     enhancer: Enhancer | None
     occlusion: Occlusion | None
-    frames: Occlusion | None  # of glasses
+    rims: Occlusion | None  # of glasses
     mixer: Mixer
     settings: SwapSettings
     threshold: float  # cosine similarity from which a face is a reference's person: the user's, or the encoder's own
@@ -151,8 +151,8 @@ def load_stages(config: InferenceConfig) -> Stages:
     enhancer, enhancer_entries = _enhancer(device) if config.use_sr else (None, [])
     settings = _settings(config, generator, identity)
     occlusion, occlusion_entries = _covering("occlusion", device, settings.occlusion)
-    frames, frames_entries = _covering("glasses", device, settings.occlusion if settings.keeps_glasses else 0.0)
-    if frames is not None and settings.glasses is not None:  # nothing is painted that is there already
+    rims, rims_entries = _covering("glasses", device, settings.occlusion if settings.keeps_glasses else 0.0)
+    if rims is not None and settings.glasses is not None:  # nothing is painted that is there already
         settings = replace(settings, glasses=replace(settings.glasses, gain=0.0))
     return Stages(
         detector=AnyWayUp(detector),
@@ -161,14 +161,14 @@ def load_stages(config: InferenceConfig) -> Stages:
         landmarks=landmarks,
         enhancer=enhancer,
         occlusion=occlusion,
-        frames=frames,
+        rims=rims,
         mixer=mixer_for(device),
         settings=settings,
         threshold=_threshold(config, identity),
         encoder_threshold=identity.card.get("similarity_th") if identity.path.suffix == ".safetensors" else None,
         device=str(device),
         models=[*_pair_entries(generator, identity), detector_entry, landmarks_entry, *occlusion_entries,
-                *frames_entries, *enhancer_entries],
+                *rims_entries, *enhancer_entries],
         notes=[*notes, *idle_architecture(config, generator), *idle_looks(config, identity),
                *([idle_card] if idle_card else []), *provider_notes(device, detector.providers)],
         seconds=time.perf_counter() - start,
